@@ -1,0 +1,118 @@
+// Package topology is the one seam between the runner and the world: a Driver brings a mesh up, a Mesh is
+// changed, asked and taken down. What only some topologies can do is a small interface of its own, asked
+// for by type assertion.
+package topology
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// Driver brings meshes up.
+type Driver interface {
+	Up(ctx context.Context, s Spec) (Mesh, error)
+}
+
+// Spec says what to bring up.
+type Spec struct {
+	Config       *istio.Config
+	Seed         uint64
+	UnknownImage string // app to run for images that are not known; empty: refuse them
+	Log          *slog.Logger
+	KeepHeaders  []string // request headers to keep in records, lower-case
+}
+
+// Mesh is a running mesh. Its methods are safe for concurrent use.
+type Mesh interface {
+	Clock() clock.Clock
+	// Apply makes c the configuration and returns when every proxy has ACKed it, or with the first
+	// NACK. Pods appear and vanish with it.
+	Apply(ctx context.Context, c *istio.Config) (Applied, error)
+	Config() *istio.Config
+	Registry() *translate.Registry
+	// Dial opens a connection as the workload's app would: through its sidecar, to a name or address
+	// and port as the app writes them. From is a pod ID, or Outside.
+	Dial(ctx context.Context, from, address string) (net.Conn, error)
+	// Capture returns a local socket address ("unix" or "tcp") whose connections are from's connections
+	// to address, captured by its sidecar; for load generators that dial by themselves. release closes it.
+	Capture(from, address string) (network, addr string, release func(), err error)
+	Gateways() []GatewayAddress
+	Proxies() []ProxyStatus
+	Snapshot(node string) (*xds.Snapshot, error)
+	// Recorder collects records; Settle waits until every exchange that has ended is in it.
+	Recorder() *observe.Recorder
+	Settle(ctx context.Context) error
+	Close(ctx context.Context) error
+}
+
+// Outside is the From of a client that is not in the mesh; its address is OutsideAddr.
+const Outside = "outside"
+
+// OutsideAddr is the address that a client from outside is seen with.
+var OutsideAddr = netip.MustParseAddr("203.0.113.50")
+
+// Applied says how a configuration arrived.
+type Applied struct {
+	Proxies int // that were changed and have ACKed
+	Total   int
+	Took    time.Duration
+}
+
+// GatewayAddress is where a gateway listens for the user's own clients.
+type GatewayAddress struct {
+	Gateway string // POD.NAMESPACE
+	Port    int    // the Service's port
+	Address string // 127.0.0.1:PORT
+}
+
+// ProxyStatus is what one proxy was given and what it ACKed, by type (CDS, EDS, LDS, RDS).
+type ProxyStatus struct {
+	Node  string
+	Types map[string]TypeStatus
+}
+
+// TypeStatus is the state of one resource type at one proxy.
+type TypeStatus struct {
+	Sent, Acked string // versions
+	Nack        string // last refusal, empty when the last version was accepted
+}
+
+// AppRunner is how a topology starts bundled apps; sampleapps provides it.
+type AppRunner func(env AppEnv) (http.Handler, error)
+
+// AppEnv is what an app is given from outside.
+type AppEnv struct {
+	Pod    *translate.Pod
+	Env    map[string]string
+	Client *http.Client // outgoing, through the sidecar
+	Clock  clock.Clock
+	Log    *slog.Logger
+}
+
+// Optional powers, asked for by type assertion.
+type (
+	// Killer stops and starts pods.
+	Killer interface {
+		Kill(ctx context.Context, pod string) error
+		Restart(ctx context.Context, pod string) error
+	}
+	// Executor sends a request to a pod's own app on localhost, as kubectl exec ... curl would.
+	Executor interface {
+		Exec(ctx context.Context, pod string, r *http.Request) (*http.Response, error)
+	}
+	// ControlPlane takes the control plane away and back.
+	ControlPlane interface {
+		StopControlPlane(ctx context.Context) error
+		StartControlPlane(ctx context.Context) error
+	}
+)

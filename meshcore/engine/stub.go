@@ -1,0 +1,4 @@
+package engine
+
+// Endpoint is one upstream host.
+type Endpoint struct{}

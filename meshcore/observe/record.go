@@ -1,0 +1,129 @@
+// Package observe holds what happened in a run, as plain values: one record for each request at each
+// proxy, and pushes, faults and changes. Together they are the History, from which everything after a
+// run is computed.
+package observe
+
+import (
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+)
+
+// Reporter says at which end of a hop a record was made.
+type Reporter string
+
+// The reporters, as Istio's standard metrics name them.
+const (
+	Source      Reporter = "source"      // an outbound listener, or a gateway
+	Destination Reporter = "destination" // an inbound listener
+)
+
+// Request is one proxy's access-log record of one request, in the vocabulary of Envoy's access log.
+// Absent strings are empty (Envoy prints "-").
+type Request struct {
+	ID        string        `json:"id"`       // x-request-id; joins the records of one request
+	Start     clock.Instant `json:"start_ns"` // request head complete
+	Duration  time.Duration `json:"duration_ns"`
+	Reporter  Reporter      `json:"reporter"`
+	Protocol  string        `json:"protocol"` // HTTP/1.1, HTTP/2, TCP
+	Proxy     string        `json:"proxy"`    // node: POD.NAMESPACE
+	Workload  string        `json:"workload"` // the proxy's own workload, version and namespace
+	Version   string        `json:"version,omitempty"`
+	Namespace string        `json:"namespace"`
+
+	Method    string `json:"method,omitempty"`
+	Path      string `json:"path,omitempty"` // as the proxy matched it
+	Authority string `json:"authority,omitempty"`
+	UserAgent string `json:"user_agent,omitempty"`
+
+	Status   int    `json:"status"`            // response_code; 0 when no response was sent
+	Flags    string `json:"flags,omitempty"`   // response_flags, comma separated: "UF,URX"
+	Details  string `json:"details,omitempty"` // response_code_details
+	Route    string `json:"route,omitempty"`   // route_name
+	Cluster  string `json:"cluster,omitempty"` // upstream_cluster
+	Listener string `json:"listener,omitempty"`
+	Chain    string `json:"chain,omitempty"` // filter_chain_name
+	Config   string `json:"config,omitempty"` // the Istio object that the route came from (route metadata istio.config)
+
+	Upstream      string    `json:"upstream,omitempty"` // upstream_host, the last attempt's
+	Dest          Workload  `json:"dest,omitzero"`      // who the upstream host is, by its endpoint metadata
+	Attempts      []Attempt `json:"attempts,omitempty"` // one for each upstream try, in order
+	Mirrors       []Attempt `json:"mirrors,omitempty"`  // one for each copy sent
+	Local         string    `json:"local,omitempty"`    // downstream_local_address (original destination)
+	Remote        string    `json:"remote,omitempty"`   // downstream_remote_address
+	BytesReceived int64     `json:"bytes_received"`
+	BytesSent     int64     `json:"bytes_sent"`
+	UpstreamTime  time.Duration `json:"upstream_time_ns,omitempty"` // to the response head
+	FaultDelay    time.Duration `json:"fault_delay_ns,omitempty"`
+
+	Hash    uint64            `json:"hash,omitempty"`    // the hash policy's value, 0 without one
+	Headers map[string]string `json:"headers,omitempty"` // request headers that the run asked to keep
+}
+
+// Attempt is one try at an upstream host, or one mirrored copy.
+type Attempt struct {
+	Cluster  string        `json:"cluster,omitempty"`
+	Upstream string        `json:"upstream,omitempty"`
+	Pod      string        `json:"pod,omitempty"`
+	Version  string        `json:"version,omitempty"`
+	Status   int           `json:"status,omitempty"`
+	Flags    string        `json:"flags,omitempty"`
+	Start    clock.Instant `json:"start_ns"`
+	Duration time.Duration `json:"duration_ns"`
+}
+
+// Workload names a pod and what it belongs to.
+type Workload struct {
+	Pod       string `json:"pod,omitempty"`
+	Workload  string `json:"workload,omitempty"`
+	Service   string `json:"service,omitempty"` // canonical service: the app label
+	Version   string `json:"version,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// Push is one resource type's update of one proxy.
+type Push struct {
+	At      clock.Instant `json:"at_ns"` // sent
+	Acked   clock.Instant `json:"acked_ns,omitempty"`
+	Proxy   string        `json:"proxy"`
+	Type    string        `json:"type"` // CDS, EDS, LDS, RDS, SDS
+	Version string        `json:"version"`
+	Nack    string        `json:"nack,omitempty"` // the proxy's reason, empty for an ACK
+}
+
+// Fault is one thing that was broken, with its receipt.
+type Fault struct {
+	From   clock.Instant `json:"from_ns"`
+	Until  clock.Instant `json:"until_ns,omitempty"`
+	Kind   string        `json:"kind"`
+	Target string        `json:"target"`
+	Fired  int64         `json:"fired"` // how often it took effect
+}
+
+// Change is something that the run did: a step begun, a configuration applied, a host ejected.
+type Change struct {
+	At   clock.Instant `json:"at_ns"`
+	Kind string        `json:"kind"` // step, apply, delete, load, eject, uneject, fault, heal, annotation
+	What string        `json:"what"`
+	By   string        `json:"by,omitempty"` // the proxy that saw it, for ejections
+}
+
+// Client is one request as its sender saw it (load generator or request command).
+type Client struct {
+	ID       string        `json:"id,omitempty"`
+	Step     string        `json:"step"`
+	From     string        `json:"from"`
+	Start    clock.Instant `json:"start_ns"`
+	Duration time.Duration `json:"duration_ns"`
+	Status   int           `json:"status"` // 0 with Error
+	Error    string        `json:"error,omitempty"`
+}
+
+// History is the whole record of a run.
+type History struct {
+	Requests []Request
+	Clients  []Client
+	Pushes   []Push
+	Faults   []Fault
+	Changes  []Change
+}

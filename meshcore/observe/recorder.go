@@ -1,0 +1,4 @@
+package observe
+
+// Recorder collects what happens.
+type Recorder struct{}

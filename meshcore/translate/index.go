@@ -1,0 +1,3 @@
+package translate
+
+type index struct{}

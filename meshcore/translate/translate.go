@@ -1,0 +1,79 @@
+// Package translate turns configuration, the service registry and one node into the Envoy v3 resources
+// that istiod would generate for it. It is pure: what cannot be translated becomes a Diagnostic.
+//
+//	istio.Config ─▶ Registry (pods, services, addresses) ─┐
+//	             └▶ New (index: hosts, visibility, merging) ┴▶ Snapshot(node) ─▶ xds.Snapshot
+package translate
+
+import (
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// Role says what stands at a node.
+type Role int
+
+// The roles.
+const (
+	Sidecar  Role = iota // app with a sidecar
+	Gateway              // proxy without an app
+	Bare                 // app without a sidecar
+	External             // a server outside of the mesh (mesh-lab.dev/external-host)
+)
+
+// Pod is one pod of the lab.
+type Pod struct {
+	Name, Namespace string
+	Workload        string // owner: the Deployment's name, or the pod's own
+	Labels          map[string]string
+	Annotations     map[string]string
+	ServiceAccount  string
+	IP              netip.Addr // logical address; the topology may bind it elsewhere
+	Role            Role
+	Ready           bool
+	Containers      []corev1.Container // as written; the topology maps images to apps
+	Host            string             // External: its DNS name
+	Locality        Locality
+	Created         time.Time
+	Object          *istio.Object // what it came from
+}
+
+// ID returns the node's name, "POD.NAMESPACE".
+func (p *Pod) ID() string { return p.Name + "." + p.Namespace }
+
+// Locality is where a pod runs.
+type Locality struct{ Region, Zone, Subzone string }
+
+// Service is one Kubernetes Service as the mesh sees it.
+type Service struct {
+	Name, Namespace string
+	Host            string     // FQDN: NAME.NAMESPACE.svc.cluster.local
+	VIP             netip.Addr // invalid for headless Services
+	Object          *istio.Object
+	Spec            *corev1.Service
+	Created         time.Time
+}
+
+// Registry is what runs in the lab: pods and Services with their addresses. Addresses are stable: what
+// was in prev keeps its own.
+type Registry struct {
+	Pods     []*Pod
+	Services []*Service
+}
+
+// Translator holds one configuration, indexed; it is immutable and safe for concurrent use.
+type Translator struct {
+	config   *istio.Config
+	registry *Registry
+	index    *index
+}
+
+// Snapshot returns everything that the proxy of a pod is given, and what could not be translated.
+func (t *Translator) Snapshot(p *Pod) (*xds.Snapshot, []istio.Diagnostic) {
+	panic("translate: Snapshot")
+}
