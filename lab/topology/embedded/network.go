@@ -1,0 +1,215 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// network binds the lab's logical addresses to loopback. It is the only place that knows where a
+// pod's address really is: xDS resources, hashing and records see logical addresses alone.
+//
+//	logical 10.244.0.2:8080  ── Linux ──▶ 127.BLOCK.0.2:8080     (an address for each pod)
+//	                         ── others ─▶ 127.0.0.1:EPHEMERAL    (one table, as a linker relocates)
+type network struct {
+	block byte         // second octet of this lab's loopback addresses; 0: one shared address
+	lock  net.Listener // holds the block while the lab lives
+
+	mu    sync.Mutex
+	hosts map[netip.Addr]*host
+	extra byte // next address for logical addresses outside of the pods' range
+}
+
+// host is what stands at one logical address.
+type host struct {
+	real    netip.Addr
+	sockets map[uint16]string // logical port → address that is bound for it
+	apps    map[uint16]string // the same for the pod's own app
+	anyApp  func(port uint16) (string, error)
+	proxied bool // a sidecar takes what arrives
+	gateway bool
+}
+
+// The first and last second octet of loopback addresses that labs take, and the port that is bound
+// to hold one.
+const (
+	firstBlock = 64
+	lastBlock  = 127
+	blockPort  = 15010
+)
+
+// newNetwork takes a free block of loopback addresses. Several labs on one machine get different
+// ones; a block is free again when its process ends, however it ends.
+func newNetwork() (*network, error) {
+	n := &network{hosts: map[netip.Addr]*host{}, extra: 1}
+	if !distinctLoopback() {
+		return n, nil
+	}
+	for b := firstBlock; b <= lastBlock; b++ {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.%d.255.254:%d", b, blockPort))
+		if err == nil {
+			n.block, n.lock = byte(b), l
+			return n, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("embedded: bind loopback: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("embedded: all %d loopback blocks are taken by other labs",
+		lastBlock-firstBlock+1)
+}
+
+// distinctLoopback says whether all of 127/8 can be bound. macOS and the BSDs have 127.0.0.1 alone.
+func distinctLoopback() bool { return runtime.GOOS == "linux" }
+
+// close gives the block back.
+func (n *network) close() {
+	if n.lock != nil {
+		n.lock.Close()
+	}
+}
+
+// host returns what stands at a logical address, making it when needed. Caller must hold mu.
+func (n *network) host(a netip.Addr) *host {
+	h := n.hosts[a]
+	if h != nil {
+		return h
+	}
+	h = &host{sockets: map[uint16]string{}, apps: map[uint16]string{}}
+	switch b := a.As4(); {
+	case n.block == 0:
+		h.real = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case b[0] == 10 && b[1] == 244 && b[2] < 200:
+		h.real = netip.AddrFrom4([4]byte{127, n.block, b[2], b[3]})
+	default:
+		h.real = netip.AddrFrom4([4]byte{127, n.block, 200, n.extra})
+		n.extra++
+	}
+	n.hosts[a] = h
+	return h
+}
+
+// forget removes a logical address.
+func (n *network) forget(a netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.hosts, a)
+}
+
+// bind opens a socket for a logical address and port; port 0 asks for any.
+func (n *network) bind(a netip.Addr, port uint16) (net.Listener, error) {
+	n.mu.Lock()
+	real := n.host(a).real
+	n.mu.Unlock()
+	at := netip.AddrPortFrom(real, port)
+	if n.block == 0 {
+		at = netip.AddrPortFrom(real, 0)
+	}
+	l, err := net.Listen("tcp4", at.String())
+	if err != nil {
+		return nil, fmt.Errorf("embedded: listen for %s: %w", netip.AddrPortFrom(a, port), err)
+	}
+	return l, nil
+}
+
+// publish makes a proxy's bound listener known under its logical port.
+func (n *network) publish(a netip.Addr, port uint16, l net.Listener) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.host(a).sockets[port] = l.Addr().String()
+}
+
+// target is where a connection to a logical address really goes.
+type target struct {
+	address string
+	proxy   bool // begins with a PROXY protocol header
+}
+
+// errRefused is what a port without a listener answers.
+var errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+
+// app returns where the app of a pod really listens for a port.
+func (n *network) app(to netip.AddrPort) (target, error) {
+	n.mu.Lock()
+	h := n.hosts[to.Addr()]
+	if h == nil {
+		n.mu.Unlock()
+		return target{}, errRefused
+	}
+	at, ok := h.apps[to.Port()]
+	open := h.anyApp
+	n.mu.Unlock()
+	if ok {
+		return target{address: at}, nil
+	}
+	if open == nil {
+		return target{}, errRefused
+	}
+	at, err := open(to.Port())
+	return target{address: at}, err
+}
+
+// route returns where a connection from another pod to a pod's logical address arrives: at its
+// sidecar's inbound socket, at a gateway's listener, or at the app itself.
+func (n *network) route(to netip.AddrPort) (target, error) {
+	n.mu.Lock()
+	h := n.hosts[to.Addr()]
+	if h == nil {
+		n.mu.Unlock()
+		return target{}, fmt.Errorf("embedded: %s is not in the lab: %w", to, syscall.EHOSTUNREACH)
+	}
+	var at string
+	var ok bool
+	switch {
+	case h.gateway:
+		at, ok = h.sockets[to.Port()]
+	case h.proxied:
+		at, ok = h.sockets[inboundPort]
+	default:
+		n.mu.Unlock()
+		return n.app(to)
+	}
+	n.mu.Unlock()
+	if !ok {
+		return target{}, errRefused
+	}
+	return target{address: at, proxy: true}, nil
+}
+
+// connect dials a target. from is bound as the source when this lab has addresses of its own.
+func (n *network) connect(ctx context.Context, t target, from, to netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{Timeout: 30 * time.Second}
+	if from.Addr().IsLoopback() && n.block != 0 {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from.Addr(), 0))
+	}
+	c, err := d.DialContext(ctx, "tcp4", t.address)
+	if err != nil {
+		return nil, err
+	}
+	if !t.proxy {
+		return c, nil
+	}
+	if from.Port() == 0 {
+		from = netip.AddrPortFrom(from.Addr(), uint16(c.LocalAddr().(*net.TCPAddr).Port))
+	}
+	if _, err := c.Write(proxyHeader(from, to)); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// proxyHeader is a PROXY protocol version 2 header for TCP over IPv4
+// (haproxy.org, proxy-protocol.txt, section 2.2).
+func proxyHeader(from, to netip.AddrPort) []byte {
+	b := []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c")
+	src, dst := from.Addr().As4(), to.Addr().As4()
+	b = append(append(b, src[:]...), dst[:]...)
+	return append(b, byte(from.Port()>>8), byte(from.Port()), byte(to.Port()>>8), byte(to.Port()))
+}
