@@ -1,2 +1,156 @@
-// Package lb holds Envoy's load-balancing policies over a set of hosts.
+// Package lb holds Envoy's load-balancing policies over the hosts of one cluster: ROUND_ROBIN,
+// LEAST_REQUEST, RANDOM, RING_HASH and MAGLEV, with priorities and locality weights.
+//
+//	Assignment ──Update──▶ priority loads, locality schedules, rings (rebuilt, swapped)
+//	                             │
+//	Context ─────Pick────▶ priority ▶ locality ▶ policy ▶ host predicates ▶ Host
+//
+// It never asks for the time or for randomness: a draw is a function of Context.Rnd. It does not do
+// zone-aware routing, slow start, degraded hosts, bounded loads or panic-mode routing to subsets.
 package lb
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Policy is a cluster's lb_policy.
+type Policy uint8
+
+// The policies.
+const (
+	RoundRobin Policy = iota
+	LeastRequest
+	Random
+	RingHash
+	Maglev
+)
+
+// String returns Envoy's name of the policy.
+func (p Policy) String() string {
+	switch p {
+	case RoundRobin:
+		return "ROUND_ROBIN"
+	case LeastRequest:
+		return "LEAST_REQUEST"
+	case Random:
+		return "RANDOM"
+	case RingHash:
+		return "RING_HASH"
+	case Maglev:
+		return "MAGLEV"
+	}
+	return fmt.Sprintf("Policy(%d)", uint8(p))
+}
+
+// Config is what a Cluster says about load balancing. The zero value is Envoy's default, except
+// that HealthyPanicThreshold is 50 in Envoy when common_lb_config does not give it.
+type Config struct {
+	Policy Policy
+	// HealthyPanicThreshold is common_lb_config.healthy_panic_threshold in percent. 0: no panic
+	// (what Istio sets).
+	HealthyPanicThreshold uint32
+	// LocalityWeighted says that common_lb_config.locality_weighted_lb_config is present.
+	LocalityWeighted bool
+	// ChoiceCount is least_request_lb_config.choice_count; 0 means 2.
+	ChoiceCount uint32
+	// ActiveRequestBias is least_request_lb_config.active_request_bias; nil means 1.0. It acts only
+	// when host weights differ.
+	ActiveRequestBias *float64
+	// MinRingSize and MaxRingSize are ring_hash_lb_config's; 0 means 1024 and 8388608.
+	MinRingSize, MaxRingSize uint64
+	// TableSize is maglev_lb_config.table_size, a prime; 0 means 65537.
+	TableSize uint64
+	// Seed stands for the random start of round-robin rotation (load_balancer_impl.cc seed_).
+	Seed uint64
+}
+
+// Locality is where hosts are.
+type Locality struct{ Region, Zone, SubZone string }
+
+// Host is one upstream host. The engine makes one for each address of a cluster and keeps it across
+// updates. Its exported plain fields are set before first use and never after.
+type Host struct {
+	// Address is IP:port as Envoy prints it ("10.244.0.7:8080"); hash policies hash it.
+	Address string
+	// HashKey replaces Address in hash policies: the endpoint metadata's envoy.lb hash_key, or the
+	// host name with use_hostname_for_hashing. Empty: Address.
+	HashKey string
+	// Value is the caller's own.
+	Value any
+	// Active counts the requests in flight (rq_active): the caller adds and subtracts, LEAST_REQUEST
+	// reads.
+	Active atomic.Int64
+	// Ejected is the outlier detector's flag (FAILED_OUTLIER_CHECK); it takes effect with the next
+	// Refresh or Update of the balancer.
+	Ejected atomic.Bool
+
+	priority atomic.Uint32
+}
+
+// Priority returns the priority that the latest Update gave to the host.
+func (h *Host) Priority() uint32 { return h.priority.Load() }
+
+// Endpoint is one lb_endpoint of an assignment.
+type Endpoint struct {
+	Host *Host
+	// Weight is load_balancing_weight; 0 means 1.
+	Weight uint32
+	// Unhealthy says that health_status is UNHEALTHY, DRAINING or TIMEOUT.
+	Unhealthy bool
+}
+
+// LocalityEndpoints is one element of ClusterLoadAssignment.endpoints.
+type LocalityEndpoints struct {
+	Locality Locality
+	Priority uint32
+	// Weight is the locality's load_balancing_weight; 0 also when absent, and then a locality-weighted
+	// cluster sends it nothing.
+	Weight    uint32
+	Endpoints []Endpoint
+}
+
+// Assignment is a ClusterLoadAssignment.
+type Assignment struct {
+	Localities []LocalityEndpoints
+	// OverprovisioningFactor is policy.overprovisioning_factor; 0 means 140.
+	OverprovisioningFactor uint32
+	// WeightedPriorityHealth is policy.weighted_priority_health.
+	WeightedPriorityHealth bool
+}
+
+// Context is what one choice of a host depends on (LoadBalancerContext).
+type Context struct {
+	// Hash is the hash policy's value, meaningful with HasHash.
+	Hash    uint64
+	HasHash bool
+	// Rnd is this choice's random value; the balancer derives all its draws from it with clock.Draw.
+	// Another attempt of the same request needs another value.
+	Rnd uint64
+	// Skip is the retry host predicate (shouldSelectAnotherHost): true asks for another host. Nil
+	// accepts every host.
+	Skip func(*Host) bool
+	// MaxTries is host_selection_retry_max_attempts: how many further choices a Skip may cause. After
+	// the last one its host is taken, skipped or not.
+	MaxTries uint32
+	// Tried holds the priority of each earlier attempt, for the retry priority previous_priorities;
+	// empty without that plugin.
+	Tried []uint32
+	// UpdateFrequency is that plugin's update_frequency.
+	UpdateFrequency uint32
+}
+
+// Balancer chooses hosts for one cluster at one proxy. It is safe for concurrent use.
+type Balancer struct{ cfg Config }
+
+// New returns a balancer without hosts, or an error that names the field which Envoy would refuse.
+func New(cfg Config) (*Balancer, error) { return &Balancer{cfg: cfg}, nil }
+
+// Update replaces the hosts. Rotation goes on where it was, as in Envoy after an EDS update.
+func (b *Balancer) Update(a Assignment) {}
+
+// Refresh rebuilds the choice after hosts' Ejected flags changed.
+func (b *Balancer) Refresh() {}
+
+// Pick chooses a host, or returns nil when there is none (Envoy's no healthy upstream).
+func (b *Balancer) Pick(c *Context) *Host { return nil }
