@@ -46,7 +46,10 @@ type Directive struct {
 	// Deadline bounds what the directive starts (Attempt: up to the end of the response; Forward: the
 	// same, restated); clock.Never without a time-out. While the request is still being received it is Never:
 	// Envoy's route time-out starts when the request is complete (Event RequestComplete answers with
-	// the same Directive and its Deadline).
+	// the same Directive and its Deadline). The per-try time-out starts when a connection has been
+	// assigned and the request is complete: Event Connected is answered by the same Directive with
+	// its Deadline too. The driver reports Timeout as soon as the latest Deadline has passed and
+	// gives the upstream stream up, then does what the answer says.
 	Deadline clock.Instant
 	// Retryable says that the driver must keep the request body for another attempt (up to the
 	// buffer limit; beyond it the driver calls x.BodyLost).
@@ -72,7 +75,8 @@ const (
 	BadRequest                           // the downstream body was malformed
 )
 
-// Event reports what happened.
+// Event reports what happened. RequestComplete may come in any state and is answered by the directive
+// that stands, with its Deadline; ClientGone, too, may always come, and whatever runs is to be given up.
 type Event struct {
 	Kind     EventKind
 	Head     *wire.Head // ResponseHead
@@ -92,4 +96,6 @@ type ConnInfo struct {
 	Transport string         // "raw_buffer" or "tls"
 	ALPN      []string       // what the inspector found: "http/1.1", "h2c", TLS ALPN
 	SNI       string
+	// HTTP2 says that the downstream speaks HTTP/2.
+	HTTP2 bool
 }

@@ -1,4 +1,0 @@
-package engine
-
-// Endpoint is one upstream host.
-type Endpoint struct{}
