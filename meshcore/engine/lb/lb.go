@@ -6,10 +6,11 @@
 //	Context ─────Pick────▶ priority ▶ locality ▶ policy ▶ host predicates ▶ Host
 //
 // It never asks for the time or for randomness: a draw is a function of Context.Rnd. It does not do
-// zone-aware routing, slow start, degraded hosts, bounded loads or panic-mode routing to subsets.
+// zone-aware routing, slow start, degraded hosts or bounded loads.
 package lb
 
 import (
+	"cmp"
 	"fmt"
 	"sync/atomic"
 )
@@ -61,12 +62,20 @@ type Config struct {
 	MinRingSize, MaxRingSize uint64
 	// TableSize is maglev_lb_config.table_size, a prime; 0 means 65537.
 	TableSize uint64
-	// Seed stands for the random start of round-robin rotation (load_balancer_impl.cc seed_).
+	// Seed stands for the random start of rotations (load_balancer_impl.cc seed_).
 	Seed uint64
+	// Local is the proxy's own locality: its hosts come first among the localities.
+	Local Locality
 }
 
 // Locality is where hosts are.
 type Locality struct{ Region, Zone, SubZone string }
+
+// compare orders localities as Envoy does (LocalityLess).
+func (l Locality) compare(o Locality) int {
+	return cmp.Or(cmp.Compare(l.Region, o.Region), cmp.Compare(l.Zone, o.Zone),
+		cmp.Compare(l.SubZone, o.SubZone))
+}
 
 // Host is one upstream host. The engine makes one for each address of a cluster and keeps it across
 // updates. Its exported plain fields are set before first use and never after.
@@ -87,6 +96,9 @@ type Host struct {
 
 	priority atomic.Uint32
 }
+
+// hashKey is what hash policies know the host by (ThreadAwareLoadBalancerBase hashKey).
+func (h *Host) hashKey() string { return cmp.Or(h.HashKey, h.Address) }
 
 // Priority returns the priority that the latest Update gave to the host.
 func (h *Host) Priority() uint32 { return h.priority.Load() }
@@ -133,24 +145,7 @@ type Context struct {
 	// MaxTries is host_selection_retry_max_attempts: how many further choices a Skip may cause. After
 	// the last one its host is taken, skipped or not.
 	MaxTries uint32
-	// Tried holds the priority of each earlier attempt, for the retry priority previous_priorities;
-	// empty without that plugin.
-	Tried []uint32
-	// UpdateFrequency is that plugin's update_frequency.
-	UpdateFrequency uint32
+	// Retry is the exchange's retry priority; nil without that plugin. RING_HASH and MAGLEV ignore
+	// it, as in Envoy (thread_aware_lb_impl.cc chooses the priority without the context).
+	Retry *PreviousPriorities
 }
-
-// Balancer chooses hosts for one cluster at one proxy. It is safe for concurrent use.
-type Balancer struct{ cfg Config }
-
-// New returns a balancer without hosts, or an error that names the field which Envoy would refuse.
-func New(cfg Config) (*Balancer, error) { return &Balancer{cfg: cfg}, nil }
-
-// Update replaces the hosts. Rotation goes on where it was, as in Envoy after an EDS update.
-func (b *Balancer) Update(a Assignment) {}
-
-// Refresh rebuilds the choice after hosts' Ejected flags changed.
-func (b *Balancer) Refresh() {}
-
-// Pick chooses a host, or returns nil when there is none (Envoy's no healthy upstream).
-func (b *Balancer) Pick(c *Context) *Host { return nil }

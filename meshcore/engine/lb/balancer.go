@@ -1,0 +1,177 @@
+package lb
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+)
+
+// Balancer chooses hosts for one cluster at one proxy. It is safe for concurrent use.
+type Balancer struct {
+	cfg     Config // with defaults filled in
+	bias    float64
+	current atomic.Pointer[set]
+
+	mu         sync.Mutex // guards what follows, which only rebuilding uses
+	assignment Assignment
+	indexes    map[source]*atomic.Uint64
+	generation uint64
+}
+
+// New returns a balancer without hosts, or an error that names the field which Envoy would refuse.
+func New(cfg Config) (*Balancer, error) {
+	if cfg.ChoiceCount == 0 {
+		cfg.ChoiceCount = 2
+	}
+	if cfg.ChoiceCount < 2 {
+		return nil, fmt.Errorf("least_request_lb_config.choice_count: %d; must be at least 2",
+			cfg.ChoiceCount)
+	}
+	if cfg.MinRingSize == 0 {
+		cfg.MinRingSize = 1024
+	}
+	if cfg.MaxRingSize == 0 {
+		cfg.MaxRingSize = 8 << 20
+	}
+	if cfg.MinRingSize > cfg.MaxRingSize {
+		return nil, fmt.Errorf("ring hash: minimum_ring_size (%d) > maximum_ring_size (%d)",
+			cfg.MinRingSize, cfg.MaxRingSize)
+	}
+	if cfg.MaxRingSize > 8<<20 {
+		return nil, fmt.Errorf("ring_hash_lb_config.maximum_ring_size: %d; must be at most 8388608",
+			cfg.MaxRingSize)
+	}
+	if cfg.TableSize == 0 {
+		cfg.TableSize = 65537
+	}
+	if cfg.TableSize > 5000011 {
+		return nil, fmt.Errorf("maglev_lb_config.table_size: %d; must be at most 5000011",
+			cfg.TableSize)
+	}
+	if !new(big.Int).SetUint64(cfg.TableSize).ProbablyPrime(0) {
+		return nil, fmt.Errorf("maglev_lb_config.table_size: %d; must be prime", cfg.TableSize)
+	}
+	b := &Balancer{cfg: cfg, bias: 1, indexes: map[source]*atomic.Uint64{}}
+	// Envoy warns about a bias that it cannot use and takes 1.0 (least_request_lb.h refresh).
+	if p := cfg.ActiveRequestBias; p != nil && *p >= 0 && !math.IsNaN(*p) {
+		b.bias = *p
+	}
+	b.Refresh()
+	return b, nil
+}
+
+// Update replaces the hosts. Rotation goes on where it was, as in Envoy after an EDS update. The
+// balancer keeps a's slices: the caller does not change them afterwards.
+func (b *Balancer) Update(a Assignment) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.assignment = a
+	b.current.Store(b.build())
+}
+
+// Refresh rebuilds the choice after hosts' Ejected flags changed.
+func (b *Balancer) Refresh() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.current.Store(b.build())
+}
+
+// start is a new random start for schedules over localities, which Envoy draws at every update of the
+// hosts (the seed of HostSet::updateHosts).
+func (b *Balancer) start() uint64 { return clock.Mix(b.cfg.Seed + b.generation) }
+
+// draws hands out the draws of one choice.
+type draws struct {
+	rnd uint64
+	k   uint8
+}
+
+func (d *draws) next() uint64 {
+	v := clock.Draw(d.rnd, d.k)
+	if d.k++; d.k == 0 {
+		d.rnd = clock.Mix(d.rnd)
+	}
+	return v
+}
+
+// Pick chooses a host, or returns nil when there is none (Envoy's no healthy upstream). When a retry
+// host predicate refuses every choice, the last one stands.
+func (b *Balancer) Pick(c *Context) *Host {
+	s, d := b.current.Load(), draws{rnd: c.Rnd}
+	if b.cfg.Policy == RingHash || b.cfg.Policy == Maglev {
+		return s.pickHashed(c, d)
+	}
+	for try := uint32(0); ; try++ {
+		h := b.once(s, c, &d)
+		if h == nil || try == c.MaxTries || c.Skip == nil || !c.Skip(h) {
+			return h
+		}
+	}
+}
+
+// pickHashed chooses by the hash, or by a draw when the request has none. The same value chooses the
+// priority, so a key stays at its priority too.
+func (s *set) pickHashed(c *Context, d draws) *Host {
+	hash := c.Hash
+	if !c.HasHash {
+		hash = d.next()
+	}
+	table := s.levels[choosePriority(hash, s.loads)].ring
+	for try := uint32(0); ; try++ {
+		h := table.choose(hash, try)
+		if h == nil || try == c.MaxTries || c.Skip == nil || !c.Skip(h) {
+			return h
+		}
+	}
+}
+
+// once makes one choice: priority, locality, host (chooseHostOnce).
+func (b *Balancer) once(s *set, c *Context, d *draws) *Host {
+	loads, first := s.loads, d.next()
+	if c.Retry != nil {
+		loads = c.Retry.determine(s)
+	}
+	lv := &s.levels[choosePriority(first, loads)]
+	from := lv.healthy
+	switch {
+	case lv.panics:
+		from = lv.all
+	case lv.localities != nil:
+		from = lv.byLocality[lv.localities.next()]
+	}
+	if len(from.hosts) == 0 {
+		return nil
+	}
+	if from.edf != nil {
+		return from.hosts[from.edf.next()]
+	}
+	n := uint64(len(from.hosts))
+	switch b.cfg.Policy {
+	case Random:
+		// The draw that chose the priority chooses the host too (random_lb.cc peekOrChoose).
+		return from.hosts[first%n]
+	case LeastRequest:
+		return from.leastRequest(b.cfg.ChoiceCount, d)
+	default:
+		return from.hosts[(from.index.Add(1)-1)%n]
+	}
+}
+
+// leastRequest draws count hosts, possibly the same one twice, and takes the first of those with the
+// fewest requests in flight (least_request_lb.cc unweightedHostPickNChoices).
+func (p *pool) leastRequest(count uint32, d *draws) *Host {
+	n := uint64(len(p.hosts))
+	best := p.hosts[d.next()%n]
+	least := best.Active.Load()
+	for range count - 1 {
+		h := p.hosts[d.next()%n]
+		if active := h.Active.Load(); active < least {
+			best, least = h, active
+		}
+	}
+	return best
+}
