@@ -64,6 +64,8 @@ type Service struct {
 type Registry struct {
 	Pods     []*Pod
 	Services []*Service
+
+	nextPod, nextService netip.Addr // where free addresses begin
 }
 
 // Translator holds one configuration, indexed; it is immutable and safe for concurrent use.
@@ -73,7 +75,18 @@ type Translator struct {
 	index    *index
 }
 
+// New indexes a configuration and what runs in the lab.
+func New(c *istio.Config, r *Registry) *Translator {
+	return &Translator{config: c, registry: r, index: newIndex(c, r)}
+}
+
 // Snapshot returns everything that the proxy of a pod is given, and what could not be translated.
 func (t *Translator) Snapshot(p *Pod) (*xds.Snapshot, []istio.Diagnostic) {
-	panic("translate: Snapshot")
+	s := xds.NewSnapshot()
+	if p.Role == Gateway {
+		s.Routes = t.gatewayRoutes(p)
+	} else {
+		s.Routes = t.sidecarRoutes(p)
+	}
+	return s, nil
 }
