@@ -1,0 +1,72 @@
+package reports
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// RunSchema names the form of a recorded run.
+const RunSchema = "mesh-lab.dev/run/v1"
+
+// Run is one recorded run: the runner writes it, everything else is computed from it.
+type Run struct {
+	Header  Header
+	History observe.History
+}
+
+// Header is what a run was, beside its records.
+type Header struct {
+	Schema   string        `json:"schema"`
+	File     string        `json:"file"`     // path of the scenario file, as it was given
+	Scenario string        `json:"scenario"` // its text
+	Topology string        `json:"topology"`
+	Proxy    string        `json:"proxy"`
+	Seed     uint64        `json:"seed"`
+	Version  string        `json:"version"` // of mesh-lab
+	Began    time.Time     `json:"began"`
+	Duration time.Duration `json:"duration_ns"`
+	Mesh     MeshRun       `json:"mesh"`
+	Steps    []StepRun     `json:"steps"` // those that began, in order
+	// Places says where objects are written: "VirtualService default/recommendation" → "file:line".
+	Places map[string]string `json:"places,omitempty"`
+	// Stopped says why the run ended before its last step: interrupted, or what the environment could not do.
+	Stopped string `json:"stopped,omitempty"`
+}
+
+// MeshRun is the mesh that was brought up.
+type MeshRun struct {
+	Workloads []string      `json:"workloads"` // in the order of the manifests
+	Sidecars  int           `json:"sidecars"`
+	Ready     time.Duration `json:"ready_ns"` // from nothing to every proxy's ACK
+}
+
+// StepRun is one step as it went.
+type StepRun struct {
+	Name    string        `json:"name"`
+	From    clock.Instant `json:"from_ns"`  // what starts in [From, Until) is judged: the runner sets From
+	Until   clock.Instant `json:"until_ns"` // when the configuration is ACKed, Until when all traffic ended
+	Did     []Did         `json:"did"`
+	Skipped string        `json:"skipped,omitempty"` // a power that the topology lacks
+	Error   string        `json:"error,omitempty"`   // what could not be done
+}
+
+// Did is one action of a step as it went, in the order of the scenario's actions.
+type Did struct {
+	Kind  string        `json:"kind"` // apply, delete, scale, kill, restart, exec, wait, load, request
+	What  string        `json:"what"` // files, workloads, URL
+	From  clock.Instant `json:"from_ns"`
+	Until clock.Instant `json:"until_ns"`
+
+	Proxies int           `json:"proxies,omitempty"` // apply, delete, scale: that were changed and have ACKed
+	Total   int           `json:"total,omitempty"`
+	Took    time.Duration `json:"took_ns,omitempty"`
+
+	Fortio  json.RawMessage `json:"fortio,omitempty"` // load: fortio's own result
+	Client  string          `json:"client,omitempty"` // load, request: who sent
+	Sent    int             `json:"sent,omitempty"`   // request: how many were asked for
+	Replies []assert.Reply  `json:"replies,omitempty"`
+}

@@ -1,0 +1,217 @@
+// Package assert judges a run: expectations are pure functions of the History, and each verdict states
+// its error rates. It never sends, waits or asks for the time.
+//
+//	observe.History ─▶ Judge ─┬▶ Monitor (one for each Expectation) ─▶ Verdict
+//	   (or record by record,  └▶ Decided: the load may stop
+//	    while the load runs)
+//
+// Shares are judged by an anytime-valid confidence sequence (Sequence), so that one may look after every
+// request: fail as soon as the wanted share has left the interval, pass as soon as the interval
+// lies inside wanted ± tolerance, inconclusive otherwise. What is exact (0 %, 100 %, stickiness, rotation,
+// counts) is judged exactly. Records are judged in the order of the History, each step by itself, so
+// that the monitor of a running load and a later Check of the file say the same.
+package assert
+
+import (
+	"fmt"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+)
+
+// DefaultAlpha is a suite's false-alarm rate: one wrong failure in a million runs of a right mesh.
+const DefaultAlpha = 1e-6
+
+// DefaultTolerance is how far a share may be off before it must not pass: 5 points.
+const DefaultTolerance = 0.05
+
+// Outcome is what a verdict says.
+type Outcome uint8
+
+// The outcomes. The zero value is Inconclusive: what was never judged did not pass.
+const (
+	Inconclusive Outcome = iota
+	Pass
+	Fail
+)
+
+// String returns the outcome as the Result spells it.
+func (o Outcome) String() string { return [...]string{"inconclusive", "pass", "fail"}[o] }
+
+// MarshalText spells an outcome for JSON.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (o *Outcome) UnmarshalText(b []byte) error {
+	for _, k := range []Outcome{Inconclusive, Pass, Fail} {
+		if k.String() == string(b) {
+			*o = k
+			return nil
+		}
+	}
+	return fmt.Errorf("outcome %q is none of pass, fail, inconclusive", b)
+}
+
+// Worst returns the outcome of several together: fail before inconclusive before pass. Nothing at
+// all passes: a step without expectations has none to break.
+func Worst(all ...Outcome) Outcome {
+	worst := Pass
+	for _, o := range all {
+		switch {
+		case o == Fail:
+			return Fail
+		case o == Inconclusive:
+			worst = Inconclusive
+		}
+	}
+	return worst
+}
+
+// Verdict is one expectation's judgement, in the form in which the Result carries it.
+type Verdict struct {
+	Name     string  `json:"name"` // "split recommendation"
+	Outcome  Outcome `json:"verdict"`
+	Wanted   string  `json:"wanted"`   // "90 / 10 ± 5"
+	Observed string  `json:"observed"` // "v1 89.7 %  v2 10.3 %"
+	Samples  int64   `json:"samples"`
+	// Interval holds the truth with probability 1-α, at every number of samples at once; Unit says
+	// what it counts ("share", "ms"), and Of which category it is about ("v2").
+	Interval *[2]float64 `json:"interval,omitempty"`
+	Unit     string      `json:"unit,omitempty"`
+	Of       string      `json:"of,omitempty"`
+	// FalseAlarm bounds the probability that a right mesh fails this; 0: exact.
+	FalseAlarm float64 `json:"false_alarm"`
+	// SmallestDrift is the smallest distance from what was wanted that would have shown: a mesh
+	// further off has its share inside the interval with probability at most α.
+	SmallestDrift float64 `json:"smallest_drift,omitempty"`
+	// Evidence names requests that show a failure (x-request-id).
+	Evidence []string `json:"evidence,omitempty"`
+	// Since is when the expectation was first broken; nil unless it failed.
+	Since *clock.Instant `json:"since_ns,omitempty"`
+	// Config is the Istio object whose rule decided the requests in Evidence.
+	Config string `json:"config,omitempty"`
+	// Reason says in a sentence why it failed or could not be decided.
+	Reason string `json:"reason,omitempty"`
+	// Hint is a command that shows more.
+	Hint string `json:"hint,omitempty"`
+}
+
+// Terms are the conditions under which one step is judged.
+type Terms struct {
+	Step        string
+	From, Until clock.Instant // records that start in [From, Until) belong to the step
+	Alpha       float64       // this expectation's share of the suite's false-alarm rate
+	Tolerance   float64       // of shares that name none
+}
+
+// Expectation is one thing that must be true of a step.
+type Expectation interface {
+	// Name says what is judged, in a few words.
+	Name() string
+	// Statistical says whether it takes a part of the suite's false-alarm rate.
+	Statistical() bool
+	// Monitor returns a judge of records as they come.
+	Monitor(Terms) Monitor
+}
+
+// Monitor judges one expectation while records come in. It is given only records of its step.
+type Monitor interface {
+	Request(*observe.Request)
+	Client(*observe.Client)
+	Change(*observe.Change)
+	// State says whether more load can still be useful: Inconclusive means undecided so far.
+	State() Outcome
+	// Verdict judges what has come in so far.
+	Verdict() Verdict
+}
+
+// Check judges one expectation over a recorded History.
+func Check(e Expectation, h *observe.History, t Terms) Verdict {
+	j := NewJudge(t, e)
+	j.History(h)
+	return j.Verdicts()[0]
+}
+
+// Judge judges a step: it hands the records of the step to the monitors of its expectations.
+type Judge struct {
+	terms    Terms
+	monitors []Monitor
+}
+
+// NewJudge returns a judge of these expectations, each under the terms given.
+func NewJudge(t Terms, expectations ...Expectation) *Judge {
+	j := &Judge{terms: t}
+	for _, e := range expectations {
+		j.monitors = append(j.monitors, e.Monitor(t))
+	}
+	return j
+}
+
+func (j *Judge) within(at clock.Instant) bool { return at >= j.terms.From && at < j.terms.Until }
+
+// Request judges a proxy's record, when it belongs to the step.
+func (j *Judge) Request(r *observe.Request) {
+	if !j.within(r.Start) {
+		return
+	}
+	for _, m := range j.monitors {
+		m.Request(r)
+	}
+}
+
+// Client judges a sender's record, when it belongs to the step.
+func (j *Judge) Client(c *observe.Client) {
+	if !j.within(c.Start) {
+		return
+	}
+	for _, m := range j.monitors {
+		m.Client(c)
+	}
+}
+
+// Change judges a change, when it belongs to the step.
+func (j *Judge) Change(c *observe.Change) {
+	if !j.within(c.At) {
+		return
+	}
+	for _, m := range j.monitors {
+		m.Change(c)
+	}
+}
+
+// History judges all records of a History that belong to the step.
+func (j *Judge) History(h *observe.History) {
+	for i := range h.Changes {
+		j.Change(&h.Changes[i])
+	}
+	for i := range h.Requests {
+		j.Request(&h.Requests[i])
+	}
+	for i := range h.Clients {
+		j.Client(&h.Clients[i])
+	}
+}
+
+// Decided says that more load cannot change the step's outcome for the better: something has failed, or
+// everything is decided. A load `until: decided` stops at this moment.
+func (j *Judge) Decided() bool {
+	all := true
+	for _, m := range j.monitors {
+		switch m.State() {
+		case Fail:
+			return true
+		case Inconclusive:
+			all = false
+		}
+	}
+	return all
+}
+
+// Verdicts returns the verdicts on what has come in so far, in the order of the expectations.
+func (j *Judge) Verdicts() []Verdict {
+	out := make([]Verdict, 0, len(j.monitors))
+	for _, m := range j.monitors {
+		out = append(out, m.Verdict())
+	}
+	return out
+}

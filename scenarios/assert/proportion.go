@@ -1,0 +1,183 @@
+package assert
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+)
+
+// Proportion judges one share while its draws come in, at O(1) for each draw. It keeps the running
+// intersection of the intervals of all moments, which Ville's inequality allows: a bound that was once
+// excluded stays so. It fails for good when the wanted share leaves the intersection, also after it
+// had passed; a right mesh does so with probability at most α however long the load goes on.
+type Proportion struct {
+	want  Share
+	alpha float64
+	seq   Sequence
+
+	lo, hi      float64 // running intersection at the moments that decided
+	aboveFloor  bool    // the truth is above the pass range's lower end
+	belowRoof   bool    // the truth is below the pass range's upper end
+	failed      bool
+	brokenSince clock.Instant
+	hits        evidence
+	misses      evidence
+}
+
+// NewProportion returns the judge of a share; a share without a tolerance of its own takes the terms'.
+func NewProportion(want Share, t Terms) *Proportion {
+	if want.Tolerance == 0 {
+		want.Tolerance = t.Tolerance
+	}
+	return &Proportion{want: want, alpha: t.Alpha, hi: 1}
+}
+
+// Add counts one draw; id and at name the request for the evidence.
+func (p *Proportion) Add(hit bool, id string, at clock.Instant) {
+	p.seq.Add(hit)
+	if hit {
+		p.hits.add(id)
+	} else {
+		p.misses.add(id)
+	}
+	if p.failed {
+		return
+	}
+	if p.judge(); p.failed {
+		p.brokenSince = at
+	}
+}
+
+func (p *Proportion) judge() {
+	if p.want.Exact() {
+		p.failed = p.want.Low == 0 && p.seq.Hits > 0 || p.want.High == 1 && p.seq.Hits < p.seq.Draws
+		return
+	}
+	floor, roof := p.want.passRange()
+	if !p.aboveFloor && (floor <= 0 || p.seq.Below(floor, p.alpha)) {
+		// A share that should happen and never did must not pass, however wide its tolerance.
+		p.aboveFloor = p.want.Low == 0 || p.seq.Hits > 0
+		p.narrow()
+	}
+	if !p.belowRoof && (roof >= 1 || p.seq.Above(roof, p.alpha)) {
+		p.belowRoof = p.want.High == 1 || p.seq.Hits < p.seq.Draws
+		p.narrow()
+	}
+	if p.seq.Below(p.want.High, p.alpha) || p.seq.Above(p.want.Low, p.alpha) {
+		p.failed = true
+	}
+}
+
+func (p *Proportion) narrow() {
+	lo, hi := p.seq.Interval(p.alpha)
+	p.lo, p.hi = max(p.lo, lo), min(p.hi, hi)
+}
+
+// State says whether the share is decided. An exact share that was never broken is decided for a
+// running load once a drift of the tolerance would have shown.
+func (p *Proportion) State() Outcome {
+	switch {
+	case p.failed:
+		return Fail
+	case p.want.Exact():
+		if p.seq.Draws > 0 && p.exactDrift() <= p.want.Tolerance {
+			return Pass
+		}
+	case p.aboveFloor && p.belowRoof:
+		return Pass
+	}
+	return Inconclusive
+}
+
+// exactDrift is Drift without root finding: with only hits (or only misses) the interval's open end
+// solves (n+1) q^n = α.
+func (p *Proportion) exactDrift() float64 {
+	n := float64(p.seq.Draws)
+	return -math.Expm1((math.Log(p.alpha) - math.Log(n+1)) / n)
+}
+
+// Outcome is the verdict on all draws so far: an exact share passes unless it was broken.
+func (p *Proportion) Outcome() Outcome {
+	if p.want.Exact() && !p.failed && p.seq.Draws > 0 {
+		return Pass
+	}
+	return p.State()
+}
+
+// Interval returns the running intersection of the intervals of the moments that decided and of now.
+func (p *Proportion) Interval() (lo, hi float64) {
+	lo, hi = p.seq.Interval(p.alpha)
+	lo, hi = max(lo, p.lo), min(hi, p.hi)
+	if lo > hi { // the mesh drifted while it was watched: no single share explains all draws
+		return p.seq.Interval(p.alpha)
+	}
+	return lo, hi
+}
+
+// Drift returns the smallest distance from the wanted share that would have shown.
+func (p *Proportion) Drift() float64 {
+	lo, hi := p.Interval()
+	return max(0, p.want.Low-lo, hi-p.want.High)
+}
+
+// fill puts the share's numbers into a verdict.
+func (p *Proportion) fill(v *Verdict) {
+	v.Outcome, v.Samples = p.Outcome(), p.seq.Draws
+	if p.seq.Draws == 0 {
+		v.Reason = "no request was seen that it could be judged by"
+		return
+	}
+	lo, hi := p.Interval()
+	v.Interval, v.Unit, v.SmallestDrift = &[2]float64{lo, hi}, "share", p.Drift()
+	if !p.want.Exact() {
+		v.FalseAlarm = p.alpha
+	}
+	switch v.Outcome {
+	case Fail:
+		at := p.brokenSince
+		v.Since = &at
+		v.Evidence = p.misses.ids
+		if p.seq.Share() > p.want.High || p.want.High == 0 {
+			v.Evidence = p.hits.ids
+		}
+		v.Reason = p.why()
+	case Inconclusive:
+		v.Reason = p.undecided(lo, hi)
+	}
+}
+
+func (p *Proportion) why() string {
+	n := p.seq.Draws
+	switch {
+	case p.want.Exact() && p.want.High == 0:
+		return fmt.Sprintf("%s of %s should not have happened", count(p.seq.Hits), count(n))
+	case p.want.Exact():
+		return fmt.Sprintf("%s of %s are stray", count(n-p.seq.Hits), count(n))
+	}
+	share, side, by := p.seq.Share(), "more", p.seq.Share()-p.want.High
+	if by < 0 {
+		side, by = "less", p.want.Low-share
+	}
+	if by < 0 {
+		return "the share changed while it was watched: no single share explains all requests"
+	}
+	return fmt.Sprintf("%s points %s than wanted", points(by), side)
+}
+
+func (p *Proportion) undecided(lo, hi float64) string {
+	if p.seq.Hits == 0 && p.want.Low > 0 {
+		return fmt.Sprintf("it never happened in %s requests", count(p.seq.Draws))
+	}
+	return fmt.Sprintf("%s requests are too few: the share is somewhere in %s", count(p.seq.Draws),
+		span(lo, hi))
+}
+
+// evidence keeps the first few ids.
+type evidence struct{ ids []string }
+
+func (e *evidence) add(id string) {
+	if id != "" && len(e.ids) < 5 {
+		e.ids = append(e.ids, id)
+	}
+}
