@@ -1,51 +1,27 @@
-// Package outlier is Envoy's outlier detection as arithmetic: results of requests in, ejections and
-// un-ejections out. It has no timer: the engine calls Sweep at each interval.
+// Package outlier is Envoy's outlier detection as arithmetic: results of attempts in, ejections and
+// un-ejections out.
+//
+//	attempt ends ─▶ PutCode / PutResult ─▶ counters ─▶ threshold reached ─▶ Eject
+//	interval     ─▶ Sweep ─▶ ejection time over ─▶ Uneject
+//	                      ─▶ success rates of the interval ─▶ Eject
+//
+// It has no timer: the engine calls Sweep at each interval. It does not choose hosts: the engine copies
+// the events into the balancer. Extension monitors are not done.
 package outlier
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 )
 
-// Config is a Cluster's outlier_detection, every field given. Start from Default.
-type Config struct {
-	Interval               time.Duration
-	BaseEjectionTime       time.Duration
-	MaxEjectionTime        time.Duration // 0: max(300s, BaseEjectionTime)
-	MaxEjectionTimeJitter  time.Duration
-	MaxEjectionPercent     uint32
-	AlwaysEjectOneHost     bool
-	SplitLocalOriginErrors bool // split_external_local_origin_errors
-
-	Consecutive5xx                uint32 // 0: off
-	ConsecutiveGatewayFailure     uint32
-	ConsecutiveLocalOriginFailure uint32
-
-	// The enforcing percentages: how likely a detected outlier is ejected.
-	EnforcingConsecutive5xx                uint32
-	EnforcingConsecutiveGatewayFailure     uint32
-	EnforcingConsecutiveLocalOriginFailure uint32
-	EnforcingSuccessRate                   uint32
-	EnforcingLocalOriginSuccessRate        uint32
-	EnforcingFailurePercentage             uint32
-	EnforcingFailurePercentageLocalOrigin  uint32
-
-	SuccessRateMinimumHosts        uint32
-	SuccessRateRequestVolume       uint32
-	SuccessRateStdevFactor         uint32 // divided by 1000
-	FailurePercentageThreshold     uint32
-	FailurePercentageMinimumHosts  uint32
-	FailurePercentageRequestVolume uint32
-}
-
-// Default returns Envoy's defaults (outlier_detection.proto).
-func Default() Config { return Config{} }
-
 // Result is how an attempt ended, in Envoy's words (Outlier::Result).
 type Result uint8
 
-// The results.
+// The results. Envoy's router reports LocalOriginConnectSuccess when a connection was assigned,
+// LocalOriginTimeout with the code 504 when an attempt timed out before its response head, and
+// LocalOriginConnectFailed without a code for every other reset of an attempt but overflow.
 const (
 	ExtOriginRequestFailed Result = iota
 	ExtOriginRequestSuccess
@@ -69,14 +45,13 @@ const (
 	FailurePercentageLocalOrigin
 )
 
-// Event is something that the detector did: what Envoy's outlier event log and statistics tell.
-type Event struct {
-	At      clock.Instant
-	Monitor *Monitor
-	Kind    EventKind
-	Cause   Cause // Eject, Unenforced, Overflow
-	// Ejections is how often the host has been ejected so far (num_ejections).
-	Ejections uint32
+// String returns the name in Envoy's outlier event log.
+func (c Cause) String() string {
+	return [...]string{
+		"CONSECUTIVE_5XX", "CONSECUTIVE_GATEWAY_FAILURE", "SUCCESS_RATE",
+		"CONSECUTIVE_LOCAL_ORIGIN_FAILURE", "SUCCESS_RATE_LOCAL_ORIGIN", "FAILURE_PERCENTAGE",
+		"FAILURE_PERCENTAGE_LOCAL_ORIGIN",
+	}[c]
 }
 
 // EventKind says what happened to a host.
@@ -90,46 +65,69 @@ const (
 	Overflow                        // detected, but max_ejection_percent is reached
 )
 
-// Monitor counts one host's results. Its methods are the Detector's.
+// String returns a lower-case word.
+func (k EventKind) String() string {
+	return [...]string{"none", "eject", "uneject", "unenforced", "overflow"}[k]
+}
+
+// Event is something that the detector did: what Envoy's outlier event log and statistics tell.
+type Event struct {
+	At      clock.Instant
+	Monitor *Monitor
+	Kind    EventKind
+	Cause   Cause // but of Uneject
+	// Ejections is how often the host has been ejected so far (num_ejections).
+	Ejections uint32
+	// For is how long the host is out at least; the first sweep after that brings it back (Eject).
+	For time.Duration
+	// SuccessRate is the host's in percent, for causes that judge rates; SuccessRate and
+	// SuccessRateLocalOrigin also have the cluster's average and the threshold derived from it.
+	SuccessRate, Average, Threshold float64
+}
+
+// Monitor counts one host's results (DetectorHostMonitorImpl). It is made by Detector.Add.
 type Monitor struct {
 	// Value is the caller's own.
 	Value any
+
+	ejected atomic.Bool
+
+	consecutive5xx, consecutiveGateway, consecutiveLocal atomic.Uint32
+	external, local                                      rate
+
+	// What follows is the Detector's, under its mutex.
+	removed     bool
+	ejections   uint32
+	multiplier  int64 // Envoy's ejectTimeBackoff
+	jitter      time.Duration
+	ejectedAt   clock.Instant
+	unejectedAt clock.Instant // never before the first un-ejection
 }
 
 // Ejected says whether the host is out.
-func (m *Monitor) Ejected() bool { return false }
+func (m *Monitor) Ejected() bool { return m.ejected.Load() }
 
-// Detector watches the hosts of one cluster at one proxy. It is safe for concurrent use.
-type Detector struct{ cfg Config }
-
-// New returns a detector without hosts, or an error that names the field which Envoy would refuse.
-func New(cfg Config) (*Detector, error) { return &Detector{cfg: cfg}, nil }
-
-// Add begins to watch a host.
-func (d *Detector) Add(value any) *Monitor { return &Monitor{Value: value} }
-
-// Remove forgets a host that left the cluster; its ejection no longer counts.
-func (d *Detector) Remove(m *Monitor) {}
-
-// PutCode takes a response's status code (the router's putHttpResponseCode).
-func (d *Detector) PutCode(m *Monitor, code int, now clock.Instant, rnd uint64) []Event {
-	return nil
+// rate counts successes over an interval (SuccessRateAccumulator); the past interval is what is judged.
+type rate struct {
+	total, success         atomic.Uint64
+	pastTotal, pastSuccess uint64
 }
 
-// PutResult takes an attempt's end without a response of the upstream (putResult); code is the status
-// that the router makes of it, 0 without one.
-func (d *Detector) PutResult(m *Monitor, in Put) []Event { return nil }
-
-// Put is PutResult's argument.
-type Put struct {
-	Result Result
-	Code   int
-	Now    clock.Instant
-	Rnd    uint64
+func (r *rate) put(success bool) {
+	r.total.Add(1)
+	if success {
+		r.success.Add(1)
+	}
 }
 
-// Sweep is the interval timer: un-ejects, judges success rates, lets multipliers decay. The next sweep
-// is due at next.
-func (d *Detector) Sweep(now clock.Instant, rnd uint64) (events []Event, next clock.Instant) {
-	return nil, now.Add(d.cfg.Interval)
+// turn ends the interval.
+func (r *rate) turn() {
+	r.pastTotal, r.pastSuccess = r.total.Swap(0), r.success.Swap(0)
+}
+
+// zero resets a counter without writing to shared memory when there is nothing to do.
+func zero(c *atomic.Uint32) {
+	if c.Load() != 0 {
+		c.Store(0)
+	}
 }
