@@ -73,11 +73,13 @@ type Translator struct {
 	config   *istio.Config
 	registry *Registry
 	index    *index
+	routes   *sharedRoutes
 }
 
 // New indexes a configuration and what runs in the lab.
 func New(c *istio.Config, r *Registry) *Translator {
-	return &Translator{config: c, registry: r, index: newIndex(c, r)}
+	ix := newIndex(c, r)
+	return &Translator{config: c, registry: r, index: ix, routes: newSharedRoutes(c, ix)}
 }
 
 // Snapshot returns everything that the proxy of a pod is given, and what could not be translated.
