@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gopkg.in/yaml.v3"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 )
 
@@ -58,7 +59,8 @@ type Object struct {
 	// istio.io/api: *networkingv1alpha3.{VirtualService,DestinationRule,Gateway}.
 	Body any
 
-	at func(path string) Place // set by the reader
+	file string
+	root *yaml.Node // as written; nil when the object was not read
 }
 
 // Ref returns "Kind ns/name".
@@ -72,17 +74,19 @@ func (o *Object) Ref() string {
 // At returns the place of a field ("spec.http[0].route[1].weight"), or of its nearest parent that is
 // in the file.
 func (o *Object) At(path string) Place {
-	if o.at == nil {
+	if o.root == nil {
 		return Place{}
 	}
-	return o.at(path)
+	return locate(o.file, o.root, path)
 }
 
 // Config is a set of objects in their input order, with the mesh configuration. It is immutable once
-// built; Apply and Delete make new ones.
+// built; Merge and Remove make new ones.
 type Config struct {
 	Objects []*Object
 	Mesh    *meshconfig.MeshConfig // never nil: Istio's defaults, overlaid with the user's
+
+	meshFrom meshSource
 }
 
 // Kind returns the objects of a kind, in input order.

@@ -1,0 +1,232 @@
+package istio
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"gopkg.in/yaml.v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ReadOptions are the choices of Read.
+type ReadOptions struct {
+	// MeshConfig is a file with Istio's MeshConfig; it wins over the ConfigMap istio-system/istio.
+	MeshConfig *File
+	// Namespace is that of objects that name none; "default" when empty.
+	Namespace string
+}
+
+// Read decodes and validates files. Every problem is reported, in the order of places. When one of them
+// is an error (see HasErrors) the Config holds what could be read and must not be carried out.
+func Read(files []File, opts ReadOptions) (*Config, []Diagnostic) {
+	r := &reader{
+		namespace: cmp.Or(opts.Namespace, "default"),
+		seen:      map[identity]*Object{},
+		goType:    goTypes{},
+		data:      map[string][]byte{},
+	}
+	for i, f := range files {
+		if r.rank(f.Name) < 0 {
+			r.files = append(r.files, files[i].Name)
+		}
+		r.file(f)
+	}
+	c := &Config{Objects: r.objects}
+	r.meshConfig(c, opts.MeshConfig)
+	r.sort()
+	return c, r.diags
+}
+
+// HasErrors reports whether one of the problems is an error.
+func HasErrors(diags []Diagnostic) bool {
+	return slices.ContainsFunc(diags, func(d Diagnostic) bool { return d.Severity == Error })
+}
+
+// reader collects the objects and problems of all files.
+type reader struct {
+	namespace string
+	files     []string // in the order of the input
+	objects   []*Object
+	seen      map[identity]*Object
+	diags     []Diagnostic
+	goType    goTypes
+	data      map[string][]byte // by file name
+}
+
+// identity tells objects apart as the API server does.
+type identity struct{ group, kind, namespace, name string }
+
+func (r *reader) rank(file string) int { return slices.Index(r.files, file) }
+
+// sort orders problems by place and drops repetitions, which aliases can make.
+func (r *reader) sort() {
+	rank := map[string]int{}
+	for i, f := range r.files {
+		rank[f] = i
+	}
+	slices.SortStableFunc(r.diags, func(a, b Diagnostic) int {
+		return cmp.Or(
+			cmp.Compare(rank[a.Place.File], rank[b.Place.File]),
+			cmp.Compare(a.Place.Line, b.Place.Line),
+			cmp.Compare(a.Place.Column, b.Place.Column),
+		)
+	})
+	r.diags = slices.Compact(r.diags)
+}
+
+func (r *reader) file(f File) {
+	r.data[f.Name] = f.Data
+	docs, diags := documents(f)
+	r.diags = append(r.diags, diags...)
+	budget := aliasBudget
+	for _, doc := range docs {
+		if d := bounded(doc, &budget); d != nil {
+			r.diags = append(r.diags, *d)
+			continue
+		}
+		r.document(doc)
+	}
+}
+
+// document reads an object, or the objects of a List.
+func (r *reader) document(doc document) {
+	root := deref(doc.root)
+	if root.Kind != yaml.MappingNode {
+		r.add(Diagnostic{
+			Place: Place{File: doc.file, Line: root.Line, Column: root.Column},
+			Msg:   "the document must be an object with apiVersion, kind and metadata, not " + kindOf(root),
+		})
+		return
+	}
+	_, items := child(root, "items")
+	if kind := peek(root, "kind"); items == nil || !isList(kind) {
+		r.object(document{file: doc.file, root: root})
+		return
+	}
+	d := r.decoder(doc.file, peek(root, "kind"))
+	for _, e := range d.entries(root, nil) {
+		switch e.name {
+		case "apiVersion", "kind", "metadata":
+		case "items":
+			for i, item := range d.list(e.value, (*path)(nil).field("items")) {
+				if item.Kind != yaml.MappingNode {
+					d.wrongType(item, (*path)(nil).field("items").element(i), "an object")
+					continue
+				}
+				r.document(document{file: doc.file, root: item})
+			}
+		default:
+			d.unknown(e, nil, []string{"apiVersion", "kind", "metadata", "items"})
+		}
+	}
+}
+
+func isList(kind string) bool {
+	return len(kind) >= 4 && kind[len(kind)-4:] == "List"
+}
+
+// peek returns a scalar at a path, or "".
+func peek(n *yaml.Node, path ...string) string {
+	for _, step := range path {
+		_, value := child(deref(n), step)
+		if value == nil {
+			return ""
+		}
+		n = value
+	}
+	if n = deref(n); n.Kind != yaml.ScalarNode || isNull(n) {
+		return ""
+	}
+	return n.Value
+}
+
+func (r *reader) add(d Diagnostic) { r.diags = append(r.diags, d) }
+
+func (r *reader) decoder(file, object string) *decoder {
+	return &decoder{file: file, object: object, diags: &r.diags, goType: r.goType}
+}
+
+// object reads one object.
+func (r *reader) object(doc document) {
+	root, file := doc.root, doc.file
+	o := &Object{
+		APIVersion: peek(root, "apiVersion"), Kind: peek(root, "kind"),
+		Name: peek(root, "metadata", "name"), Namespace: peek(root, "metadata", "namespace"),
+		file: file, root: root,
+	}
+	c := &checker{object: o, diags: &r.diags}
+	k := c.kind()
+	if k == nil {
+		return
+	}
+	if k.cluster {
+		o.Namespace = ""
+	} else if o.Namespace == "" {
+		o.Namespace = r.namespace
+	}
+	switch {
+	case k.noEffect != "":
+		return
+	case k.body == nil:
+		c.errorAt(Place{File: file, Line: root.Line, Column: root.Column}, "", "%s is not carried out yet%s",
+			o.Kind, wayOut(k.notYet))
+		return
+	}
+	o.Body = k.body()
+	d := r.decoder(file, o.Ref())
+	meta := d.body(root, o.Body)
+	c.metadata(meta, k)
+	o.Labels, o.Annotations = meta.GetLabels(), meta.GetAnnotations()
+	o.Created = meta.GetCreationTimestamp().Time
+	o.Order = len(r.objects)
+	meta.SetNamespace(o.Namespace)
+	id := identity{k.group, o.Kind, o.Namespace, o.Name}
+	if first := r.seen[id]; first != nil && o.Name != "" {
+		at := first.At("metadata.name")
+		c.errorf("metadata.name", "is given twice; the other is at %s:%d:%d", at.File, at.Line, at.Column)
+		return
+	}
+	r.seen[id] = o
+	r.objects = append(r.objects, o)
+	if k.validate != nil {
+		k.validate(c)
+	}
+}
+
+// body decodes an object into its Go type or message and returns its metadata.
+func (d *decoder) body(root *yaml.Node, body any) metav1.Object {
+	d.fields = fields
+	if m, ok := body.(metav1.Object); ok {
+		d.goStruct(root, reflect.ValueOf(body).Elem(), nil)
+		return m
+	}
+	meta := &metav1.ObjectMeta{}
+	spec := body.(proto.Message).ProtoReflect()
+	given := false
+	for _, e := range d.entries(root, nil) {
+		switch p := (*path)(nil).field(e.name); e.name {
+		case "apiVersion", "kind", "status":
+		case "metadata":
+			d.goValue(e.value, reflect.ValueOf(meta).Elem(), p)
+		case "spec":
+			given = true
+			d.message(e.value, spec, p)
+		default:
+			d.unknown(e, nil, []string{"apiVersion", "kind", "metadata", "spec", "status"})
+		}
+	}
+	if !given {
+		d.report(root, (*path)(nil).field("spec"), "is required")
+	}
+	return meta
+}
+
+// Older reports whether a is older than b: by creation time, then by place in the input.
+func Older(a, b *Object) bool {
+	if !a.Created.Equal(b.Created) {
+		return a.Created.Before(b.Created)
+	}
+	return a.Order < b.Order
+}
