@@ -16,6 +16,8 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
+require github.com/cenkalti/backoff/v5 v5.0.3 // indirect
+
 require (
 	cel.dev/expr v0.25.3 // indirect
 	fortio.org/cli v1.12.3 // indirect

@@ -1,0 +1,120 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+)
+
+// Sizes of the gRPC transport. Windows are limits, not buffers: an idle stream holds none of it.
+const (
+	streamWindow = 1 << 20
+	connWindow   = 16 << 20
+	maxMessage   = 256 << 20 // configuration of a whole mesh comes in one message
+	pipeBuffer   = 256 << 10
+)
+
+// GRPCOptions returns the options for a gRPC server that serves a Server.
+func GRPCOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxSendMsgSize(maxMessage),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connWindow),
+		grpc.SharedWriteBuffer(true),
+	}
+}
+
+// Local serves a Server in memory, over one connection that any number of clients share.
+type Local struct {
+	server *Server
+	conn   *grpc.ClientConn
+
+	mu       sync.Mutex
+	listener *bufconn.Listener // nil while stopped
+	grpc     *grpc.Server
+	served   chan struct{}
+}
+
+// Local starts serving in memory. Close ends it.
+func (s *Server) Local() *Local {
+	l := &Local{server: s}
+	conn, err := grpc.NewClient("passthrough:///control",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(l.dial),
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connWindow),
+		grpc.WithSharedWriteBuffer(true),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
+			BaseDelay: 10 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second,
+		}}),
+	)
+	if err != nil {
+		panic("control: local connection: " + err.Error()) // the target above is well-formed
+	}
+	l.conn = conn
+	l.Start()
+	return l
+}
+
+// Conn returns the connection for clients.
+func (l *Local) Conn() *grpc.ClientConn { return l.conn }
+
+var errStopped = errors.New("control plane is stopped")
+
+func (l *Local) dial(ctx context.Context, _ string) (net.Conn, error) {
+	l.mu.Lock()
+	listener := l.listener
+	l.mu.Unlock()
+	if listener == nil {
+		return nil, errStopped
+	}
+	return listener.DialContext(ctx)
+}
+
+// Start serves again after Stop; clients find back by themselves.
+func (l *Local) Start() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listener != nil {
+		return
+	}
+	l.listener = bufconn.Listen(pipeBuffer)
+	l.grpc = grpc.NewServer(GRPCOptions()...)
+	l.server.Register(l.grpc)
+	l.served = make(chan struct{})
+	go func(g *grpc.Server, on net.Listener, served chan struct{}) {
+		defer close(served)
+		_ = g.Serve(on) // ends with Stop, and only then
+	}(l.grpc, l.listener, l.served)
+	l.conn.ResetConnectBackoff()
+}
+
+// Stop ends all streams and refuses new ones: a control plane that is down. Proxies keep what they have.
+func (l *Local) Stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listener == nil {
+		return
+	}
+	l.grpc.Stop()
+	<-l.served
+	l.listener = nil
+}
+
+// Close ends it and releases the connection.
+func (l *Local) Close() error {
+	l.Stop()
+	return l.conn.Close()
+}

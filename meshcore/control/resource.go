@@ -1,0 +1,213 @@
+package control
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// kind is a resource type, by its place in xds.Types: the order in which responses leave.
+type kind uint8
+
+const (
+	cds kind = iota
+	eds
+	sds
+	lds
+	rds
+	kinds
+)
+
+var kindNames = [kinds]string{"CDS", "EDS", "SDS", "LDS", "RDS"}
+
+func (k kind) String() string  { return kindNames[k] }
+func (k kind) typeURL() string { return xds.Types[k] }
+
+// legacyWildcard says whether a first request without names asks for everything.
+func (k kind) legacyWildcard() bool { return k == cds || k == lds }
+
+func kindOf(typeURL string) (kind, bool) {
+	i := slices.Index(xds.Types, typeURL)
+	return kind(max(i, 0)), i >= 0
+}
+
+// resource is one marshalled resource, shared by all the proxies that are given it.
+type resource struct {
+	version string // hash of the deterministic encoding
+	body    *anypb.Any
+	delta   *discoveryv3.Resource
+	refs    []string // EDS name of a cluster, RDS names of a listener
+}
+
+// set is all the resources of one kind for one proxy. It is immutable.
+type set struct {
+	byName  map[string]*resource
+	names   []string // sorted
+	version string   // hash of names and versions
+	refs    []string // what these resources need of the kind below (EDS, RDS)
+}
+
+func newSet(byName map[string]*resource) *set {
+	s := &set{byName: byName, names: slices.Sorted(maps.Keys(byName))}
+	h := sha256.New()
+	for _, n := range s.names {
+		fmt.Fprintf(h, "%s\x00%s\x00", n, byName[n].version)
+		s.refs = append(s.refs, byName[n].refs...)
+	}
+	s.version = short(h.Sum(nil))
+	return s
+}
+
+// union returns s with what older has beside it.
+func (s *set) union(older *set) *set {
+	if older == nil {
+		return s
+	}
+	var all map[string]*resource
+	for _, n := range older.names {
+		if _, ok := s.byName[n]; ok {
+			continue
+		}
+		if all == nil {
+			all = maps.Clone(s.byName)
+		}
+		all[n] = older.byName[n]
+	}
+	if all == nil {
+		return s
+	}
+	return newSet(all)
+}
+
+func sameSet(a, b *set) bool {
+	return a == b || a != nil && b != nil && a.version == b.version
+}
+
+func short(hash []byte) string { return hex.EncodeToString(hash[:8]) }
+
+// cache keeps marshalled resources from one Set to the next: by pointer, so that what is shared by many
+// proxies is marshalled once, and by content, so that equal resources share their bytes.
+type cache struct {
+	byMessage, lastByMessage map[proto.Message]*resource
+	byContent, lastByContent map[string]*resource
+}
+
+// begin starts a generation; what the generation before the last one used is forgotten.
+func (c *cache) begin() {
+	c.lastByMessage, c.byMessage = c.byMessage, map[proto.Message]*resource{}
+	c.lastByContent, c.byContent = c.byContent, map[string]*resource{}
+}
+
+func (c *cache) resource(k kind, name string, m proto.Message) (*resource, error) {
+	if r := c.byMessage[m]; r != nil {
+		return r, nil
+	}
+	r := c.lastByMessage[m]
+	if r == nil {
+		var err error
+		if r, err = c.marshal(k, name, m); err != nil {
+			return nil, err
+		}
+	}
+	c.byMessage[m] = r
+	c.byContent[k.String()+name+"\x00"+r.version] = r
+	return r, nil
+}
+
+func (c *cache) marshal(k kind, name string, m proto.Message) (*resource, error) {
+	bytes, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", k, name, err)
+	}
+	hash := sha256.Sum256(bytes)
+	version := short(hash[:])
+	key := k.String() + name + "\x00" + version
+	for _, known := range []*resource{c.byContent[key], c.lastByContent[key]} {
+		if known != nil {
+			return known, nil
+		}
+	}
+	refs, err := references(m)
+	if err != nil {
+		return nil, err
+	}
+	body := &anypb.Any{TypeUrl: k.typeURL(), Value: bytes}
+	return &resource{
+		version: version,
+		body:    body,
+		delta:   &discoveryv3.Resource{Name: name, Version: version, Resource: body},
+		refs:    refs,
+	}, nil
+}
+
+func references(m proto.Message) ([]string, error) {
+	switch m := m.(type) {
+	case *clusterv3.Cluster:
+		if n, ok := xds.EndpointName(m); ok {
+			return []string{n}, nil
+		}
+	case *listenerv3.Listener:
+		return xds.RouteNames(m)
+	}
+	return nil, nil
+}
+
+// sets is everything that one proxy is given.
+type sets [kinds]*set
+
+func (c *cache) sets(s *xds.Snapshot) (sets, error) {
+	var out sets
+	var err error
+	fill := func(k kind, add func(byName map[string]*resource) error) {
+		byName := map[string]*resource{}
+		if err == nil {
+			err = add(byName)
+		}
+		out[k] = newSet(byName)
+	}
+	fill(cds, func(to map[string]*resource) error { return marshalAll(c, cds, s.Clusters, to) })
+	fill(eds, func(to map[string]*resource) error { return marshalAll(c, eds, s.Endpoints, to) })
+	fill(sds, func(to map[string]*resource) error { return marshalAll(c, sds, s.Secrets, to) })
+	fill(lds, func(to map[string]*resource) error { return marshalAll(c, lds, s.Listeners, to) })
+	fill(rds, func(to map[string]*resource) error { return marshalAll(c, rds, s.Routes, to) })
+	if err != nil {
+		return sets{}, err
+	}
+	return out, out.complete()
+}
+
+// complete checks that what is referenced is there: a proxy would wait for it for ever.
+func (s *sets) complete() error {
+	for _, pair := range [][2]kind{{cds, eds}, {lds, rds}} {
+		for _, name := range s[pair[0]].names {
+			for _, ref := range s[pair[0]].byName[name].refs {
+				if _, ok := s[pair[1]].byName[ref]; !ok {
+					return fmt.Errorf("%s %s refers to %s %s, which is not in the snapshot",
+						pair[0], name, pair[1], ref)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func marshalAll[M proto.Message](c *cache, k kind, from map[string]M, to map[string]*resource) error {
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		r, err := c.resource(k, name, from[name])
+		if err != nil {
+			return err
+		}
+		to[name] = r
+	}
+	return nil
+}

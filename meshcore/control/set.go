@@ -1,0 +1,264 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// Option changes how Set works.
+type Option func(*plan)
+
+// OneStep sends everything at once, as istiod does: a proxy whose route moves from a removed cluster to a
+// new one has a moment without either.
+func OneStep() Option { return func(p *plan) { p.oneStep = true } }
+
+// Optional names nodes that are waited for only while they are connected.
+func Optional(nodes ...string) Option {
+	return func(p *plan) {
+		for _, n := range nodes {
+			p.optional[n] = true
+		}
+	}
+}
+
+// Result says what a Set did.
+type Result struct {
+	Nodes   int // proxies in the snapshots
+	Changed int // of these, those that were given something new
+	Stages  int // stages that changed something
+	Took    time.Duration
+}
+
+// plan is one Set.
+type plan struct {
+	oneStep  bool
+	optional map[string]bool
+	targets  map[string]sets // by node
+	bases    map[string]sets // what each node may have in force when the Set begins
+	changed  map[string]bool
+}
+
+// wait is what the running stage waits for. Server.mu guards it.
+type wait struct {
+	pending map[*node]bool // true: optional
+	done    chan struct{}
+	err     error
+}
+
+// Set makes snapshots, by node (POD.NAMESPACE), the configuration of all proxies, and returns when every
+// one of them has ACKed it, those that connect only now included; or with the first refusal (a
+// *NackError), after which proxies keep what they have accepted and a later Set can mend; or when ctx
+// ends. Proxies that are not in snapshots are given nothing any more. Sets run one after the other.
+//
+// The change is made before it is broken: clusters and endpoints are added first, then listeners and
+// routes move, then what is no longer needed goes; each stage begins when all proxies have ACKed the one
+// before. A stage without a change is skipped.
+func (s *Server) Set(
+	ctx context.Context, snapshots map[string]*xds.Snapshot, options ...Option,
+) (Result, error) {
+	select {
+	case s.setting <- struct{}{}:
+		defer func() { <-s.setting }()
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("set: wait for the set before: %w", ctx.Err())
+	}
+	began := s.options.Clock.Now()
+	p, err := s.plan(snapshots, options)
+	if err != nil {
+		return Result{}, err
+	}
+	stages := []func(k kind, base, target *set) *set{addition, move, whole}
+	if p.oneStep {
+		stages = stages[2:]
+	}
+	result := Result{Nodes: len(p.targets)}
+	for i, stage := range stages {
+		last := i == len(stages)-1
+		changed, w := s.begin(p, stage, last)
+		if changed {
+			result.Stages++
+		}
+		if changed || last {
+			if err = s.await(ctx, w); err != nil {
+				break
+			}
+		}
+	}
+	result.Changed = len(p.changed)
+	result.Took = s.options.Clock.Now().Sub(began)
+	return result, err
+}
+
+// addition is the first stage: new and changed clusters, endpoints and secrets beside the old ones.
+func addition(k kind, base, target *set) *set {
+	if k == lds || k == rds {
+		if base == nil {
+			return target // a new proxy
+		}
+		return base
+	}
+	return target.union(base)
+}
+
+// move is the second stage. Listeners go with it: two of them may not have one address, so a renamed one
+// cannot stand beside the old one.
+func move(k kind, base, target *set) *set {
+	if k == lds {
+		return target
+	}
+	return target.union(base)
+}
+
+// whole is the last stage, and the only one of OneStep.
+func whole(_ kind, _, target *set) *set { return target }
+
+// plan marshals what is to be served and notes where each node stands.
+func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*plan, error) {
+	p := &plan{
+		optional: map[string]bool{},
+		targets:  make(map[string]sets, len(snapshots)),
+		bases:    make(map[string]sets, len(snapshots)),
+		changed:  map[string]bool{},
+	}
+	for _, o := range options {
+		o(p)
+	}
+	s.cache.begin()
+	for _, key := range slices.Sorted(maps.Keys(snapshots)) {
+		target, err := s.cache.sets(snapshots[key])
+		if err != nil {
+			return nil, fmt.Errorf("set: node %s: %w", key, err)
+		}
+		p.targets[key] = target
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range p.targets {
+		n := s.node(key)
+		n.present = true
+		p.bases[key] = n.base()
+	}
+	return p, nil
+}
+
+// base returns what the proxy may have in force. Where it refused the last response that is what it
+// had ACKed before, for what it refused must not come again.
+func (n *node) base() sets {
+	base := n.served
+	for k := range kinds {
+		if n.stream != nil && n.stream.subs[k].nack != "" {
+			base[k] = n.accepted[k]
+		}
+	}
+	return base
+}
+
+// begin serves a stage to all nodes and sets up the wait for it. The last stage lets go of the nodes
+// that are not in the plan.
+func (s *Server) begin(
+	p *plan, stage func(k kind, base, target *set) *set, last bool,
+) (changed bool, w *wait) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, n := range s.nodes {
+		if _, in := p.targets[key]; !in && last {
+			s.forget(n)
+		}
+	}
+	w = &wait{pending: make(map[*node]bool, len(p.targets)), done: make(chan struct{})}
+	s.waiting = w
+	for key, target := range p.targets {
+		n := s.node(key)
+		base, touched := p.bases[key], false
+		for k := range kinds {
+			touched = n.serve(k, stage(k, base[k], target[k])) || touched
+		}
+		if touched {
+			changed, p.changed[key] = true, true
+		}
+		w.pending[n] = p.optional[key]
+	}
+	for n := range w.pending {
+		if n.stream != nil {
+			n.stream.signal()
+		}
+	}
+	// Whoever refused and is offered nothing newer fails the stage at once; in a fixed order, so that
+	// the error is the same one each time.
+	for _, key := range slices.Sorted(maps.Keys(p.targets)) {
+		s.progress(s.nodes[key])
+	}
+	w.finishIfDone()
+	return changed, w
+}
+
+// forget stops giving anything to a node. Caller must hold mu.
+func (s *Server) forget(n *node) {
+	n.present, n.served, n.accepted = false, sets{}, sets{}
+	if n.stream == nil {
+		delete(s.nodes, n.key)
+	}
+}
+
+// progress looks whether a node still holds up the running stage. Caller must hold mu.
+func (s *Server) progress(n *node) {
+	w := s.waiting
+	if w == nil {
+		return
+	}
+	optional, pending := w.pending[n]
+	if !pending {
+		return
+	}
+	if refused := n.refused(); refused != nil {
+		w.finish(refused)
+		return
+	}
+	if n.settled() || optional && n.stream == nil {
+		delete(w.pending, n)
+		w.finishIfDone()
+	}
+}
+
+func (w *wait) finishIfDone() {
+	if len(w.pending) == 0 {
+		w.finish(nil)
+	}
+}
+
+func (w *wait) finish(err error) {
+	select {
+	case <-w.done:
+	default:
+		w.err = err
+		close(w.done)
+	}
+}
+
+func (s *Server) await(ctx context.Context, w *wait) error {
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = nil
+	select {
+	case <-w.done:
+		return w.err
+	default:
+	}
+	var held []string
+	for n := range w.pending {
+		held = append(held, n.key)
+	}
+	slices.Sort(held)
+	return fmt.Errorf("set: %d proxies have not ACKed (%s): %w",
+		len(held), strings.Join(held, ", "), ctx.Err())
+}
