@@ -13,7 +13,7 @@ type Field struct{ Name, Value []byte }
 type Head struct {
 	Method    []byte // request
 	Target    []byte // request: path and query, origin form; the engine may replace it
-	Authority []byte // request: Host, or the authority of an absolute-form target
+	Authority []byte // request: Host, or the authority of an absolute-form target; nil: no Host at all
 	Scheme    []byte // request: from an absolute-form target; nil otherwise
 	Status    int    // response
 	Minor     uint8  // HTTP/1.x minor version of the received message
@@ -26,6 +26,10 @@ type Head struct {
 	Upgrade       []byte // request or 101: the Upgrade value when Connection names it; nil otherwise
 	Chunked       bool   // the received body was chunked
 	NoBody        bool   // the message ends with its head
+	// Close, in a head read: the sender will not use the connection again. In a response head to be
+	// written: say so (connection: close).
+	Close     bool
+	Expect100 bool // request: it waits for 100 Continue; the field is removed
 
 	arena []byte // values that were set, not received
 }

@@ -1,0 +1,204 @@
+package h1
+
+import (
+	"bytes"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+)
+
+// requestLine parses METHOD target HTTP/1.1. Runs of spaces separate, as in Envoy.
+func requestLine(h *wire.Head, line []byte) *Error {
+	i := bytes.IndexByte(line, ' ')
+	j := bytes.LastIndexByte(line, ' ')
+	if i <= 0 || i == j && i == len(line)-1 {
+		return errFirstLine
+	}
+	h.Method = line[:i]
+	if !knownMethod(h.Method) {
+		return errMethod
+	}
+	version := line[j+1:]
+	h.Target = bytes.Trim(line[i:j+1], " ")
+	if len(h.Target) == 0 {
+		return errFirstLine
+	}
+	if len(version) != 8 || string(version[:5]) != "HTTP/" || version[6] != '.' ||
+		!isDigit(version[5]) || !isDigit(version[7]) {
+		return errVersion
+	}
+	// Envoy takes every version but 1.1 for 1.0, which it then answers with 426.
+	if string(version) == "HTTP/1.1" {
+		h.Minor = 1
+	}
+	for _, c := range h.Target {
+		if c <= ' ' || c >= 0x7f {
+			return errURL
+		}
+	}
+	return nil
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// finishRequest completes a request head: target, host, connection, framing.
+func (p *parser) finishRequest(h *wire.Head) *Error {
+	if p.hosts > 1 {
+		return errTwoHosts
+	}
+	connect := string(h.Method) == "CONNECT"
+	if p.upgrade != nil && !connect && lists(p.conn, "upgrade") && !equalFold(p.upgrade, "h2c") {
+		h.Upgrade = p.upgrade
+	}
+	if connect {
+		if p.length > 0 {
+			return errConnBody
+		}
+		if p.te > 0 {
+			return errEncoding
+		}
+	}
+	if err := p.finish(h); err != nil {
+		return err
+	}
+	if err := p.connection(h); err != nil {
+		return err
+	}
+	if p.hosts > 0 {
+		h.Authority = p.host[:len(p.host):len(p.host)]
+		if h.Authority == nil {
+			h.Authority = []byte{}
+		}
+	}
+	if err := target(h, connect); err != nil {
+		return err
+	}
+	if !all(h.Authority, &authorityOK) {
+		return errHost
+	}
+	finishExpect(h)
+	h.NoBody = !h.Chunked && h.ContentLength <= 0 && h.Upgrade == nil && !connect
+	return nil
+}
+
+// finishExpect takes Expect: 100-continue out and cleans TE, of which only trailers goes on
+// (conn_manager_utility.cc sanitizeTEHeader).
+func finishExpect(h *wire.Head) {
+	for i := 0; i < len(h.Fields); i++ {
+		f := &h.Fields[i]
+		switch string(f.Name) {
+		case "expect":
+			if equalFold(f.Value, "100-continue") {
+				h.Expect100 = true
+				h.Fields = append(h.Fields[:i], h.Fields[i+1:]...)
+				i--
+			}
+		case "te":
+			if !lists(f.Value, "trailers") {
+				h.Fields = append(h.Fields[:i], h.Fields[i+1:]...)
+				i--
+			} else if len(f.Value) != len("trailers") {
+				f.Value = h.Bytes("trailers")
+			}
+		case "http2-settings":
+			if h.Upgrade == nil && h.Minor == 1 {
+				h.Fields = append(h.Fields[:i], h.Fields[i+1:]...)
+				i--
+			}
+		}
+	}
+}
+
+// maxNominated is how many fields Connection may name (utility.cc sanitizeConnectionHeader).
+const maxNominated = 10
+
+// connection removes what Connection names.
+func (p *parser) connection(h *wire.Head) *Error {
+	n := 0
+	for list := p.conn; len(list) > 0; {
+		var item []byte
+		if item, list = next(list); len(item) == 0 {
+			continue
+		}
+		if n++; n >= maxNominated {
+			return errConnection
+		}
+		if item[0] == ':' {
+			return errConnection
+		}
+		if err := nominated(h, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nominated handles one element of Connection. Fields that say where a request came from, and those
+// that framing or routing needs, must not be named.
+func nominated(h *wire.Head, item []byte) *Error {
+	switch {
+	case equalFold(item, "close"):
+		h.Close = true
+	case equalFold(item, "keep-alive"), equalFold(item, "upgrade"), equalFold(item, "te"),
+		equalFold(item, "http2-settings"), equalFold(item, "connection"),
+		equalFold(item, "transfer-encoding"), equalFold(item, "proxy-connection"):
+	case equalFold(item, "x-forwarded-for"), equalFold(item, "x-forwarded-host"),
+		equalFold(item, "x-forwarded-proto"), equalFold(item, "host"):
+		return errConnection
+	case h.Upgrade != nil: // Envoy leaves the other fields of an upgrade request alone
+	default:
+		name := h.Bytes(string(item))
+		for i, c := range name {
+			if tokens[c] != 0 {
+				name[i] = tokens[c]
+			}
+		}
+		if string(name) == "content-length" {
+			h.ContentLength = -1
+		}
+		h.Del(string(name))
+	}
+	return nil
+}
+
+// target splits an absolute-form target and checks the others (codec_impl.cc handlePath).
+func target(h *wire.Head, connect bool) *Error {
+	t := h.Target
+	switch {
+	case connect:
+		if !all(t, &urlHostOK) {
+			return errURL
+		}
+		h.Authority, h.Target = t, nil
+		return nil
+	case t[0] == '/':
+		return nil
+	case t[0] == '*':
+		if string(h.Method) != "OPTIONS" {
+			return errTarget
+		}
+		return nil
+	}
+	i := bytes.Index(t, []byte("://"))
+	if i <= 0 {
+		return errURL
+	}
+	for _, c := range t[:i] {
+		if (c|32) < 'a' || (c|32) > 'z' {
+			return errURL
+		}
+	}
+	rest := t[i+3:]
+	end := bytes.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, path := rest[:end:end], rest[end:]
+	if len(host) == 0 || bytes.IndexByte(host, '@') >= 0 || !all(host, &urlHostOK) {
+		return errTarget
+	}
+	h.Scheme, h.Authority, h.Target = t[:i:i], host, path
+	if len(path) == 0 || path[0] != '/' {
+		h.Target = h.Bytes("/" + string(path))
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package h1
+
+import (
+	"net"
+	"strconv"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+)
+
+// writer is the sending half of a connection. Small pieces are gathered, so that a head and a small body
+// leave in one write; a large piece goes out beside what was gathered, by writev.
+type writer struct {
+	conn    net.Conn
+	out     []byte // nil when nothing waits to be written
+	left    int64  // what content-length still promises; -1: not counted
+	chunked bool
+	silent  bool // the body is not to be sent (HEAD)
+	vec     net.Buffers
+	arr     [3][]byte
+}
+
+func (w *writer) need() {
+	if w.out == nil {
+		w.out = getSmall()[:0]
+	}
+}
+
+// flush writes what was gathered.
+func (w *writer) flush() error {
+	if w.out == nil {
+		return nil
+	}
+	_, err := w.conn.Write(w.out)
+	put(w.out)
+	w.out = nil
+	return err
+}
+
+// add gathers p, or writes it out together with what was gathered when it is large.
+func (w *writer) add(p []byte, tail string) error {
+	w.need()
+	if len(w.out)+len(p)+len(tail) <= smallSize {
+		w.out = append(append(w.out, p...), tail...)
+		return nil
+	}
+	w.arr[0], w.arr[1] = w.out, p
+	w.vec = net.Buffers(w.arr[:2])
+	_, err := w.vec.WriteTo(w.conn)
+	put(w.out)
+	w.out = nil
+	w.arr = [3][]byte{}
+	if err == nil && tail != "" {
+		w.need()
+		w.out = append(w.out, tail...)
+	}
+	return err
+}
+
+// fields gathers the field lines and the empty line. frame is the framing line that the codec adds.
+func (w *writer) fields(h *wire.Head, frame string) {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		w.out = append(append(append(append(w.out, f.Name...), ": "...), f.Value...), "\r\n"...)
+	}
+	w.out = append(append(w.out, frame...), "\r\n"...)
+}
+
+// Framing lines.
+const (
+	lineChunked = "transfer-encoding: chunked\r\n"
+	lineNoBody  = "content-length: 0\r\n"
+)
+
+// request gathers a request head (RequestEncoderImpl::encodeHeaders).
+func (w *writer) request(h *wire.Head, fin bool) {
+	w.need()
+	w.left, w.chunked, w.silent = -1, false, false
+	w.out = append(append(w.out, h.Method...), ' ')
+	if string(h.Method) == "CONNECT" {
+		w.out = append(w.out, h.Authority...)
+	} else {
+		w.out = append(w.out, h.Target...)
+	}
+	w.out = append(append(append(w.out, " HTTP/1.1\r\nhost: "...), h.Authority...), "\r\n"...)
+	frame := ""
+	switch {
+	case h.Upgrade != nil:
+		w.out = append(append(append(w.out, "connection: Upgrade\r\nupgrade: "...), h.Upgrade...),
+			"\r\n"...)
+	case h.ContentLength >= 0:
+		w.left = h.ContentLength
+	case !fin:
+		w.chunked, frame = true, lineChunked
+	case !bodiless(h.Method):
+		frame = lineNoBody
+	}
+	w.fields(h, frame)
+}
+
+// bodiless says which requests without a body get no content-length: 0 (header_utility.cc
+// requestShouldHaveNoBody).
+func bodiless(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "DELETE", "TRACE", "CONNECT":
+		return true
+	}
+	return false
+}
+
+// response gathers a response head (StreamEncoderImpl::encodeHeadersBase). q is the request.
+func (w *writer) response(h *wire.Head, fin bool, q asked) {
+	w.need()
+	w.left, w.chunked, w.silent = -1, false, false
+	w.out = append(w.out, "HTTP/1.1 "...)
+	w.out = strconv.AppendInt(w.out, int64(h.Status), 10)
+	w.out = append(append(append(w.out, ' '), reason(h.Status)...), "\r\n"...)
+	frame := ""
+	switch {
+	case h.Status < 200 || h.Status == 204 || h.Status == 304:
+		w.silent = h.Status != 101
+	case h.ContentLength >= 0:
+		w.left, w.silent = h.ContentLength, q.head
+	case q.head:
+		// Envoy guesses that the answer to a GET would be chunked.
+		w.silent, frame = true, lineChunked
+	case fin:
+		w.left, frame = 0, lineNoBody
+	default:
+		w.chunked, frame = true, lineChunked
+	}
+	if h.Upgrade != nil {
+		w.out = append(append(append(w.out, "connection: Upgrade\r\nupgrade: "...), h.Upgrade...),
+			"\r\n"...)
+	}
+	w.fields(h, frame)
+	if h.Close {
+		w.out = append(w.out[:len(w.out)-2], "connection: close\r\n\r\n"...)
+	}
+}
+
+// body gathers or writes a piece of the body. A body that does not keep content-length is an error, and
+// the connection is not to be used again.
+func (w *writer) body(p []byte, fin bool) error {
+	if w.silent {
+		return nil
+	}
+	if w.left >= 0 {
+		if w.left -= int64(len(p)); w.left < 0 {
+			return errOversent
+		}
+		if fin && w.left > 0 {
+			return errUndersent
+		}
+	}
+	if !w.chunked {
+		if len(p) == 0 {
+			return nil
+		}
+		return w.add(p, "")
+	}
+	tail := ""
+	if fin {
+		tail = "0\r\n\r\n"
+	}
+	if len(p) > 0 {
+		w.need()
+		w.out = append(strconv.AppendInt(w.out, int64(len(p)), 16), "\r\n"...)
+		if tail = "\r\n"; fin {
+			tail = "\r\n0\r\n\r\n"
+		}
+	}
+	return w.add(p, tail)
+}
+
+// trailers ends a chunked body.
+func (w *writer) trailers(h *wire.Head) error {
+	if !w.chunked || w.silent {
+		return w.body(nil, true)
+	}
+	w.need()
+	w.out = append(w.out, "0\r\n"...)
+	w.fields(h, "")
+	return nil
+}
