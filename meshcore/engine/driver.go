@@ -23,6 +23,7 @@ type Malformed struct {
 
 // StartMalformed begins an exchange that has no readable request: the answer is Reply (the body is the
 // status' phrase, "Bad Request"), then Handle as ever.
-func (e *Engine) StartMalformed(x *Exchange, c *Chain, m Malformed, now clock.Instant) Directive {
+func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed,
+	now clock.Instant) Directive {
 	return Directive{Kind: Done}
 }
