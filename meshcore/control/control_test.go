@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
@@ -224,7 +225,7 @@ func sameMap[M proto.Message](what string, got, want map[string]M) error {
 type lab struct {
 	*control.Server
 	t      testing.TB
-	local  *control.Local
+	local  *control.LocalServer
 	world  bool
 	pool   subscribe.Pool
 	mu     sync.Mutex
@@ -233,14 +234,17 @@ type lab struct {
 
 func newLab(t testing.TB, world bool) *lab {
 	l := &lab{t: t, world: world}
-	l.Server = control.New(control.Options{Push: func(p observe.Push) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.pushes = append(l.pushes, p)
-	}})
-	l.local = l.Server.Local()
+	l.local = control.Local(clock.NewReal(), l)
+	l.Server = l.local.Server
 	t.Cleanup(func() { l.local.Close() })
 	return l
+}
+
+// Push keeps a record.
+func (l *lab) Push(p observe.Push) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pushes = append(l.pushes, p)
 }
 
 // both runs a test in the state of the world and in delta.
@@ -256,14 +260,14 @@ func nodeID(pod string) *corev3.Node {
 
 // connect starts a client; stop ends it and waits for its end.
 func (l *lab) connect(pod string, x *target) (stop func()) {
-	return l.connectOver(l.local.Conn(), pod, x)
+	return l.connectOver(l.local.Conn, pod, x)
 }
 
 func (l *lab) connectOver(conn grpc.ClientConnInterface, pod string, x *target) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	c := &subscribe.Client{
-		Node: nodeID(pod), Conn: conn, Target: x, StateOfTheWorld: l.world, Pool: &l.pool,
+		Node: nodeID(pod), Conn: conn, Target: x, Delta: !l.world, Pool: &l.pool,
 		Backoff: &backoff.ZeroBackOff{},
 	}
 	go func() {

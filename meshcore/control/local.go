@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 )
 
 // Sizes of the gRPC transport. Windows are limits, not buffers: an idle stream holds none of it.
@@ -32,10 +34,10 @@ func GRPCOptions() []grpc.ServerOption {
 	}
 }
 
-// Local serves a Server in memory, over one connection that any number of clients share.
-type Local struct {
-	server *Server
-	conn   *grpc.ClientConn
+// LocalServer is a Server that is served in memory, over one connection that any number of clients share.
+type LocalServer struct {
+	Server *Server
+	Conn   *grpc.ClientConn // for subscribe.Client
 
 	mu       sync.Mutex
 	listener *bufconn.Listener // nil while stopped
@@ -43,9 +45,9 @@ type Local struct {
 	served   chan struct{}
 }
 
-// Local starts serving in memory. Close ends it.
-func (s *Server) Local() *Local {
-	l := &Local{server: s}
+// Local starts a server in memory. Close ends it.
+func Local(c clock.Clock, sink Sink) *LocalServer {
+	l := &LocalServer{Server: New(Options{Clock: c, Sink: sink})}
 	conn, err := grpc.NewClient("passthrough:///control",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(l.dial),
@@ -63,17 +65,14 @@ func (s *Server) Local() *Local {
 	if err != nil {
 		panic("control: local connection: " + err.Error()) // the target above is well-formed
 	}
-	l.conn = conn
+	l.Conn = conn
 	l.Start()
 	return l
 }
 
-// Conn returns the connection for clients.
-func (l *Local) Conn() *grpc.ClientConn { return l.conn }
-
 var errStopped = errors.New("control plane is stopped")
 
-func (l *Local) dial(ctx context.Context, _ string) (net.Conn, error) {
+func (l *LocalServer) dial(ctx context.Context, _ string) (net.Conn, error) {
 	l.mu.Lock()
 	listener := l.listener
 	l.mu.Unlock()
@@ -84,7 +83,7 @@ func (l *Local) dial(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 // Start serves again after Stop; clients find back by themselves.
-func (l *Local) Start() {
+func (l *LocalServer) Start() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listener != nil {
@@ -92,17 +91,17 @@ func (l *Local) Start() {
 	}
 	l.listener = bufconn.Listen(pipeBuffer)
 	l.grpc = grpc.NewServer(GRPCOptions()...)
-	l.server.Register(l.grpc)
+	l.Server.Register(l.grpc)
 	l.served = make(chan struct{})
 	go func(g *grpc.Server, on net.Listener, served chan struct{}) {
 		defer close(served)
 		_ = g.Serve(on) // ends with Stop, and only then
 	}(l.grpc, l.listener, l.served)
-	l.conn.ResetConnectBackoff()
+	l.Conn.ResetConnectBackoff()
 }
 
 // Stop ends all streams and refuses new ones: a control plane that is down. Proxies keep what they have.
-func (l *Local) Stop() {
+func (l *LocalServer) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listener == nil {
@@ -114,7 +113,7 @@ func (l *Local) Stop() {
 }
 
 // Close ends it and releases the connection.
-func (l *Local) Close() error {
+func (l *LocalServer) Close() error {
 	l.Stop()
-	return l.conn.Close()
+	return l.Conn.Close()
 }

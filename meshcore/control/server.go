@@ -28,11 +28,13 @@ import (
 
 // Options configure a Server.
 type Options struct {
-	Clock clock.Clock
-	// Push is given a record of each response once it has been answered or its stream has ended. It is
-	// called with the server's lock held: it must not call the server. May be nil.
-	Push func(observe.Push)
+	Clock clock.Clock // nil: a real one
+	Sink  Sink        // may be nil
 }
+
+// Sink is given a record of each response once it has been answered, or its stream has ended without an
+// answer. It is called with the server's lock held: it must not call the server.
+type Sink interface{ Push(observe.Push) }
 
 // Server is an ADS server. Its methods are safe for concurrent use.
 type Server struct {
@@ -196,11 +198,11 @@ func (s *Server) drop(st *stream) {
 
 // record hands out the record of a response. Caller must hold mu.
 func (s *Server) record(n *node, r *reply, p observe.Push) {
-	if s.options.Push == nil {
+	if s.options.Sink == nil {
 		return
 	}
 	p.At, p.Proxy, p.Type, p.Version = r.at, n.key, r.kind.String(), r.version
-	s.options.Push(p)
+	s.options.Sink.Push(p)
 }
 
 // answer takes an ACK or a NACK of the response in flight. Caller must hold mu.

@@ -47,11 +47,11 @@ type Client struct {
 	Node   *corev3.Node
 	Conn   grpc.ClientConnInterface
 	Target Target
-	// StateOfTheWorld asks for whole states; otherwise delta is spoken.
-	StateOfTheWorld bool
-	Pool            *Pool           // shared by the clients of a process; nil: its own
-	Backoff         backoff.BackOff // between streams; nil: exponential, 50 ms to 5 s
-	Log             *slog.Logger    // nil: silent
+	Delta  bool // be sent changes; otherwise the state of the world
+
+	Pool    *Pool           // shared by the clients of a process; nil: its own
+	Backoff backoff.BackOff // between streams; nil: exponential, 50 ms to 5 s
+	Log     *slog.Logger    // nil: silent
 
 	accepted tables
 	active   *active
@@ -165,12 +165,12 @@ func (c *Client) stream(ctx context.Context) error {
 
 func (c *Client) open(ctx context.Context) (transport, error) {
 	ads := discoveryv3.NewAggregatedDiscoveryServiceClient(c.Conn)
-	if c.StateOfTheWorld {
-		g, err := ads.StreamAggregatedResources(ctx, grpc.WaitForReady(true))
-		return &world{client: c, stream: g, node: c.Node}, err
+	if c.Delta {
+		g, err := ads.DeltaAggregatedResources(ctx, grpc.WaitForReady(true))
+		return &delta{client: c, stream: g, node: c.Node}, err
 	}
-	g, err := ads.DeltaAggregatedResources(ctx, grpc.WaitForReady(true))
-	return &delta{client: c, stream: g, node: c.Node}, err
+	g, err := ads.StreamAggregatedResources(ctx, grpc.WaitForReady(true))
+	return &world{client: c, stream: g, node: c.Node}, err
 }
 
 // handle takes one response to its answer.
@@ -254,7 +254,7 @@ func (c *Client) take(r *response) error {
 func (c *Client) decode(r *response) (map[string]held, error) {
 	old := c.accepted[r.kind]
 	table := maps.Clone(old)
-	if table == nil || c.StateOfTheWorld && !r.kind.byName() {
+	if table == nil || !c.Delta && !r.kind.byName() {
 		table = map[string]held{}
 	}
 	var errs []error
