@@ -2,6 +2,9 @@ package istio
 
 import "strings"
 
+// Suggest returns the known word nearest to a misspelt one, or "" when none is near.
+func Suggest(word string, known []string) string { return suggest(word, known) }
+
 // suggest returns the known word nearest to a misspelt one, or "" when none is near.
 func suggest(word string, known []string) string {
 	best, least := "", max(1, len(word)/3)+1
