@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 )
@@ -14,12 +15,16 @@ import (
 type Balancer struct {
 	cfg     Config // with defaults filled in
 	bias    float64
+	window  time.Duration
 	current atomic.Pointer[set]
 
-	mu         sync.Mutex // guards what follows, which only rebuilding uses
-	assignment Assignment
-	indexes    map[source]*atomic.Uint64
-	generation uint64
+	mu             sync.Mutex            // guards what follows, which only rebuilding uses
+	localities     [][]LocalityEndpoints // of the latest assignment, by priority
+	factor         uint32
+	weightedHealth bool
+	merges         []merge // by priority
+	indexes        map[source]*atomic.Uint64
+	generation     uint64
 }
 
 // New returns a balancer without hosts, or an error that names the field which Envoy would refuse.
@@ -55,29 +60,18 @@ func New(cfg Config) (*Balancer, error) {
 	if !new(big.Int).SetUint64(cfg.TableSize).ProbablyPrime(0) {
 		return nil, fmt.Errorf("maglev_lb_config.table_size: %d; must be prime", cfg.TableSize)
 	}
-	b := &Balancer{cfg: cfg, bias: 1, indexes: map[source]*atomic.Uint64{}}
+	b := &Balancer{cfg: cfg, bias: 1, window: time.Second, indexes: map[source]*atomic.Uint64{}}
 	// Envoy warns about a bias that it cannot use and takes 1.0 (least_request_lb.h refresh).
 	if p := cfg.ActiveRequestBias; p != nil && *p >= 0 && !math.IsNaN(*p) {
 		b.bias = *p
 	}
-	b.Refresh()
+	if w := cfg.UpdateMergeWindow; w != nil {
+		b.window = *w
+	}
+	b.current.Store(&set{levels: make([]level, 1)})
+	b.localities, b.merges, b.factor = make([][]LocalityEndpoints, 1), newMerges(1), 140
+	b.build([]bool{true})
 	return b, nil
-}
-
-// Update replaces the hosts. Rotation goes on where it was, as in Envoy after an EDS update. The
-// balancer keeps a's slices: the caller does not change them afterwards.
-func (b *Balancer) Update(a Assignment) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.assignment = a
-	b.current.Store(b.build())
-}
-
-// Refresh rebuilds the choice after hosts' Ejected flags changed.
-func (b *Balancer) Refresh() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.current.Store(b.build())
 }
 
 // start is a new random start for schedules over localities, which Envoy draws at every update of the
@@ -102,7 +96,7 @@ func (d *draws) next() uint64 {
 // host predicate refuses every choice, the last one stands.
 func (b *Balancer) Pick(c *Context) *Host {
 	s, d := b.current.Load(), draws{rnd: c.Rnd}
-	if b.cfg.Policy == RingHash || b.cfg.Policy == Maglev {
+	if b.cfg.Policy.hashes() {
 		return s.pickHashed(c, d)
 	}
 	for try := uint32(0); ; try++ {

@@ -129,7 +129,7 @@ func (c testCase) balancer(t *testing.T, seed uint64) *lb.Balancer {
 		}
 		a.Localities = append(a.Localities, out)
 	}
-	b.Update(a)
+	b.Update(a, 0)
 	return b
 }
 

@@ -2,7 +2,7 @@
 // LEAST_REQUEST, RANDOM, RING_HASH and MAGLEV, with priorities and locality weights.
 //
 //	Assignment ──Update──▶ priority loads, locality schedules, rings (rebuilt, swapped)
-//	                             │
+//	ejections ──Refresh─▶        │
 //	Context ─────Pick────▶ priority ▶ locality ▶ policy ▶ host predicates ▶ Host
 //
 // It never asks for the time or for randomness: a draw is a function of Context.Rnd. It does not do
@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // Policy is a cluster's lb_policy.
@@ -44,6 +45,9 @@ func (p Policy) String() string {
 	return fmt.Sprintf("Policy(%d)", uint8(p))
 }
 
+// hashes says whether the policy goes by the request's hash.
+func (p Policy) hashes() bool { return p == RingHash || p == Maglev }
+
 // Config is what a Cluster says about load balancing. The zero value is Envoy's default, except
 // that HealthyPanicThreshold is 50 in Envoy when common_lb_config does not give it.
 type Config struct {
@@ -62,6 +66,8 @@ type Config struct {
 	MinRingSize, MaxRingSize uint64
 	// TableSize is maglev_lb_config.table_size, a prime; 0 means 65537.
 	TableSize uint64
+	// UpdateMergeWindow is common_lb_config.update_merge_window; nil means 1s, 0 none.
+	UpdateMergeWindow *time.Duration
 	// Seed stands for the random start of rotations (load_balancer_impl.cc seed_).
 	Seed uint64
 	// Local is the proxy's own locality: its hosts come first among the localities.
@@ -90,11 +96,12 @@ type Host struct {
 	// Active counts the requests in flight (rq_active): the caller adds and subtracts, LEAST_REQUEST
 	// reads.
 	Active atomic.Int64
-	// Ejected is the outlier detector's flag (FAILED_OUTLIER_CHECK); it takes effect with the next
-	// Refresh or Update of the balancer.
+	// Ejected is the outlier detector's flag (FAILED_OUTLIER_CHECK); it takes effect with a Refresh of
+	// the balancer.
 	Ejected atomic.Bool
 
 	priority atomic.Uint32
+	out      bool // Ejected as it took effect; guarded by the balancer's mu
 }
 
 // hashKey is what hash policies know the host by (ThreadAwareLoadBalancerBase hashKey).

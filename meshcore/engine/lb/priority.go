@@ -7,6 +7,7 @@ type level struct {
 	health  uint32 // 0-100, after overprovisioning
 	panics  bool   // all hosts are used, whatever their health
 	count   int
+	groups  []group
 	all     *pool
 	healthy *pool
 	// byLocality holds the healthy hosts of each locality that gets traffic, as localities picks them.

@@ -42,58 +42,56 @@ type group struct {
 	endpoints []Endpoint
 }
 
-// build makes the set of the latest assignment. Caller must hold b.mu.
-func (b *Balancer) build() *set {
-	factor := b.assignment.OverprovisioningFactor
-	if factor == 0 {
-		factor = 140
-	}
+// build swaps in a set in which the priorities that fresh names are as the assignment and the hosts' flags
+// now say, and the others are as they were. Caller must hold b.mu.
+func (b *Balancer) build(fresh []bool) {
 	b.generation++
-	top := uint32(0)
-	for _, l := range b.assignment.Localities {
-		top = max(top, l.Priority)
-	}
-	s := &set{levels: make([]level, top+1)}
+	old := b.current.Load()
+	s := &set{levels: make([]level, len(fresh))}
 	for priority := range s.levels {
-		s.levels[priority] = b.level(priority, factor)
-	}
-	s.loads = setPanic(s.levels, b.cfg.HealthyPanicThreshold)
-	if b.cfg.Policy == RingHash || b.cfg.Policy == Maglev {
-		for priority := range s.levels {
-			s.levels[priority].ring = b.table(uint32(priority), &s.levels[priority])
+		if fresh[priority] {
+			s.levels[priority] = b.level(priority)
+		} else {
+			s.levels[priority] = old.levels[priority]
 		}
 	}
-	return s
+	s.loads = setPanic(s.levels, b.cfg.HealthyPanicThreshold)
+	for priority := range s.levels {
+		changed := fresh[priority] || s.levels[priority].panics != old.levels[priority].panics
+		if changed && b.cfg.Policy.hashes() {
+			s.levels[priority].ring = b.table(&s.levels[priority])
+		}
+	}
+	b.current.Store(s)
 }
 
 // level builds one priority.
-func (b *Balancer) level(priority int, factor uint32) level {
+func (b *Balancer) level(priority int) level {
 	var all []Endpoint
-	for _, l := range b.assignment.Localities {
-		if int(l.Priority) == priority {
-			all = append(all, l.Endpoints...)
-		}
+	for _, l := range b.localities[priority] {
+		all = append(all, l.Endpoints...)
 	}
 	for _, e := range all {
 		e.Host.priority.Store(uint32(priority))
+		e.Host.out = e.Host.Ejected.Load()
 	}
-	groups := b.groups(uint32(priority))
 	lv := level{
 		count:   len(all),
+		groups:  b.groups(b.localities[priority]),
 		all:     b.pool(source{priority, allHosts, 0}, all),
 		healthy: b.pool(source{priority, healthyHosts, 0}, healthy(all)),
 	}
-	lv.health = availability(uint64(len(lv.healthy.hosts)), uint64(len(all)), factor)
-	if b.assignment.WeightedPriorityHealth {
-		lv.health = availability(sumOf(lv.healthy.weights), sumOf(lv.all.weights), factor)
+	lv.health = availability(uint64(len(lv.healthy.hosts)), uint64(len(all)), b.factor)
+	if b.weightedHealth {
+		lv.health = availability(sumOf(lv.healthy.weights), sumOf(lv.all.weights), b.factor)
 	}
 	if !b.cfg.LocalityWeighted {
 		return lv
 	}
 	var weights []float64
-	for i, g := range groups {
+	for i, g := range lv.groups {
 		up := healthy(g.endpoints)
-		if w := effectiveWeight(g.weight, len(up), len(g.endpoints), factor); w > 0 {
+		if w := effectiveWeight(g.weight, len(up), len(g.endpoints), b.factor); w > 0 {
 			weights = append(weights, w)
 			lv.byLocality = append(lv.byLocality,
 				b.pool(source{priority, localityHealthyHosts, i}, up))
@@ -119,12 +117,9 @@ func effectiveWeight(weight uint32, up, all int, factor uint32) float64 {
 
 // groups returns a priority's localities: the proxy's own first, then in lexicographic order
 // (PriorityStateManager::updateClusterPrioritySet).
-func (b *Balancer) groups(priority uint32) []group {
+func (b *Balancer) groups(localities []LocalityEndpoints) []group {
 	var out []group
-	for _, l := range b.assignment.Localities {
-		if l.Priority != priority {
-			continue
-		}
+	for _, l := range localities {
 		i := slices.IndexFunc(out, func(g group) bool { return g.locality == l.Locality })
 		if i < 0 {
 			i = len(out)
@@ -186,7 +181,7 @@ func (p *pool) loadedWeight(bias float64) func(i int) float64 {
 // table builds a priority's ring or Maglev table over its healthy hosts, or over all of them while it
 // panics. Localities count by their weight alone, without regard to how many of their hosts are healthy
 // (thread_aware_lb_impl.cc normalizeLocalityWeights).
-func (b *Balancer) table(priority uint32, lv *level) hashTable {
+func (b *Balancer) table(lv *level) hashTable {
 	var s []share
 	if !b.cfg.LocalityWeighted {
 		p := lv.healthy
@@ -195,12 +190,11 @@ func (b *Balancer) table(priority uint32, lv *level) hashTable {
 		}
 		s = shares(s, p.hosts, p.weights, 1)
 	} else {
-		groups := b.groups(priority)
 		sum := uint64(0)
-		for _, g := range groups {
+		for _, g := range lv.groups {
 			sum += uint64(g.weight)
 		}
-		for _, g := range groups {
+		for _, g := range lv.groups {
 			if g.weight == 0 {
 				continue
 			}
@@ -229,7 +223,7 @@ func members(endpoints []Endpoint) (hosts []*Host, weights []uint32) {
 
 func healthy(endpoints []Endpoint) []Endpoint {
 	return slices.DeleteFunc(slices.Clone(endpoints), func(e Endpoint) bool {
-		return e.Unhealthy || e.Host.Ejected.Load()
+		return e.Unhealthy || e.Host.out
 	})
 }
 
