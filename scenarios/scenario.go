@@ -6,6 +6,11 @@
 package scenarios
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -15,34 +20,33 @@ import (
 
 // Scenario is one scenario file.
 type Scenario struct {
-	Name      string
-	About     string
-	Needs     []string // powers that a topology must have: kill, exec
-	Alpha     float64  // the suite's false-alarm rate
-	Tolerance float64  // of shares that name none
-	Mesh      Mesh
-	Steps     []Step
+	Name      string        `yaml:"name" about:"one word; how reports call it"`
+	About     string        `yaml:"about" about:"what it shows, in a sentence"`
+	Needs     []string      `yaml:"needs" about:"powers that the topology must have: kill, exec"`
+	Alpha     Rate          `yaml:"falseAlarm" about:"how often a right mesh may fail: 1e-6"`
+	Tolerance assert.Points `yaml:"tolerance" about:"how far shares may be off: 5%"`
+	Mesh      Mesh          `yaml:"mesh" about:"what is set up before the first step"`
+	Steps     []Step        `yaml:"steps" about:"the story, scene by scene"`
 
-	File string // path as it was given
-	Text []byte // the file itself
+	File string `yaml:"-"` // path as it was given
+	Text []byte `yaml:"-"` // the file itself
 }
 
 // Mesh is what is set up before the first step.
 type Mesh struct {
-	App          string            // bundled app; empty: Files alone
-	Files        []string          // Kubernetes manifests, relative to the scenario file
-	Config       []string          // Istio configuration, relative to the scenario file
-	Workloads    []Workload        // overrides
-	UnknownImage string            // app to run for images that are not known
-	KeepHeaders  []string          // request headers to keep in records, beside those that are judged
-	Documents    map[string][]byte // contents of Files and Config, by Resolve
+	App          string     `yaml:"app" about:"bundled app: customer"`
+	Files        Documents  `yaml:"files" about:"Kubernetes manifests"`
+	Config       Documents  `yaml:"config" about:"Istio configuration"`
+	Workloads    []Workload `yaml:"workloads" about:"overrides of workloads"`
+	UnknownImage string     `yaml:"unknownImage" about:"app to run for images that are not known"`
+	KeepHeaders  []string   `yaml:"keepHeaders" about:"request headers to keep in records"`
 }
 
 // Workload overrides parts of a workload's manifest.
 type Workload struct {
-	Name     string
-	Replicas *int
-	Env      []assert.Pair
+	Name     string       `yaml:"name" about:"the Deployment's name"`
+	Replicas *int         `yaml:"replicas" about:"number of pods"`
+	Env      assert.Pairs `yaml:"env" about:"environment of its containers"`
 }
 
 // Step is one scene: what is done, in the order written, and then what must have been seen.
@@ -55,12 +59,12 @@ type Step struct {
 
 // Action is one thing that a step does. Exactly one of its pointers is set.
 type Action struct {
-	Apply   *Documents // apply configuration and wait for every proxy's ACK
-	Delete  *Documents // delete the objects in it
-	Scale   []Scale    // change numbers of replicas
-	Kill    []string   // stop pods or workloads
-	Restart []string   // start them again
-	Exec    *Exec      // call a pod's own app on localhost
+	Apply   Documents // apply configuration and wait for every proxy's ACK
+	Delete  Documents // delete the objects in it
+	Scale   []Scale   // change numbers of replicas
+	Kill    []string  // stop pods or workloads
+	Restart []string  // start them again
+	Exec    *Exec     // call a pod's own app on localhost
 	Wait    time.Duration
 	Load    *Load
 	Request *Request
@@ -93,11 +97,12 @@ func (a *Action) Kind() string {
 // Documents are configuration documents, each a file or written in the scenario itself.
 type Documents []Document
 
-// Document is one file with configuration.
+// Document is one piece of configuration.
 type Document struct {
-	File string // relative to the scenario file; for inline YAML the scenario file
-	Line int    // inline: the line of the scenario file in which Data begins, 0 for files
-	Data []byte // contents; for files set by Resolve
+	File  string // relative to the scenario file; of an inline document the scenario file
+	Line  int    // of an inline document: where its first line stands in the scenario file; else 0
+	Data  []byte // contents; of a file read by Resolve
+	Place istio.Place
 }
 
 // Scale sets a workload's number of replicas.
@@ -108,27 +113,42 @@ type Scale struct {
 
 // Exec calls pods' own app on localhost, past the mesh, as kubectl exec ... curl would.
 type Exec struct {
-	In     []string // pods or workloads (all of their pods)
-	Method string   // GET unless said
-	Path   string
-	Port   int // 0: the app's first port
+	In   []string `yaml:"in" about:"pods or workloads (all of their pods)"`
+	Get  string   `yaml:"get" about:"path of a GET: /misbehave"`
+	Post string   `yaml:"post" about:"path of a POST"`
+	Port int      `yaml:"port" about:"the app's port; its first unless said"`
 }
 
 // Load is traffic whose shares are judged.
 type Load struct {
-	From        string
-	To          string  // URL
-	Gateway     string  // for From outside: NAME or NAME.NAMESPACE
-	QPS         float64 // 0: as fast as it goes
-	Connections int
-	Requests    int           // exactly so many; 0: until another limit
-	Duration    time.Duration // 0: until another limit
-	Decided     bool          // until the step's expectations are decided
-	AtMost      time.Duration // with Decided
-	Method      string
-	Body        string
-	Headers     []Header
-	Timeout     time.Duration
+	From        string        `yaml:"from" about:"workload that sends, or outside"`
+	To          string        `yaml:"to" about:"URL"`
+	Gateway     string        `yaml:"gateway" about:"from outside: NAME or NAME.NAMESPACE"`
+	QPS         float64       `yaml:"qps" about:"requests per second; as fast as it goes unless said"`
+	Connections int           `yaml:"connections" about:"8 unless said"`
+	Requests    int           `yaml:"requests" about:"exactly so many"`
+	Duration    time.Duration `yaml:"duration" about:"so long"`
+	Until       Until         `yaml:"until" about:"decided: until the step's expectations are"`
+	AtMost      time.Duration `yaml:"atMost" about:"with until: the longest; 20s unless said"`
+	Method      string        `yaml:"method" about:"GET unless said"`
+	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
+	Body        string        `yaml:"body" about:"request body"`
+	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} gives each request the next"`
+	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
+}
+
+// Until says what ends a load; decided is the only word.
+type Until string
+
+// Decided is the word of Until.
+const Decided Until = "decided"
+
+// UnmarshalText reads the word.
+func (u *Until) UnmarshalText(b []byte) error {
+	if *u = Until(b); *u != Decided {
+		return fmt.Errorf("until is decided, not %q", b)
+	}
+	return nil
 }
 
 // Header is a request header whose value may change from request to request.
@@ -137,23 +157,71 @@ type Header struct {
 	Value Template
 }
 
+// Headers are request headers in the order written.
+type Headers []Header
+
+// Put adds one.
+func (h *Headers) Put(name, value string) error {
+	t, err := ParseTemplate(value)
+	*h = append(*h, Header{Name: name, Value: t})
+	return err
+}
+
 // Request sends a few exact requests.
 type Request struct {
-	From        string
-	URL         string
-	Gateway     string
-	Method      string
-	Host        string
-	Body        string
-	Headers     []Header
-	Count       int
-	Connections int
-	Timeout     time.Duration
-	Want        *assert.WantReply // nil: nothing is expected of the replies
+	From        string            `yaml:"from" about:"workload that sends, or outside"`
+	To          string            `yaml:"to" about:"URL"`
+	Gateway     string            `yaml:"gateway" about:"from outside: NAME or NAME.NAMESPACE"`
+	Method      string            `yaml:"method" about:"GET unless said"`
+	Host        string            `yaml:"host" about:"Host header, when it is not the URL's"`
+	Body        string            `yaml:"body" about:"request body"`
+	Headers     Headers           `yaml:"headers" about:"x-user: user-{1..20} gives each request the next"`
+	Count       int               `yaml:"count" about:"how many; 1 unless said"`
+	Connections int               `yaml:"connections" about:"at a time; 1 unless said"`
+	Timeout     time.Duration     `yaml:"timeout" about:"of the client; 30s unless said"`
+	Expect      *assert.WantReply `yaml:"expect" about:"what each reply must be"`
+}
+
+// Name is how verdicts call the request.
+func (r *Request) Name() string {
+	name := "request " + r.To
+	if r.Method != "GET" {
+		name = "request " + r.Method + " " + r.To
+	}
+	if r.Count > 1 {
+		name += fmt.Sprintf(" × %d", r.Count)
+	}
+	return name
+}
+
+// Rate is a probability: "1e-6".
+type Rate float64
+
+// UnmarshalText reads a rate.
+func (r *Rate) UnmarshalText(b []byte) error {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || !(f > 0 && f <= 0.5) {
+		return fmt.Errorf("%q is no rate between 0 and 0.5; write it as 1e-6", b)
+	}
+	*r = Rate(f)
+	return nil
 }
 
 // KeepHeaders returns the request headers that records must keep for the scenario's expectations.
-func (s *Scenario) KeepHeaders() []string { return keepHeaders(s) }
+func (s *Scenario) KeepHeaders() []string {
+	names := map[string]bool{}
+	for _, h := range s.Mesh.KeepHeaders {
+		names[strings.ToLower(h)] = true
+	}
+	for _, step := range s.Steps {
+		for _, e := range step.Expect {
+			for _, h := range assert.HeadersOf(e) {
+				names[h] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
 
 // Judge returns the judge of step i over records that start in [from, until): its expectations, each
 // with its part of the suite's false-alarm rate.
@@ -173,6 +241,6 @@ func (s *Scenario) Terms(i int, from, until clock.Instant) assert.Terms {
 	}
 	return assert.Terms{
 		Step: s.Steps[i].Name, From: from, Until: until,
-		Alpha: s.Alpha / float64(max(1, statistical)), Tolerance: s.Tolerance,
+		Alpha: float64(s.Alpha) / float64(max(1, statistical)), Tolerance: float64(s.Tolerance),
 	}
 }

@@ -116,14 +116,18 @@ type Expectation interface {
 
 // Monitor judges one expectation while records come in. It is given only records of its step.
 type Monitor interface {
+	// Request takes a proxy's record, or a client's in the same form with an empty Reporter.
 	Request(*observe.Request)
-	Client(*observe.Client)
+	// Change takes a change of the step or of an earlier one.
 	Change(*observe.Change)
 	// State says whether more load can still be useful: Inconclusive means undecided so far.
 	State() Outcome
 	// Verdict judges what has come in so far.
 	Verdict() Verdict
 }
+
+// learner is a Monitor that wants to know of records of other steps too.
+type learner interface{ learn(*observe.Request) }
 
 // Check judges one expectation over a recorded History.
 func Check(e Expectation, h *observe.History, t Terms) Verdict {
@@ -152,6 +156,11 @@ func (j *Judge) within(at clock.Instant) bool { return at >= j.terms.From && at 
 // Request judges a proxy's record, when it belongs to the step.
 func (j *Judge) Request(r *observe.Request) {
 	if !j.within(r.Start) {
+		for _, m := range j.monitors {
+			if l, ok := m.(learner); ok {
+				l.learn(r)
+			}
+		}
 		return
 	}
 	for _, m := range j.monitors {
@@ -164,14 +173,16 @@ func (j *Judge) Client(c *observe.Client) {
 	if !j.within(c.Start) {
 		return
 	}
+	r := observe.Request{ID: c.ID, Start: c.Start, Duration: c.Duration, Status: c.Status,
+		Workload: c.From}
 	for _, m := range j.monitors {
-		m.Client(c)
+		m.Request(&r)
 	}
 }
 
-// Change judges a change, when it belongs to the step.
+// Change hands on a change of the step or of an earlier one.
 func (j *Judge) Change(c *observe.Change) {
-	if !j.within(c.At) {
+	if c.At >= j.terms.Until {
 		return
 	}
 	for _, m := range j.monitors {

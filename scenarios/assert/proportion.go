@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
 // Proportion judges one share while its draws come in, at O(1) for each draw. It keeps the running
@@ -33,19 +34,19 @@ func NewProportion(want Share, t Terms) *Proportion {
 	return &Proportion{want: want, alpha: t.Alpha, hi: 1}
 }
 
-// Add counts one draw; id and at name the request for the evidence.
-func (p *Proportion) Add(hit bool, id string, at clock.Instant) {
+// Add counts one draw, made by the request of r.
+func (p *Proportion) Add(hit bool, r *observe.Request) {
 	p.seq.Add(hit)
 	if hit {
-		p.hits.add(id)
+		p.hits.add(r)
 	} else {
-		p.misses.add(id)
+		p.misses.add(r)
 	}
 	if p.failed {
 		return
 	}
 	if p.judge(); p.failed {
-		p.brokenSince = at
+		p.brokenSince = r.Start
 	}
 }
 
@@ -135,13 +136,12 @@ func (p *Proportion) fill(v *Verdict) {
 	}
 	switch v.Outcome {
 	case Fail:
-		at := p.brokenSince
-		v.Since = &at
-		v.Evidence = p.misses.ids
+		stray := &p.misses
 		if p.seq.Share() > p.want.High || p.want.High == 0 {
-			v.Evidence = p.hits.ids
+			stray = &p.hits
 		}
-		v.Reason = p.why()
+		stray.show(v)
+		v.Since, v.Reason = &p.brokenSince, p.why()
 	case Inconclusive:
 		v.Reason = p.undecided(lo, hi)
 	}
@@ -171,13 +171,4 @@ func (p *Proportion) undecided(lo, hi float64) string {
 	}
 	return fmt.Sprintf("%s requests are too few: the share is somewhere in %s", count(p.seq.Draws),
 		span(lo, hi))
-}
-
-// evidence keeps the first few ids.
-type evidence struct{ ids []string }
-
-func (e *evidence) add(id string) {
-	if id != "" && len(e.ids) < 5 {
-		e.ids = append(e.ids, id)
-	}
 }

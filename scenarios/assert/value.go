@@ -262,3 +262,51 @@ func (a Amount) String() string {
 	}
 	return a.Number.String()
 }
+
+// Points are a tolerance: "2%" is ± 2 points.
+type Points float64
+
+// UnmarshalText reads a tolerance.
+func (p *Points) UnmarshalText(b []byte) error {
+	v, err := percent(strings.TrimPrefix(strings.TrimSpace(string(b)), "±"))
+	*p = Points(v)
+	return err
+}
+
+// Shares are wanted shares by name, in the order written.
+type Shares []NamedShare
+
+// NamedShare is the wanted share of one version, pod or workload.
+type NamedShare struct {
+	Name  string
+	Share Share
+}
+
+// Put adds one; it is how the scenario's reader fills them.
+func (s *Shares) Put(name, value string) error {
+	n := NamedShare{Name: name}
+	if err := n.Share.UnmarshalText([]byte(value)); err != nil {
+		return err
+	}
+	*s = append(*s, n)
+	return nil
+}
+
+// Amounts are wanted shares or numbers by name, in the order written.
+type Amounts []NamedAmount
+
+// NamedAmount is the wanted share or number of one status or flag.
+type NamedAmount struct {
+	Name   string
+	Amount Amount
+}
+
+// Put adds one; it is how the scenario's reader fills them.
+func (a *Amounts) Put(name, value string) error {
+	n := NamedAmount{Name: name}
+	if err := n.Amount.UnmarshalText([]byte(value)); err != nil {
+		return err
+	}
+	*a = append(*a, n)
+	return nil
+}

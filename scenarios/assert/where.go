@@ -39,6 +39,11 @@ const (
 	DestinationView
 )
 
+// Holds says whether a record is one of the view's.
+func (v View) Holds(r *observe.Request) bool {
+	return r.Reporter == [...]observe.Reporter{"", observe.Source, observe.Destination}[v]
+}
+
 // View returns whose records are looked at.
 func (w *Where) View() View {
 	switch {
@@ -69,31 +74,13 @@ func (w *Where) Headers() []string {
 	return out
 }
 
-// Client says whether a sender's record is selected.
-func (w *Where) Client(c *observe.Client) bool {
-	if w.View() != ClientView {
-		return false
-	}
-	return (len(w.Status) == 0 || w.Status.Holds(c.Status)) && w.took(c.Duration)
-}
-
 func (w *Where) took(d time.Duration) bool { return !w.Took.Set() || w.Took.Holds(d) }
 
-// Request says whether a proxy's record is selected.
-func (w *Where) Request(r *observe.Request) bool {
-	switch w.View() {
-	case ClientView:
-		return false
-	case SourceView:
-		if r.Reporter != observe.Source || !w.source(r) {
-			return false
-		}
-	case DestinationView:
-		if r.Reporter != observe.Destination || !w.destination(r) {
-			return false
-		}
-	}
-	return w.common(r)
+// Holds says whether a record is selected.
+func (w *Where) Holds(r *observe.Request) bool {
+	view := w.View()
+	return view.Holds(r) && (view != SourceView || w.source(r)) &&
+		(view != DestinationView || w.destination(r)) && w.common(r)
 }
 
 func (w *Where) source(r *observe.Request) bool {

@@ -1,0 +1,167 @@
+package assert
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+)
+
+// Sticky wants all requests with one key to go to one pod of a service, exactly, and enough pods to be in
+// use. Within version, a key may have one pod of each version: weights choose the subset by
+// a draw for each request, only then does the hash choose the pod.
+type Sticky struct {
+	By      string `yaml:"by" about:"header NAME, cookie NAME, query NAME or source"`
+	Service string `yaml:"service" about:"the destination; NAME or NAME.NAMESPACE"`
+	Within  string `yaml:"within" about:"version: one pod of each version for each key"`
+	Pods    Number `yaml:"pods" about:"how many pods must be in use: >= 2"`
+	Keys    Number `yaml:"keys" about:"how many keys must have been seen: >= 10"`
+	Where   Where  `yaml:"where" about:"which requests; all of them unless said"`
+}
+
+// Name says what is judged.
+func (s *Sticky) Name() string {
+	if s.Within != "" {
+		return fmt.Sprintf("sticky %s by %s within %s", s.Service, s.By, s.Within)
+	}
+	return fmt.Sprintf("sticky %s by %s", s.Service, s.By)
+}
+
+// Validate says what is wrong with the expectation itself.
+func (s *Sticky) Validate() error {
+	kind, name, _ := strings.Cut(s.By, " ")
+	switch {
+	case s.Service == "":
+		return fmt.Errorf("sticky needs a service")
+	case kind == "source" && name == "":
+	case !slices.Contains([]string{"header", "cookie", "query"}, kind) || name == "":
+		return fmt.Errorf("by is header NAME, cookie NAME, query NAME or source, not %q", s.By)
+	case s.Within != "" && s.Within != "version":
+		return fmt.Errorf("within is version, not %s", s.Within)
+	}
+	return nil
+}
+
+// Headers returns the request headers that records must keep.
+func (s *Sticky) Headers() []string {
+	kind, name, _ := strings.Cut(s.By, " ")
+	switch kind {
+	case "header":
+		return append(s.Where.Headers(), strings.ToLower(name))
+	case "cookie":
+		return append(s.Where.Headers(), "cookie")
+	}
+	return s.Where.Headers()
+}
+
+// Statistical is false: stickiness is exact.
+func (s *Sticky) Statistical() bool { return false }
+
+// Monitor returns a judge.
+func (s *Sticky) Monitor(t Terms) Monitor {
+	m := &stickyMonitor{s: s, where: s.Where, pods: map[string]bool{}, pod: map[string]string{},
+		keys: map[string]bool{}}
+	m.where.To = s.Service
+	m.share = NewProportion(Exactly(1), t)
+	return m
+}
+
+type stickyMonitor struct {
+	unchanged
+	s     *Sticky
+	where Where
+	share *Proportion       // requests that went where their key had gone before
+	pod   map[string]string // of each key (and version)
+	keys  map[string]bool
+	pods  map[string]bool
+	lost  int64 // requests without a key
+	stray string
+}
+
+// Request follows one request.
+func (m *stickyMonitor) Request(r *observe.Request) {
+	if !m.where.Holds(r) || r.Dest.Pod == "" {
+		return
+	}
+	key := m.s.key(r)
+	if key == "" {
+		m.lost++
+		return
+	}
+	m.keys[key], m.pods[r.Dest.Pod] = true, true
+	if m.s.Within == "version" {
+		key += " in version " + r.Dest.Version
+	}
+	before, known := m.pod[key]
+	if !known {
+		m.pod[key] = r.Dest.Pod
+		return
+	}
+	m.share.Add(before == r.Dest.Pod, r)
+	if before != r.Dest.Pod && m.stray == "" {
+		m.stray = fmt.Sprintf("%s went to %s, then to %s", key, before, r.Dest.Pod)
+	}
+}
+
+// key returns the request's value of what the hash is made of.
+func (s *Sticky) key(r *observe.Request) string {
+	kind, name, _ := strings.Cut(s.By, " ")
+	switch kind {
+	case "header":
+		return r.Headers[strings.ToLower(name)]
+	case "cookie":
+		for c := range strings.SplitSeq(r.Headers["cookie"], ";") {
+			if k, v, _ := strings.Cut(strings.TrimSpace(c), "="); k == name {
+				return v
+			}
+		}
+	case "query":
+		_, query, _ := strings.Cut(r.Path, "?")
+		values, _ := url.ParseQuery(query) // what can be read of a malformed one
+		return values.Get(name)
+	case "source":
+		if a, err := netip.ParseAddrPort(r.Remote); err == nil {
+			return a.Addr().String()
+		}
+		return r.Remote
+	}
+	return ""
+}
+
+// State says whether a drift of the tolerance would have shown.
+func (m *stickyMonitor) State() Outcome {
+	if m.share.State() == Pass && !m.enough() {
+		return Inconclusive
+	}
+	return m.share.State()
+}
+
+func (m *stickyMonitor) enough() bool {
+	return (!m.s.Pods.Set() || m.s.Pods.Holds(int64(len(m.pods)))) &&
+		(!m.s.Keys.Set() || m.s.Keys.Holds(int64(len(m.keys))))
+}
+
+// Verdict judges the stickiness.
+func (m *stickyMonitor) Verdict() Verdict {
+	v := Verdict{Name: m.s.Name(), Wanted: "one pod for each key"}
+	if m.s.Pods.Set() {
+		v.Wanted += ", pods: " + m.s.Pods.String()
+	}
+	m.share.fill(&v)
+	v.Observed = fmt.Sprintf("%s keys on %s pods", count(int64(len(m.keys))),
+		count(int64(len(m.pods))))
+	switch {
+	case v.Outcome == Fail:
+		v.Reason = m.stray
+	case len(m.keys) == 0 && m.lost > 0:
+		v.Reason = fmt.Sprintf("%s requests had no %s", count(m.lost), m.s.By)
+	case v.Outcome == Pass && m.s.Pods.Set() && !m.s.Pods.Holds(int64(len(m.pods))):
+		v.Outcome, v.Reason = Fail, fmt.Sprintf("%d pods are in use", len(m.pods))
+	case v.Outcome == Pass && !m.enough():
+		v.Outcome, v.Reason = Inconclusive, fmt.Sprintf("%d keys were seen", len(m.keys))
+	}
+	return v
+}

@@ -1,0 +1,216 @@
+package scenarios
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// stepKeys are a step's keys; those of actions may be written in any order, which is the order in which
+// they are done.
+var stepKeys = []string{
+	"name", "apply", "delete", "scale", "kill", "restart", "exec", "wait", "load", "request", "expect",
+}
+
+// laterKeys are known, but not carried out yet.
+var laterKeys = []string{"pause", "resume", "partition", "delay", "heal", "control plane"}
+
+// decode reads a step: its actions in the order written.
+func (s *Step) decode(d *decoder, n *yaml.Node, field string) {
+	s.Place = istio.Place{File: d.file, Line: n.Line, Column: n.Column}
+	var expect *yaml.Node
+	for _, e := range d.entries(n, field) {
+		key, at := e.key.Value, join(field, e.key.Value)
+		switch {
+		case key == "name":
+			d.value(e.value, reflect.ValueOf(&s.Name).Elem(), at)
+		case key == "expect":
+			expect = e.value
+		case slices.Contains(stepKeys, key):
+			s.action(d, e, at)
+		case slices.Contains(laterKeys, key):
+			d.report(e.key, at, "is not carried out yet")
+		default:
+			d.unknown(e.key, field, append(stepKeys, laterKeys...))
+		}
+	}
+	if s.Name == "" {
+		_, index, _ := strings.Cut(strings.TrimSuffix(field, "]"), "[")
+		i, _ := strconv.Atoi(index) // fields of steps are steps[N]
+		s.Name = "step " + strconv.Itoa(i+1)
+	}
+	if expect != nil {
+		s.expectations(d, expect, join(field, "expect"))
+	}
+	s.check(d, n, field)
+}
+
+// check reports what a step cannot mean.
+func (s *Step) check(d *decoder, n *yaml.Node, field string) {
+	loads := false
+	for i := range s.Actions {
+		a := &s.Actions[i]
+		loads = loads || a.Load != nil || a.Request != nil
+		if a.Load != nil && a.Load.Until == Decided && len(s.Expect) == 0 {
+			d.report(n, field, "until: decided needs expectations")
+		}
+	}
+	if len(s.Actions) == 0 && len(n.Content) > 0 {
+		d.report(n, field, "a step does something: %s", strings.Join(stepKeys[1:len(stepKeys)-1], ", "))
+	} else if len(s.Expect) > 0 && !loads && !s.waits() {
+		d.report(n, field, "nothing is sent in this step that could be judged: add load or request")
+	}
+}
+
+func (s *Step) waits() bool {
+	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind() == "wait" })
+}
+
+// action reads what one key of a step does; loads and requests may be lists.
+func (s *Step) action(d *decoder, e entry, field string) {
+	a := Action{Place: istio.Place{File: d.file, Line: e.key.Line, Column: e.key.Column}}
+	into := func(v any) { d.value(e.value, reflect.ValueOf(v).Elem(), field) }
+	switch e.key.Value {
+	case "apply":
+		into(&a.Apply)
+	case "delete":
+		into(&a.Delete)
+	case "scale":
+		var scales scaleList
+		into(&scales)
+		a.Scale = scales
+	case "kill":
+		into(&a.Kill)
+	case "restart":
+		into(&a.Restart)
+	case "wait":
+		into(&a.Wait)
+		if a.Wait == 0 {
+			d.report(e.value, field, "is for longer than nothing")
+		}
+	case "exec":
+		var all []Exec
+		into(&all)
+		for i := range all {
+			s.Actions = append(s.Actions, Action{Exec: &all[i], Place: a.Place})
+		}
+		return
+	case "load":
+		var all []Load
+		into(&all)
+		for i := range all {
+			s.Actions = append(s.Actions, Action{Load: &all[i], Place: a.Place})
+		}
+		return
+	case "request":
+		var all []Request
+		into(&all)
+		for i := range all {
+			s.Actions = append(s.Actions, Action{Request: &all[i], Place: a.Place})
+		}
+		return
+	}
+	s.Actions = append(s.Actions, a)
+}
+
+// scaleList reads "workload: replicas".
+type scaleList []Scale
+
+// Put adds one.
+func (l *scaleList) Put(name, value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 || n > 1000 {
+		return fmt.Errorf("%q is no number of replicas", value)
+	}
+	*l = append(*l, Scale{Workload: name, Replicas: n})
+	return nil
+}
+
+// expectations reads a list of {KIND: what}.
+func (s *Step) expectations(d *decoder, n *yaml.Node, field string) {
+	if n.Kind != yaml.SequenceNode {
+		d.report(n, field, "must be a list: - split: {...}")
+		return
+	}
+	for i, item := range n.Content {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if item = d.node(item, at); item == nil {
+			return
+		}
+		entries := d.entries(item, at)
+		if len(entries) > 1 {
+			d.report(entries[1].key, at, "one expectation an item; put a dash before %s",
+				entries[1].key.Value)
+		}
+		if len(entries) > 0 {
+			s.expectation(d, entries[0], at)
+		}
+	}
+}
+
+func (s *Step) expectation(d *decoder, e entry, field string) {
+	x, ok := assert.New(e.key.Value)
+	if !ok {
+		var known []string
+		for _, k := range assert.Kinds {
+			known = append(known, k.Key)
+		}
+		d.unknown(e.key, field, known)
+		return
+	}
+	d.value(e.value, reflect.ValueOf(x).Elem(), join(field, e.key.Value))
+	s.Expect = append(s.Expect, x)
+}
+
+// decode reads files, inline objects, or a list of them.
+func (docs *Documents) decode(d *decoder, n *yaml.Node, field string) {
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	for i, item := range items {
+		if item = d.node(item, field); item == nil {
+			return
+		}
+		place := istio.Place{File: d.file, Line: item.Line, Column: item.Column}
+		switch {
+		case item.Kind == yaml.MappingNode:
+			doc, err := inline(item)
+			if err != nil {
+				d.report(item, field, "%v", err)
+				continue
+			}
+			*docs = append(*docs, Document{File: d.file, Line: item.Line, Data: doc, Place: place})
+		case item.Kind == yaml.ScalarNode && strings.ContainsRune(item.Value, '\n'):
+			line := item.Line + 1 // the text of a block scalar begins below its "|"
+			*docs = append(*docs, Document{
+				File: d.file, Line: line, Data: lines(line, item.Value), Place: place,
+			})
+		case item.Kind == yaml.ScalarNode && item.Value != "":
+			*docs = append(*docs, Document{File: item.Value, Place: place})
+		default:
+			d.report(item, fmt.Sprintf("%s[%d]", field, i), "must be a file or an object")
+		}
+	}
+}
+
+// inline returns an object that is written in the scenario as a document of its own. It stands so many
+// lines down as in the scenario, so that problems found in it name the scenario's lines.
+func inline(n *yaml.Node) ([]byte, error) {
+	text, err := yaml.Marshal(n)
+	if err != nil {
+		return nil, err
+	}
+	return lines(n.Line, string(text)), nil
+}
+
+func lines(first int, text string) []byte {
+	return []byte(strings.Repeat("\n", max(0, first-1)) + text)
+}
