@@ -1,0 +1,226 @@
+// Package app is what the sample apps have in common: what an app is given from outside, and the few
+// things that each of them does the same way. Apps hold no mesh logic; they are plain net/http handlers.
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Env is what an app is given from outside.
+type Env struct {
+	Pod, Workload, Namespace string
+	Version                  string            // the pod's version label; may be empty
+	Image                    string            // as the manifest has it
+	Vars                     map[string]string // the container's environment
+	Client                   *http.Client      // outgoing, through the sidecar
+	Clock                    Clock
+	Log                      *slog.Logger // may be nil
+}
+
+// Clock calls back later; apps never wait by themselves. The lab's clocks are such clocks.
+type Clock interface {
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+}
+
+// Var returns a variable of the environment, or fallback where it is not set.
+func (e *Env) Var(name, fallback string) string { return cmp.Or(e.Vars[name], fallback) }
+
+// Int returns a number of the environment, or fallback where it is not set.
+func (e *Env) Int(name string, fallback int) (int, error) {
+	v := e.Vars[name]
+	if v == "" {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("env %s = %q: want a whole number", name, v)
+	}
+	return n, nil
+}
+
+// Tag returns the tag of the image: "v2" of "quay.io/some/app:v2"; empty without one.
+func (e *Env) Tag() string {
+	image, _, _ := strings.Cut(e.Image, "@")
+	name := image[strings.LastIndexByte(image, '/')+1:]
+	_, tag, _ := strings.Cut(name, ":")
+	return tag
+}
+
+var versionTag = regexp.MustCompile(`^(v\d+)([.-].*)?$`)
+
+// AppVersion returns the version that the app shows: the variable VERSION, else the pod's version label,
+// else the image's tag ("v2" of "v2.1" and "v2-timeout"), else v1.
+func (e *Env) AppVersion() string {
+	tag := ""
+	if m := versionTag.FindStringSubmatch(e.Tag()); m != nil {
+		tag = m[1]
+	}
+	return cmp.Or(e.Vars["VERSION"], e.Version, tag, "v1")
+}
+
+// Logger returns the logger, or a silent one.
+func (e *Env) Logger() *slog.Logger {
+	if e.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return e.Log
+}
+
+// Wait waits for d on the app's clock, or until the client goes away; it reports whether d has passed.
+func (e *Env) Wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	over := make(chan struct{})
+	stop := e.Clock.AfterFunc(d, func() { close(over) })
+	select {
+	case <-over:
+		return true
+	case <-ctx.Done():
+		stop()
+		return false
+	}
+}
+
+// Get is an outgoing GET with headers of its own and those of the incoming request that keep a trace
+// together.
+func (e *Env) Get(in *http.Request, url string, headers http.Header) (*Reply, error) {
+	out, err := http.NewRequestWithContext(in.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	out.Header = headers
+	copyTrace(out.Header, in.Header)
+	return e.do(out)
+}
+
+// Post is an outgoing POST of plain text; the rest is as with Get.
+func (e *Env) Post(in *http.Request, url, body string, headers http.Header) (*Reply, error) {
+	out, err := http.NewRequestWithContext(in.Context(), http.MethodPost, url,
+		strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	out.Header = headers
+	out.Header.Set("Content-Type", "text/plain")
+	copyTrace(out.Header, in.Header)
+	return e.do(out)
+}
+
+// Reply is an answer, read to its end.
+type Reply struct {
+	Status int
+	Body   string
+}
+
+func (e *Env) do(out *http.Request) (*Reply, error) {
+	res, err := e.Client.Do(out)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &Reply{res.StatusCode, string(body)}, nil
+}
+
+// Copy copies the named headers of in that are there.
+func Copy(out, in http.Header, names ...string) {
+	for _, n := range names {
+		if v := in.Values(n); len(v) > 0 {
+			out[http.CanonicalHeaderKey(n)] = append([]string(nil), v...)
+		}
+	}
+}
+
+// copyTrace passes on what tracing libraries pass on.
+func copyTrace(out, in http.Header) {
+	Copy(out, in, "x-request-id", "traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid",
+		"x-b3-parentspanid", "x-b3-sampled", "x-b3-flags")
+}
+
+// Failure names a transport failure as the tutorial's apps, which run on a JVM, do.
+func Failure(err error) string {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		return "UnknownHostException: " + dns.Name
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "ConnectException: Connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "SocketException: Connection reset"
+	}
+	return "IOException: " + err.Error()
+}
+
+// Body reads a request's body to its end.
+func Body(r *http.Request) (string, error) {
+	b, err := io.ReadAll(r.Body)
+	return string(b), err
+}
+
+// Text answers with plain text.
+func Text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body) // the client may be gone
+}
+
+// Healthy adds the health endpoints: body is what they answer.
+func Healthy(mux *http.ServeMux, body string) {
+	for _, path := range []string{"/health/live", "/health/ready", "/health"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			if body != "" {
+				w.Header().Set("Content-Type", "application/json")
+			}
+			_, _ = io.WriteString(w, body)
+		})
+	}
+}
+
+// Up is what the tutorial's apps answer to health checks.
+const Up = `{"status":"UP","checks":[]}`
+
+// Others answers what no route of an app takes: 404, or 405 for another method on "/"; without a body.
+func Others(mux *http.ServeMux, allow string) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			w.Header().Set("Allow", allow)
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+	})
+}
+
+type localPort struct{}
+
+// WithLocalPort says which logical port a connection came in on, where the real one differs.
+func WithLocalPort(ctx context.Context, port int) context.Context {
+	return context.WithValue(ctx, localPort{}, port)
+}
+
+// LocalPort returns the port that a request came in on.
+func LocalPort(r *http.Request) int {
+	if p, ok := r.Context().Value(localPort{}).(int); ok {
+		return p
+	}
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
+}

@@ -1,0 +1,146 @@
+// Package sampleapps lists the bundled apps: the images that they stand for, and manifests to start with.
+package sampleapps
+
+import (
+	"embed"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
+	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
+	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
+	"github.com/mesh-lab/mesh-lab/sampleapps/recommendation"
+)
+
+// App is one bundled app.
+type App struct {
+	Name   string
+	About  string   // what it does and teaches, in a sentence
+	Images []string // repositories that it stands for, of any registry and with any tag
+	Port   int      // where it listens when the manifest names no port; 0: it serves nothing
+	// AnyPort says that it answers on every port that is asked for.
+	AnyPort bool
+	// New makes one pod's app; a nil handler serves nothing.
+	New func(app.Env) (http.Handler, error)
+}
+
+// apps is the table of all apps.
+var apps = []App{
+	{
+		Name:   "curl",
+		About:  "a client without a server: requests and load are sent from it",
+		Images: []string{"mesh-lab/curl", "curlimages/curl", "governmentpaas/curl-ssl", "pstauffer/curl"},
+		New:    func(app.Env) (http.Handler, error) { return nil, nil },
+	},
+	{
+		Name:   "customer",
+		About:  "asks preference; makes the browser's user agent baggage, for routing by it",
+		Images: []string{"rhdevelopers/istio-tutorial-customer", "example/customer"},
+		Port:   8080,
+		New:    customer.Handler,
+	},
+	{
+		Name: "echo",
+		About: "answers with what it saw, as JSON; fails, waits, breaks off or calls on, " +
+			"as headers or environment say",
+		Images:  []string{"mesh-lab/echo"},
+		Port:    8080,
+		AnyPort: true,
+		New:     echo.Handler,
+	},
+	{
+		Name:   "preference",
+		About:  "asks recommendation; passes baggage on",
+		Images: []string{"rhdevelopers/istio-tutorial-preference", "example/preference"},
+		Port:   8080,
+		New:    preference.Handler,
+	},
+	{
+		Name: "recommendation",
+		About: "counts its requests in each pod; misbehaves and slows down on demand: " +
+			"versions, canaries, retries, ejection, time-outs",
+		Images: []string{"rhdevelopers/istio-tutorial-recommendation", "example/recommendation"},
+		Port:   8080,
+		New:    recommendation.Handler,
+	},
+}
+
+// Apps returns all apps, by name.
+func Apps() []App { return slices.Clone(apps) }
+
+// Lookup returns the app of a name.
+func Lookup(name string) (App, bool) {
+	i := slices.IndexFunc(apps, func(a App) bool { return a.Name == name })
+	if i < 0 {
+		return App{}, false
+	}
+	return apps[i], true
+}
+
+// ByImage returns the app that an image stands for.
+func ByImage(image string) (App, bool) {
+	repository := repositoryOf(image)
+	for _, a := range apps {
+		for _, known := range a.Images {
+			if repository == known || strings.HasSuffix(repository, "/"+known) {
+				return a, true
+			}
+		}
+	}
+	return App{}, false
+}
+
+// repositoryOf takes tag and digest off an image's name; a port of the registry stays.
+func repositoryOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		image = image[:colon]
+	}
+	return image
+}
+
+// File is one file of manifests.
+type File struct {
+	Name string // "customer/recommendation.yaml"
+	Data []byte
+}
+
+//go:embed manifests
+var manifests embed.FS
+
+// Bundles returns the names for which there are manifests.
+func Bundles() []string {
+	entries, err := manifests.ReadDir("manifests")
+	if err != nil {
+		panic("sampleapps: " + err.Error()) // it is embedded
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// Manifests returns the Kubernetes and Istio objects that make up a bundle, without a namespace.
+func Manifests(bundle string) ([]File, bool) {
+	if !slices.Contains(Bundles(), bundle) {
+		return nil, false
+	}
+	dir := path.Join("manifests", bundle)
+	entries, err := manifests.ReadDir(dir)
+	if err != nil {
+		panic("sampleapps: " + err.Error())
+	}
+	var files []File
+	for _, e := range entries {
+		data, err := manifests.ReadFile(path.Join(dir, e.Name()))
+		if err != nil {
+			panic("sampleapps: " + err.Error())
+		}
+		files = append(files, File{Name: path.Join(bundle, e.Name()), Data: data})
+	}
+	return files, true
+}
