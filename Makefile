@@ -1,0 +1,36 @@
+# mesh-lab: `make help` lists what there is.
+SHELL := /bin/bash
+GO ?= go
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help build test check lint bench golden fuzz
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the mesh-lab binary
+	$(GO) build -o mesh-lab .
+
+test: ## run every test with the race detector (all that a fresh machine needs)
+	$(GO) test -race -timeout 20m ./...
+
+check: lint test ## format, vet, static analysis, tidy modules, and every test
+
+lint: ## format, vet, static analysis, tidy modules
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+bench: ## measure, side by side in one run (see docs/performance.md)
+	$(GO) run ./lab/bench
+
+golden: ## rewrite the golden files
+	$(GO) test ./... -update
+
+fuzz: ## fuzz every target for FUZZTIME each
+	@for p in $$(grep -rl --include=*_test.go '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$p/*_test.go | sed 's/func //'); do \
+	    echo "== $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; \
+	  done; done

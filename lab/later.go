@@ -1,0 +1,34 @@
+package lab
+
+import "github.com/spf13/cobra"
+
+// later lists the commands of the contract that are not there yet.
+var later = [][2]string{
+	{"why", "explain, hop by hop, which rules sent a request where"},
+	{"watch", "terminal UI on the lab that is up"},
+	{"chaos", "break something in the lab that is up, and heal it"},
+	{"control-plane", "serve ADS for configuration files to any Envoy"},
+	{"proxy", "our sidecar as a process, in the place of the envoy binary"},
+	{"parity", "run a scenario on several data planes and report every difference"},
+}
+
+// laterCommands answer that they are not there yet, with exit status 2.
+func laterCommands() []*cobra.Command {
+	var out []*cobra.Command
+	for _, l := range later {
+		out = append(out, &cobra.Command{
+			Use:                l[0],
+			Short:              l[1] + " (not there yet)",
+			DisableFlagParsing: true,
+			RunE: func(c *cobra.Command, args []string) error {
+				for _, a := range args {
+					if a == "-h" || a == "--help" {
+						return c.Help()
+					}
+				}
+				return usage("%s is not there yet: it will %s", l[0], l[1])
+			},
+		})
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mesh-lab/mesh-lab/sampleapps"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+)
+
+func scenariosCommand(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "scenarios [NAME]",
+		Short: "List the bundled scenarios, or print one",
+		Example: `  mesh-lab scenarios
+  mesh-lab scenarios canary > my-canary.yaml`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				b, err := fs.ReadFile(scenarios.Catalogue(), args[0]+".yaml")
+				if err != nil {
+					return usage("no scenario %q is bundled; one of %s", args[0],
+						strings.Join(scenarios.Names(), ", "))
+				}
+				_, err = e.out.Write(b)
+				return err
+			}
+			return e.listScenarios()
+		},
+	}
+	outputFlag(e, c, "text", "json")
+	return c
+}
+
+func (e *env) listScenarios() error {
+	type row struct {
+		Name  string `json:"name"`
+		About string `json:"about"`
+		Steps int    `json:"steps"`
+	}
+	rows := []row{}
+	for _, n := range scenarios.Names() {
+		s, diags := scenarios.Open(scenarios.Catalogue(), n+".yaml")
+		if err := e.diagnose(diags); err != nil {
+			return err
+		}
+		rows = append(rows, row{n, s.About, len(s.Steps)})
+	}
+	if e.output == "json" {
+		return json.NewEncoder(e.out).Encode(rows)
+	}
+	w := e.table()
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\n", r.Name, r.About)
+	}
+	return w.Flush()
+}
+
+func appsCommand(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "apps",
+		Short:   "List the bundled apps, what each teaches, and the images they stand for",
+		Example: "  mesh-lab apps\n  mesh-lab up --app customer",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if e.output == "json" {
+				type row struct {
+					Name    string   `json:"name"`
+					Teaches string   `json:"teaches"`
+					Images  []string `json:"images"`
+				}
+				rows := []row{}
+				for _, a := range sampleapps.Apps() {
+					rows = append(rows, row{a.Name, a.Teaches, a.Images})
+				}
+				return json.NewEncoder(e.out).Encode(rows)
+			}
+			fmt.Fprintf(e.out, "With --app: %s\n\n", strings.Join(sampleapps.Bundles(), ", "))
+			w := e.table()
+			fmt.Fprintln(w, "APP\tTEACHES\tIMAGES")
+			for _, a := range sampleapps.Apps() {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.Teaches, strings.Join(a.Images, ", "))
+			}
+			return w.Flush()
+		},
+	}
+	outputFlag(e, c, "text", "json")
+	return c
+}
+
+func schemaCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON Schema of the scenario file",
+		Example: "  mesh-lab schema > scenario.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := e.out.Write(scenarios.Schema())
+			return err
+		},
+	}
+}

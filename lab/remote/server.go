@@ -1,0 +1,320 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// Server answers for one mesh.
+type Server struct {
+	mesh topology.Mesh
+	info Info
+	http http.Server
+	down func() // asks the lab's owner to end it
+
+	change sync.Mutex // one change of the configuration at a time
+}
+
+// NewServer returns a server for a mesh. down is called when a client asks the lab to end; nil when it
+// can not.
+func NewServer(m topology.Mesh, info Info, down func()) *Server {
+	s := &Server{mesh: m, info: info, down: down}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /info", s.handleInfo)
+	mux.HandleFunc("POST /apply", s.handleApply)
+	mux.HandleFunc("POST /delete", s.handleDelete)
+	mux.HandleFunc("GET /objects", s.handleObjects)
+	mux.HandleFunc("GET /pods", s.handlePods)
+	mux.HandleFunc("GET /proxies", s.handleProxies)
+	mux.HandleFunc("GET /snapshot", s.handleSnapshot)
+	mux.HandleFunc("POST /request", s.handleRequest)
+	mux.HandleFunc("POST /load", s.handleLoad)
+	mux.HandleFunc("POST /down", s.handleDown)
+	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	return s
+}
+
+// Serve answers on a listener until Close.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close stops answering.
+func (s *Server) Close() error { return s.http.Close() }
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("content-type", "application/json")
+	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client went away
+}
+
+func refuse(w http.ResponseWriter, err error, invalid bool) {
+	w.Header().Set("content-type", "application/json")
+	w.WriteHeader(http.StatusUnprocessableEntity)
+	json.NewEncoder(w).Encode(problem{err.Error(), invalid}) //nolint:errcheck // as above
+}
+
+// decode reads a call's body.
+func decode(w http.ResponseWriter, r *http.Request, v any) bool {
+	if err := json.NewDecoder(r.Body).Decode(v); err != nil {
+		refuse(w, err, true)
+		return false
+	}
+	return true
+}
+
+func (s *Server) handleInfo(w http.ResponseWriter, _ *http.Request) {
+	i := s.info
+	for _, p := range s.mesh.Registry().Pods {
+		if !slices.Contains(i.Workloads, p.Workload) {
+			i.Workloads = append(i.Workloads, p.Workload)
+		}
+	}
+	i.Proxies, i.Gateways = len(s.mesh.Proxies()), s.mesh.Gateways()
+	answer(w, i)
+}
+
+func (s *Server) handleApply(w http.ResponseWriter, r *http.Request) {
+	s.become(w, r, "configured", istio.Merge)
+}
+
+func (s *Server) handleDelete(w http.ResponseWriter, r *http.Request) {
+	s.become(w, r, "deleted", istio.Remove)
+}
+
+// become reads files, merges them into the configuration, and applies the outcome.
+func (s *Server) become(
+	w http.ResponseWriter, r *http.Request, verb string,
+	merge func(base, add *istio.Config) *istio.Config,
+) {
+	var files []File
+	if !decode(w, r, &files) {
+		return
+	}
+	in := make([]istio.File, 0, len(files))
+	for _, f := range files {
+		in = append(in, istio.File{Name: f.Name, Data: f.Data})
+	}
+	add, diags := istio.Read(in, istio.ReadOptions{})
+	var out Applied
+	var problems []string
+	for _, d := range diags {
+		if d.Severity == istio.Error {
+			problems = append(problems, d.String())
+		} else {
+			out.Warnings = append(out.Warnings, d.String())
+		}
+	}
+	if len(problems) > 0 {
+		refuse(w, errors.New(strings.Join(problems, "\n")), true)
+		return
+	}
+	s.change.Lock()
+	defer s.change.Unlock()
+	base := s.mesh.Config()
+	if verb == "deleted" {
+		if err := known(base, add); err != nil {
+			refuse(w, err, true)
+			return
+		}
+	}
+	a, err := s.mesh.Apply(r.Context(), merge(base, add))
+	if err != nil {
+		refuse(w, err, true)
+		return
+	}
+	out.Proxies, out.Total, out.Took = a.Proxies, a.Total, a.Took
+	for _, o := range add.Objects {
+		v := verb
+		if verb == "configured" && !has(base, o) {
+			v = "created"
+		}
+		out.Objects = append(out.Objects, fmt.Sprintf("%s/%s %s", Resource(o.APIVersion, o.Kind), o.Name, v))
+	}
+	answer(w, out)
+}
+
+// Resource is how kubectl names an object's resource: virtualservice.networking.istio.io.
+func Resource(apiVersion, kind string) string {
+	group, _, ok := strings.Cut(apiVersion, "/")
+	if !ok {
+		return strings.ToLower(kind)
+	}
+	return strings.ToLower(kind) + "." + group
+}
+
+func has(c *istio.Config, o *istio.Object) bool {
+	return slices.ContainsFunc(c.Objects, func(x *istio.Object) bool {
+		return x.Kind == o.Kind && x.Namespace == o.Namespace && x.Name == o.Name
+	})
+}
+
+// known refuses to delete what is not there.
+func known(base, del *istio.Config) error {
+	var errs []error
+	for _, o := range del.Objects {
+		if !has(base, o) {
+			errs = append(errs, fmt.Errorf("%s is not in the lab", o.Ref()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) handlePods(w http.ResponseWriter, _ *http.Request) {
+	roles := map[translate.Role]string{
+		translate.Sidecar: "sidecar", translate.Gateway: "gateway",
+		translate.Bare: "bare", translate.External: "external",
+	}
+	out := []Pod{}
+	for _, p := range s.mesh.Registry().Pods {
+		out = append(out, Pod{
+			Name: p.Name, Namespace: p.Namespace, Workload: p.Workload, IP: p.IP.String(),
+			Role: roles[p.Role], Ready: p.Ready,
+		})
+	}
+	answer(w, out)
+}
+
+func (s *Server) handleProxies(w http.ResponseWriter, _ *http.Request) {
+	answer(w, s.mesh.Proxies())
+}
+
+func (s *Server) handleSnapshot(w http.ResponseWriter, r *http.Request) {
+	p, err := request.Pod(s.mesh.Registry(), r.URL.Query().Get("workload"))
+	if err != nil {
+		refuse(w, err, true)
+		return
+	}
+	snap, err := s.mesh.Snapshot(p.ID())
+	if err != nil {
+		refuse(w, err, true)
+		return
+	}
+	out, err := snapshotJSON(snap)
+	if err != nil {
+		refuse(w, err, false)
+		return
+	}
+	answer(w, out)
+}
+
+// snapshotJSON writes a snapshot's resources, sorted by name.
+func snapshotJSON(s *xds.Snapshot) (map[string][]json.RawMessage, error) {
+	out := map[string][]json.RawMessage{}
+	for kind, all := range map[string][]proto.Message{
+		"listeners": sorted(s.Listeners), "routes": sorted(s.Routes),
+		"clusters": sorted(s.Clusters), "endpoints": sorted(s.Endpoints),
+	} {
+		out[kind] = []json.RawMessage{}
+		for _, m := range all {
+			b, err := protojson.Marshal(m)
+			if err != nil {
+				return nil, err
+			}
+			out[kind] = append(out[kind], b)
+		}
+	}
+	return out, nil
+}
+
+func sorted[M proto.Message](m map[string]M) []proto.Message {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	out := make([]proto.Message, 0, len(m))
+	for _, n := range names {
+		out = append(out, m[n])
+	}
+	return out
+}
+
+func (s *Server) handleObjects(w http.ResponseWriter, _ *http.Request) {
+	out := []Object{}
+	for _, o := range s.mesh.Config().Objects {
+		y, err := istio.Encode(o)
+		if err != nil {
+			refuse(w, err, false)
+			return
+		}
+		j, err := istio.EncodeJSON(o)
+		if err != nil {
+			refuse(w, err, false)
+			return
+		}
+		out = append(out, Object{
+			APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name,
+			YAML: string(y), JSON: j, Columns: columns(o),
+		})
+	}
+	answer(w, out)
+}
+
+func (s *Server) handleRequest(w http.ResponseWriter, r *http.Request) {
+	var spec request.Spec
+	if !decode(w, r, &spec) {
+		return
+	}
+	f, _ := w.(http.Flusher)
+	enc := json.NewEncoder(w)
+	began := false
+	err := request.Send(r.Context(), s.mesh, spec, func(res request.Result) error {
+		began = true
+		if err := enc.Encode(res); err != nil {
+			return err
+		}
+		if f != nil {
+			f.Flush()
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+	case !began:
+		refuse(w, err, true)
+	default:
+		enc.Encode(map[string]string{"problem": err.Error()}) //nolint:errcheck // the client went away
+	}
+}
+
+func (s *Server) handleDown(w http.ResponseWriter, _ *http.Request) {
+	if s.down == nil {
+		refuse(w, errors.New("this lab ends with its command"), true)
+		return
+	}
+	answer(w, struct{}{})
+	s.down()
+}
+
+// shutdown is how long a server waits for calls under way.
+const shutdown = 5 * time.Second
+
+// Shutdown lets calls under way end, then stops answering.
+func (s *Server) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, shutdown)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mesh-lab/mesh-lab/lab/request"
+)
+
+func requestCommand(e *env) *cobra.Command {
+	var src source
+	var name, via string
+	var s request.Spec
+	var notYet notYetFlags
+	c := &cobra.Command{
+		Use:   "request [-f FILE...] --from WORKLOAD [flags] URL",
+		Short: "Send requests as a workload of the mesh would, and see which proxies they crossed",
+		Long: `Sends one or many requests as a workload's app would, through its sidecar, and prints what came
+back and what each proxy on the way recorded. With -f or --app it needs no lab that is up: it makes one,
+asks, and takes it down. The path is sent byte for byte.`,
+		Example: `  mesh-lab request --from curl http://customer:8080/
+  mesh-lab request -f reviews.yaml --from productpage -H 'end-user: jason' http://reviews:9080/reviews/0
+  mesh-lab request --from outside --host shop.example.com http://ingress/cart -n 100 -o json
+  mesh-lab request -f mesh/ --via-file requests.ndjson -o json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := notYet.check(); err != nil {
+				return err
+			}
+			specs, err := e.specs(c, &s, via, args)
+			if err != nil {
+				return err
+			}
+			return e.request(c.Context(), specs, src, name)
+		},
+	}
+	sourceFlags(c, &src)
+	labFlag(c, &name)
+	f := c.Flags()
+	f.StringVar(&s.From, "from", "", "WORKLOAD[.NAMESPACE], or outside")
+	f.StringVar(&s.Gateway, "gateway", "", "for outside: the gateway, NAME[.NAMESPACE]")
+	f.StringVarP(&s.Method, "method", "X", "", "method (default GET, or POST with a body)")
+	f.StringArrayVarP(&s.Headers, "header", "H", nil, "header 'name: value'")
+	f.StringVarP(&s.Body, "body", "d", "", "body; @FILE reads a file")
+	f.StringVar(&s.Host, "host", "", "Host header in place of the URL's")
+	f.StringVar(&s.Connect, "connect", "", "HOST:PORT to connect to in place of the URL's")
+	f.IntVarP(&s.Count, "count", "n", 1, "how many requests")
+	f.IntVarP(&s.Concurrency, "concurrency", "c", 1, "connections")
+	f.BoolVarP(&s.Follow, "location", "L", false, "follow redirects")
+	f.BoolVar(&s.Cookies, "cookies", false, "keep a cookie jar for each connection")
+	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "of one request")
+	f.StringVar(&via, "via-file", "", "read requests from FILE, one JSON object a line")
+	notYet.add(c)
+	outputFlag(e, c, "text", "json")
+	return c
+}
+
+// notYetFlags are flags of the contract that come with HTTP/2 and TLS.
+type notYetFlags struct {
+	http2                  bool
+	sni, cacert, cert, key string
+}
+
+func (n *notYetFlags) add(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&n.http2, "http2", false, "HTTP/2 (not there yet)")
+	f.StringVar(&n.sni, "sni", "", "TLS server name (not there yet)")
+	f.StringVar(&n.cacert, "cacert", "", "TLS root certificates (not there yet)")
+	f.StringVar(&n.cert, "cert", "", "TLS client certificate (not there yet)")
+	f.StringVar(&n.key, "key", "", "TLS client key (not there yet)")
+}
+
+func (n *notYetFlags) check() error {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"--http2", n.http2}, {"--sni", n.sni != ""}, {"--cacert", n.cacert != ""},
+		{"--cert", n.cert != ""}, {"--key", n.key != ""},
+	} {
+		if f.set {
+			return &exitError{exitUsage, request.NotYet(f.name)}
+		}
+	}
+	return nil
+}
+
+// specs returns the requests to send: the one of the flags, or those of a file.
+func (e *env) specs(
+	c *cobra.Command, s *request.Spec, via string, args []string,
+) ([]request.Spec, error) {
+	if file, ok := strings.CutPrefix(s.Body, "@"); ok {
+		b, err := e.readFile(file)
+		if err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+		s.Body = string(b)
+	}
+	if via == "" {
+		if len(args) == 0 {
+			return nil, usage("request: which URL?")
+		}
+		s.URL = args[0]
+		return []request.Spec{*s}, nil
+	}
+	if len(args) > 0 {
+		return nil, usage("request: a URL or --via-file, not both")
+	}
+	b, err := e.readFile(via)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return parseSpecs(via, b, s)
+}
+
+// parseSpecs reads one request a line; what a line leaves out is as the flags say.
+func parseSpecs(file string, b []byte, base *request.Spec) ([]request.Spec, error) {
+	var out []request.Spec
+	var errs []error
+	sc := bufio.NewScanner(bytes.NewReader(b))
+	sc.Buffer(nil, maxFile)
+	for n := 1; sc.Scan(); n++ {
+		line := bytes.TrimSpace(sc.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		var s request.Spec
+		if err := json.Unmarshal(line, &s); err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d: %w", file, n, err))
+			continue
+		}
+		if s.From == "" {
+			s.From = base.From
+		}
+		if s.Gateway == "" {
+			s.Gateway = base.Gateway
+		}
+		if s.Timeout == 0 {
+			s.Timeout = base.Timeout
+		}
+		out = append(out, s)
+	}
+	if err := sc.Err(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return out, nil
+}
+
+// request sends requests to a lab of its own, or to the one that is up.
+func (e *env) request(ctx context.Context, specs []request.Spec, src source, name string) (err error) {
+	l, closeLab, err := e.lab(ctx, src, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, environment(closeLab())) }()
+	w := bufio.NewWriter(e.out)
+	defer w.Flush()
+	for _, s := range specs {
+		err := l.Request(ctx, s, func(r request.Result) error { return e.printResult(w, r) })
+		if err != nil {
+			return answered(err)
+		}
+	}
+	return nil
+}
+
+// printResult prints one result: a JSON object on a line, or text for people.
+func (e *env) printResult(w *bufio.Writer, r request.Result) error {
+	if e.output == "json" {
+		if err := json.NewEncoder(w).Encode(r); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	status := fmt.Sprintf("HTTP %d", r.Status)
+	if r.Error != "" {
+		status = r.Error
+	}
+	fmt.Fprintf(w, "%s  %.1f ms", status, r.DurationMS)
+	if b := r.Backend; b != nil {
+		fmt.Fprintf(w, "  from %s (%s)", b.Pod, b.Version)
+	}
+	fmt.Fprintln(w)
+	if e.flags.verbose > 0 {
+		names := make([]string, 0, len(r.Headers))
+		for k := range r.Headers {
+			names = append(names, k)
+		}
+		slices.Sort(names)
+		for _, k := range names {
+			fmt.Fprintf(w, "  %s: %s\n", k, strings.Join(r.Headers[k], ", "))
+		}
+	}
+	for _, h := range r.Hops {
+		fmt.Fprintf(w, "  %-11s %-24s %d %s", h.Reporter, h.Pod, h.Status, orDash(h.Flags))
+		fmt.Fprintf(w, "  %s  route %s  %s  %s", h.Details, orDash(h.Route), orDash(h.Cluster),
+			orDash(h.Upstream))
+		if h.Attempts > 1 {
+			fmt.Fprintf(w, "  %d attempts", h.Attempts)
+		}
+		fmt.Fprintln(w)
+	}
+	if r.Body != "" {
+		fmt.Fprintln(w, strings.TrimRight(r.Body, "\n"))
+	}
+	return w.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,336 @@
+package request
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+)
+
+// maxRedirects bounds -L, as curl's default does.
+const maxRedirects = 50
+
+// Send sends the requests of a Spec through the mesh and emits each result in the order of completion.
+// The error is about the Spec or the lab; what a request got is in its Result.
+func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error) error {
+	p, err := s.check()
+	if err != nil {
+		return err
+	}
+	from, err := locate(m, &p)
+	if err != nil {
+		return err
+	}
+	w := &worker{mesh: m, plan: p, from: from, found: newCollector(m.Recorder())}
+	defer w.found.close()
+	return w.all(ctx, emit)
+}
+
+// worker sends one Spec's requests.
+type worker struct {
+	mesh  topology.Mesh
+	plan  plan
+	from  string
+	found *collector
+	next  atomic.Int64
+}
+
+// all runs the connections and emits the results one at a time.
+func (w *worker) all(ctx context.Context, emit func(Result) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan Result)
+	var wg sync.WaitGroup
+	for range min(w.plan.Concurrency, w.plan.Count) {
+		wg.Go(func() { w.connection(ctx, results) })
+	}
+	go func() { wg.Wait(); close(results) }()
+	var failed error
+	for r := range results {
+		if failed == nil {
+			if failed = w.complete(ctx, &r, emit); failed != nil {
+				cancel()
+			}
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	return ctx.Err()
+}
+
+// complete adds what the proxies recorded and hands the result on.
+func (w *worker) complete(ctx context.Context, r *Result, emit func(Result) error) error {
+	if err := w.mesh.Settle(ctx); err != nil {
+		return err
+	}
+	records := w.found.take(r.RequestID)
+	r.Hops, r.Backend = hops(records), backend(records)
+	return emit(*r)
+}
+
+// connection sends requests one after the other on a connection of its own.
+func (w *worker) connection(ctx context.Context, results chan<- Result) {
+	c := &conn{w: w}
+	defer c.close()
+	if w.plan.Cookies {
+		c.jar, _ = cookiejar.New(nil) // it has no error to give without options
+	}
+	for ctx.Err() == nil {
+		n := int(w.next.Add(1))
+		if n > w.plan.Count {
+			return
+		}
+		r := c.exchange(ctx, n)
+		select {
+		case results <- r:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// conn is one keep-alive connection of the client.
+type conn struct {
+	w    *worker
+	jar  http.CookieJar
+	net  net.Conn
+	addr string
+	r    *bufio.Reader
+}
+
+func (c *conn) close() {
+	if c.net != nil {
+		c.net.Close()
+		c.net = nil
+	}
+}
+
+// exchange sends one request, with the redirects that it is to follow.
+func (c *conn) exchange(ctx context.Context, n int) Result {
+	p := c.w.plan
+	began := c.w.mesh.Clock().Now()
+	id := requestID(&p)
+	r := Result{N: n, RequestID: id, Headers: map[string][]string{}}
+	c.w.found.want(id)
+	for redirects := 0; ; redirects++ {
+		resp, body, err := c.roundTrip(ctx, &p, id)
+		r.DurationMS = millis(c.w.mesh.Clock().Now().Sub(began))
+		if err != nil {
+			c.close()
+			r.Error = classify(err)
+			return r
+		}
+		r.Status, r.Body = resp.StatusCode, string(body)
+		r.Headers = lower(resp.Header)
+		to := resp.Header.Get("Location")
+		if !p.Follow || resp.StatusCode/100 != 3 || to == "" || redirects == maxRedirects {
+			return r
+		}
+		if err := p.follow(to, resp.StatusCode); err != nil {
+			r.Error = "protocol: " + err.Error()
+			return r
+		}
+	}
+}
+
+// requestID returns the x-request-id that the user gave, or a new one: it joins the records.
+func requestID(p *plan) string {
+	for _, h := range p.Headers {
+		if k, v, _ := strings.Cut(h, ":"); strings.EqualFold(strings.TrimSpace(k), "x-request-id") {
+			return strings.TrimSpace(v)
+		}
+	}
+	return uuid.NewString()
+}
+
+// follow turns the plan into the redirected request.
+func (p *plan) follow(location string, status int) error {
+	base, err := url.Parse("http://" + p.host + p.target)
+	if err != nil {
+		return err
+	}
+	to, err := base.Parse(location)
+	if err != nil {
+		return err
+	}
+	if status == http.StatusSeeOther || status < 303 && p.Method == http.MethodPost {
+		p.Method, p.Body = http.MethodGet, ""
+	}
+	p.Host = ""
+	return p.split(to.String())
+}
+
+// roundTrip writes the request byte for byte and reads the answer.
+func (c *conn) roundTrip(ctx context.Context, p *plan, id string) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	if c.net != nil && c.addr != p.address {
+		c.close()
+	}
+	fresh := c.net == nil
+	if fresh {
+		if err := c.dial(ctx, p); err != nil {
+			return nil, nil, err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { c.net.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	resp, body, err := c.send(p, id)
+	if err != nil && ctx.Err() != nil {
+		return nil, nil, os.ErrDeadlineExceeded
+	}
+	return resp, body, err
+}
+
+// dial connects as the workload would.
+func (c *conn) dial(ctx context.Context, p *plan) error {
+	nc, err := c.w.mesh.Dial(ctx, c.w.from, p.address)
+	if err != nil {
+		return &connectError{err}
+	}
+	c.net, c.addr, c.r = nc, p.address, bufio.NewReader(nc)
+	return nil
+}
+
+type connectError struct{ error }
+
+func (e *connectError) Unwrap() error { return e.error }
+
+// send does one exchange on the open connection.
+func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
+	if _, err := io.WriteString(c.net, p.message(id, c.cookies(p))); err != nil {
+		return nil, nil, err
+	}
+	var resp *http.Response
+	for resp == nil || resp.StatusCode < 200 && resp.StatusCode != 101 {
+		var err error
+		resp, err = http.ReadResponse(c.r, &http.Request{Method: p.Method})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.jar != nil {
+		c.jar.SetCookies(&url.URL{Scheme: "http", Host: p.host, Path: "/"}, resp.Cookies())
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		c.close()
+		return resp, nil, nil
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, nil, err
+	}
+	if resp.Close {
+		c.close()
+	}
+	return resp, body, nil
+}
+
+// cookies returns the Cookie header of the jar, or nothing.
+func (c *conn) cookies(p *plan) string {
+	if c.jar == nil {
+		return ""
+	}
+	var all []string
+	for _, k := range c.jar.Cookies(&url.URL{Scheme: "http", Host: p.host, Path: "/"}) {
+		all = append(all, k.Name+"="+k.Value)
+	}
+	return strings.Join(all, "; ")
+}
+
+// message is the request as it goes over the wire.
+func (p *plan) message(id, cookies string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", p.Method, p.target)
+	has := map[string]bool{}
+	for _, h := range p.Headers {
+		k, _, _ := strings.Cut(h, ":")
+		has[strings.ToLower(strings.TrimSpace(k))] = true
+	}
+	if !has["host"] {
+		fmt.Fprintf(&b, "Host: %s\r\n", p.host)
+	}
+	for _, h := range p.Headers {
+		k, v, _ := strings.Cut(h, ":")
+		fmt.Fprintf(&b, "%s: %s\r\n", k, strings.TrimSpace(v))
+	}
+	if !has["x-request-id"] {
+		fmt.Fprintf(&b, "x-request-id: %s\r\n", id)
+	}
+	if cookies != "" {
+		fmt.Fprintf(&b, "cookie: %s\r\n", cookies)
+	}
+	if !has["content-length"] && !has["transfer-encoding"] &&
+		(p.Body != "" || p.Method == "POST" || p.Method == "PUT" || p.Method == "PATCH") {
+		fmt.Fprintf(&b, "content-length: %d\r\n", len(p.Body))
+	}
+	b.WriteString("\r\n")
+	b.WriteString(p.Body)
+	return b.String()
+}
+
+// classify names what went wrong in the contract's words, with the reason after a colon.
+func classify(err error) string {
+	var ce *connectError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.As(err, &dns):
+		return "connect: " + dns.Err + ": " + dns.Name
+	case errors.As(err, &ce):
+		return "connect: " + reason(ce.error)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset: " + reason(err)
+	}
+	return "protocol: " + err.Error()
+}
+
+// reason is the innermost cause, which names no loopback address.
+func reason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		err = se.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "connection closed"
+	}
+	return err.Error()
+}
+
+func lower(h http.Header) map[string][]string {
+	out := make(map[string][]string, len(h))
+	for k, v := range h {
+		out[strings.ToLower(k)] = v
+	}
+	return out
+}
+
+// RoundTrip sends one request on a connection and reads the head of its answer.
+func RoundTrip(c net.Conn, r *http.Request) (*http.Response, error) {
+	if err := r.Write(c); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(bufio.NewReader(c), r)
+}

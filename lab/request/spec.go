@@ -1,0 +1,225 @@
+// Package request sends exact requests as a workload of the mesh would, and tells what came back and
+// which proxies they crossed.
+package request
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Spec is what to send. Its JSON keys are the long names of the command's flags.
+type Spec struct {
+	From        string        // WORKLOAD[.NAMESPACE], POD.NAMESPACE, or "outside"
+	Gateway     string        // for outside: NAME[.NAMESPACE]
+	URL         string        // http://host[:port]/path; the path is sent byte for byte
+	Method      string        // GET, or POST with a body
+	Headers     []string      // "name: value", in this order and case
+	Body        string        //
+	Host        string        // Host header in place of the URL's
+	Connect     string        // HOST:PORT to connect to in place of the URL's
+	Count       int           // how many; 1
+	Concurrency int           // connections; 1
+	Follow      bool          // follow redirects
+	Cookies     bool          // keep a cookie jar
+	Timeout     time.Duration // of one request; 30 s
+}
+
+// wireSpec is Spec as JSON.
+type wireSpec struct {
+	From        string     `json:"from,omitempty"`
+	Gateway     string     `json:"gateway,omitempty"`
+	URL         string     `json:"url"`
+	Method      string     `json:"method,omitempty"`
+	Header      headerList `json:"header,omitempty"`
+	Body        string     `json:"body,omitempty"`
+	Host        string     `json:"host,omitempty"`
+	Connect     string     `json:"connect,omitempty"`
+	Count       int        `json:"count,omitempty"`
+	Concurrency int        `json:"concurrency,omitempty"`
+	Location    bool       `json:"location,omitempty"`
+	Cookies     bool       `json:"cookies,omitempty"`
+	Timeout     string     `json:"timeout,omitempty"`
+	HTTP2       bool       `json:"http2,omitempty"`
+	SNI         string     `json:"sni,omitempty"`
+	CACert      string     `json:"cacert,omitempty"`
+	Cert        string     `json:"cert,omitempty"`
+	Key         string     `json:"key,omitempty"`
+}
+
+// headerList reads headers as a list of lines or as an object of names.
+type headerList []string
+
+// UnmarshalJSON takes ["k: v", ...] and {"k": "v", "l": ["v", "w"]}, keeping their order.
+func (h *headerList) UnmarshalJSON(b []byte) error {
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("[")) {
+		return json.Unmarshal(b, (*[]string)(h))
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return errors.New(`header: a list of "name: value", or an object`)
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return err
+		}
+		var many []string
+		if json.Unmarshal(raw, &many) != nil {
+			var one string
+			if err := json.Unmarshal(raw, &one); err != nil {
+				return fmt.Errorf("header %v: a string or a list of strings", name)
+			}
+			many = []string{one}
+		}
+		for _, v := range many {
+			*h = append(*h, fmt.Sprintf("%v: %s", name, v))
+		}
+	}
+	return nil
+}
+
+// MarshalJSON writes the long names of the flags as keys.
+func (s Spec) MarshalJSON() ([]byte, error) {
+	w := wireSpec{
+		From: s.From, Gateway: s.Gateway, URL: s.URL, Method: s.Method, Header: s.Headers,
+		Body: s.Body, Host: s.Host, Connect: s.Connect, Count: s.Count, Concurrency: s.Concurrency,
+		Location: s.Follow, Cookies: s.Cookies,
+	}
+	if s.Timeout != 0 {
+		w.Timeout = s.Timeout.String()
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON reads a request of a --via-file; unknown keys are errors.
+func (s *Spec) UnmarshalJSON(b []byte) error {
+	var w wireSpec
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&w); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	for name, set := range map[string]bool{
+		"http2": w.HTTP2, "sni": w.SNI != "", "cacert": w.CACert != "", "cert": w.Cert != "",
+		"key": w.Key != "",
+	} {
+		if set {
+			return NotYet(name)
+		}
+	}
+	*s = Spec{
+		From: w.From, Gateway: w.Gateway, URL: w.URL, Method: w.Method, Headers: w.Header,
+		Body: w.Body, Host: w.Host, Connect: w.Connect, Count: w.Count, Concurrency: w.Concurrency,
+		Follow: w.Location, Cookies: w.Cookies,
+	}
+	if w.Timeout != "" {
+		var err error
+		if s.Timeout, err = time.ParseDuration(w.Timeout); err != nil {
+			return fmt.Errorf("timeout %q: want a duration such as 2s or 500ms", w.Timeout)
+		}
+	}
+	return nil
+}
+
+// NotYet is the error for an option of a later step.
+func NotYet(option string) error {
+	return fmt.Errorf("%s is not there yet: HTTP/2, gRPC and TLS come with a later step", option)
+}
+
+// plan is a Spec checked and taken apart.
+type plan struct {
+	Spec
+	address string // host:port to connect to
+	host    string // Host header
+	target  string // request target, byte for byte
+}
+
+// check applies defaults and refuses what can not be sent.
+func (s Spec) check() (plan, error) {
+	p := plan{Spec: s}
+	if p.Method == "" {
+		p.Method = "GET"
+		if p.Body != "" {
+			p.Method = "POST"
+		}
+	}
+	p.Count, p.Concurrency = max(p.Count, 1), max(p.Concurrency, 1)
+	if p.Timeout == 0 {
+		p.Timeout = 30 * time.Second
+	}
+	for _, h := range p.Headers {
+		if name, _, ok := strings.Cut(h, ":"); !ok || name == "" || strings.ContainsAny(h, "\r\n") {
+			return p, fmt.Errorf("header %q: want 'name: value' on one line", h)
+		}
+	}
+	if strings.ContainsAny(p.Method, " \r\n") {
+		return p, fmt.Errorf("method %q: want one word", p.Method)
+	}
+	return p, p.split(s.URL)
+}
+
+// split takes the URL apart without touching its path.
+func (p *plan) split(raw string) error {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	switch {
+	case !ok:
+		scheme, rest = "http", raw
+	case scheme == "https" || scheme == "grpc" || scheme == "tls" || scheme == "tcp":
+		return NotYet(scheme + "://")
+	case scheme != "http":
+		return fmt.Errorf("URL %q: scheme %q is unknown; want http", raw, scheme)
+	}
+	authority := rest
+	p.target = "/"
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, p.target = rest[:i], rest[i:]
+		if p.target[0] != '/' {
+			p.target = "/" + p.target
+		}
+	}
+	p.target, _, _ = strings.Cut(p.target, "#")
+	if strings.ContainsAny(p.target, " \r\n") {
+		return fmt.Errorf("URL %q: the path has a space or a line break; write %%20", raw)
+	}
+	u, err := url.Parse("http://" + authority)
+	if err != nil || u.Hostname() == "" {
+		return fmt.Errorf("URL %q: no host", raw)
+	}
+	port := "80"
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	p.address, p.host = net.JoinHostPort(u.Hostname(), port), authority
+	if p.Host != "" {
+		p.host = p.Host
+	}
+	if p.Connect != "" {
+		if _, _, err := net.SplitHostPort(p.Connect); err != nil {
+			return fmt.Errorf("connect %q: want HOST:PORT", p.Connect)
+		}
+		p.address = p.Connect
+	}
+	return nil
+}
+
+// port returns the port that the request connects to.
+func (p *plan) port() uint16 {
+	if a, err := netip.ParseAddrPort(p.address); err == nil {
+		return a.Port()
+	}
+	_, s, _ := net.SplitHostPort(p.address)
+	n, _ := strconv.ParseUint(s, 10, 16)
+	return uint16(n)
+}

@@ -1,0 +1,209 @@
+// Package lab is the command line of mesh-lab: flags, sub-commands, and the wiring of topologies, load,
+// scenarios and reports. What the commands do is fixed by contract; what they are made of is not here.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// The exit statuses.
+const (
+	exitOK           = 0
+	exitFail         = 1 // a verdict failed
+	exitUsage        = 2 // usage or invalid input
+	exitInconclusive = 3 // inconclusive, nothing failed
+	exitEnvironment  = 4 // the environment could not do it
+	exitInterrupted  = 130
+)
+
+// exitError carries an exit status; err may be nil when everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// environment marks an error as the environment's.
+func environment(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{exitEnvironment, err}
+}
+
+// usage makes an error of wrong usage or invalid input.
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// env is what every command works with.
+type env struct {
+	in     io.Reader
+	out    io.Writer // results and data
+	err    io.Writer // progress and logs
+	log    *slog.Logger
+	flags  commonFlags
+	output string // -o
+}
+
+// commonFlags are the flags that every command takes.
+type commonFlags struct {
+	topology, proxy, color string
+	seed                   string
+	verbose                int
+}
+
+// Main runs the command line and returns its exit status.
+func Main(args []string, in io.Reader, out, err io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e := &env{in: in, out: out, err: err}
+	root := newRoot(e)
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(err)
+	return status(e, ctx, root.ExecuteContext(ctx))
+}
+
+// status prints an error and tells its exit status.
+func status(e *env, ctx context.Context, err error) int {
+	var x *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &x):
+		if x.err != nil && ctx.Err() == nil {
+			fmt.Fprintf(e.err, "mesh-lab: %v\n", x.err)
+		}
+		if ctx.Err() != nil {
+			return exitInterrupted
+		}
+		return x.code
+	case ctx.Err() != nil:
+		return exitInterrupted
+	default: // cobra's own errors are all of usage
+		fmt.Fprintf(e.err, "mesh-lab: %v\n", err)
+		return exitUsage
+	}
+}
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mesh-lab",
+		Short: "A whole service mesh on your laptop, and the truth about what it does",
+		Long: `mesh-lab runs a service mesh from the same Istio and Kubernetes YAML that production uses:
+control plane, sidecars, gateways and sample apps, in one process and with nothing to install.
+A scenario drives it with load and gives a verdict whose error rates are stated.`,
+		Example: `  mesh-lab run canary                      # a bundled scenario
+  mesh-lab up --app customer               # a mesh to play with
+  mesh-lab request -f my.yaml --from curl http://reviews:9080/`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&e.flags.topology, "topology", "embedded", "where the mesh runs: embedded")
+	f.StringVar(&e.flags.proxy, "proxy", "meshcore", "the data plane: meshcore")
+	f.StringVar(&e.flags.seed, "seed", "", "seed of everything random, hexadecimal (default: random)")
+	f.StringVar(&e.flags.color, "color", "auto", "colours: auto, always or never (and NO_COLOR)")
+	f.CountVarP(&e.flags.verbose, "verbose", "v", "say more (-vv: debug logs)")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return e.prepare() }
+	root.AddCommand(commands(e)...)
+	return root
+}
+
+// commands lists every sub-command, in the order of the help.
+func commands(e *env) []*cobra.Command {
+	return append([]*cobra.Command{
+		runCommand(e), validateCommand(e), upCommand(e), downCommand(e),
+		applyCommand(e), deleteCommand(e), getCommand(e),
+		requestCommand(e), loadCommand(e),
+		proxyConfigCommand(e), proxyStatusCommand(e), reportCommand(e),
+		scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e), versionCommand(e),
+	}, laterCommands()...)
+}
+
+// prepare checks the common flags and makes the logger.
+func (e *env) prepare() error {
+	level := slog.LevelWarn
+	switch {
+	case e.flags.verbose == 1:
+		level = slog.LevelInfo
+	case e.flags.verbose > 1:
+		level = slog.LevelDebug
+	}
+	e.log = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
+	switch e.flags.topology {
+	case "embedded":
+	case "docker", "kubernetes", "sim":
+		return usage("--topology %s is not there yet; embedded is", e.flags.topology)
+	default:
+		return usage("--topology %q is unknown; one of embedded, docker, kubernetes, sim",
+			e.flags.topology)
+	}
+	switch e.flags.proxy {
+	case "meshcore":
+	case "envoy":
+		return usage("--proxy envoy is not there yet; meshcore is")
+	default:
+		return usage("--proxy %q is unknown; one of meshcore, envoy", e.flags.proxy)
+	}
+	switch e.flags.color {
+	case "auto", "always", "never":
+	default:
+		return usage("--color %q is unknown; one of auto, always, never", e.flags.color)
+	}
+	return nil
+}
+
+// colored says whether to write colours to w.
+func (e *env) colored(w io.Writer) bool {
+	switch e.flags.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return os.Getenv("NO_COLOR") == "" && isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// outputFlag adds -o with its allowed values; the first is the default.
+func outputFlag(e *env, c *cobra.Command, formats ...string) {
+	c.Flags().StringVarP(&e.output, "output", "o", formats[0],
+		"output format: "+strings.Join(formats, " or "))
+	check := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		for _, f := range formats {
+			if e.output == f {
+				return check(c, args)
+			}
+		}
+		return usage("-o %q is unknown; one of %s", e.output, strings.Join(formats, ", "))
+	}
+}

@@ -1,0 +1,344 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// outputs are the files that run and report write beside stdout.
+type outputs struct {
+	json, junit, fortio, history, html string
+}
+
+func (o *outputs) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&o.json, "json", "", "write the Result to FILE")
+	f.StringVar(&o.junit, "junit", "", "write JUnit XML to FILE")
+	f.StringVar(&o.fortio, "fortio", "", "write fortio's result files to DIR")
+	f.StringVar(&o.html, "html", "", "write one self-contained page to FILE (not there yet)")
+}
+
+func (o *outputs) check() error {
+	if o.html != "" {
+		return usage("--html is not there yet; --json, --junit, --fortio and --history are")
+	}
+	return nil
+}
+
+func runCommand(e *env) *cobra.Command {
+	var o outputs
+	c := &cobra.Command{
+		Use:   "run SCENARIO...",
+		Short: "Run scenarios and give a verdict for each",
+		Long: `Runs scenario files, directories of them, or bundled scenarios by name, and gives a verdict for each.
+
+Exit status: 0 everything passed, 1 a verdict failed, 2 invalid input, 3 inconclusive and nothing failed,
+4 the environment could not do it, 130 interrupted.`,
+		Example: `  mesh-lab run canary
+  mesh-lab run scenarios/ --junit results.xml
+  mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return e.run(c.Context(), args, &o)
+		},
+	}
+	o.flags(c)
+	c.Flags().StringVar(&o.history, "history", "", "write the recorded run to FILE (JSON lines)")
+	outputFlag(e, c, "text", "json")
+	return c
+}
+
+// run runs every scenario; invalid ones are reported before anything starts.
+func (e *env) run(ctx context.Context, args []string, o *outputs) error {
+	var all []*scenarios.Scenario
+	var errs []error
+	for _, a := range args {
+		found, err := e.openScenarios(a)
+		all = append(all, found...)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	w := &writer{env: e, outputs: o}
+	outcomes := []assert.Outcome{}
+	for _, s := range all {
+		res, err := e.runOne(ctx, s, w)
+		if res != nil {
+			outcomes = append(outcomes, res.Verdict)
+		}
+		if err != nil {
+			return errors.Join(err, w.flush())
+		}
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return verdict(outcomes)
+}
+
+// verdict turns outcomes into the exit status.
+func verdict(outcomes []assert.Outcome) error {
+	switch assert.Worst(outcomes...) {
+	case assert.Fail:
+		return &exitError{exitFail, nil}
+	case assert.Inconclusive:
+		return &exitError{exitInconclusive, nil}
+	}
+	return nil
+}
+
+// runOne runs one scenario and reports it.
+func (e *env) runOne(
+	ctx context.Context, s *scenarios.Scenario, w *writer,
+) (*reports.Result, error) {
+	seed, err := e.seed()
+	if err != nil {
+		return nil, err
+	}
+	show := newProgress(e)
+	run, err := runner.Run(ctx, s, runner.Options{
+		Driver: embedded.Driver{}, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
+		Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
+	})
+	show.clear()
+	if err != nil && len(run.Header.Steps) == 0 {
+		return nil, runError(ctx, s, err)
+	}
+	res, werr := w.write(run)
+	if err != nil {
+		return res, errors.Join(runError(ctx, s, err), werr)
+	}
+	return res, werr
+}
+
+// runError gives a runner's error its exit status.
+func runError(ctx context.Context, s *scenarios.Scenario, err error) error {
+	var ie *runner.InvalidError
+	switch {
+	case ctx.Err() != nil:
+		return &exitError{exitInterrupted, nil}
+	case errors.As(err, &ie):
+		return &exitError{exitUsage, err}
+	}
+	err = fmt.Errorf("%s: %w", s.Name, err)
+	var xe *exitError
+	if errors.As(upError(err), &xe) {
+		return xe
+	}
+	return environment(err)
+}
+
+// openScenarios opens a file, every scenario of a directory, or a bundled one by its name.
+func (e *env) openScenarios(arg string) ([]*scenarios.Scenario, error) {
+	i, err := os.Stat(arg)
+	switch {
+	case err == nil && i.IsDir():
+		return e.openDir(arg)
+	case err == nil:
+		s, err := e.openFile(arg)
+		return []*scenarios.Scenario{s}, err
+	}
+	name := strings.TrimSuffix(arg, ".yaml")
+	if slices.Contains(scenarios.Names(), name) {
+		s, diags := scenarios.Open(scenarios.Catalogue(), name+".yaml")
+		return []*scenarios.Scenario{s}, bare(e.diagnose(diags))
+	}
+	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(arg, "./") {
+		return nil, fmt.Errorf("no file and no bundled scenario %q; bundled are %s", arg,
+			strings.Join(scenarios.Names(), ", "))
+	}
+	return nil, clean(err)
+}
+
+// openFile opens one scenario; places in its problems are relative to the working directory.
+func (e *env) openFile(path string) (*scenarios.Scenario, error) {
+	s, diags := scenarios.Open(os.DirFS(dirOf(path)), filepath.Base(path))
+	if s != nil {
+		s.File = path
+	}
+	return s, bare(e.diagnose(inDir(diags, path)))
+}
+
+// openDir opens every scenario directly in a directory.
+func (e *env) openDir(dir string) ([]*scenarios.Scenario, error) {
+	var out []*scenarios.Scenario
+	var errs []error
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, clean(err)
+	}
+	for _, d := range entries {
+		path := filepath.Join(dir, d.Name())
+		if d.IsDir() || !isConfig(path) {
+			continue
+		}
+		data, err := e.readFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if !isScenario(data) {
+			continue
+		}
+		s, err := e.openFile(path)
+		out = append(out, s)
+		errs = append(errs, err)
+	}
+	if len(out) == 0 {
+		errs = append(errs, fmt.Errorf("%s: no scenario in it", dir))
+	}
+	return out, errors.Join(errs...)
+}
+
+// bare takes the exit status off, so that errors can be joined.
+func bare(err error) error {
+	var x *exitError
+	if errors.As(err, &x) {
+		return x.err
+	}
+	return err
+}
+
+// writer writes reports: text as they come, JUnit and JSON in the end.
+type writer struct {
+	*env
+	outputs *outputs
+	results []*reports.Result
+}
+
+// write computes a run's Result and writes what is written run by run.
+func (w *writer) write(run *reports.Run) (*reports.Result, error) {
+	res, err := reports.Judge(run)
+	if err != nil {
+		return nil, environment(err)
+	}
+	w.results = append(w.results, res)
+	var errs []error
+	if w.output == "json" {
+		errs = append(errs, reports.JSON(w.out, res))
+	} else {
+		errs = append(errs, reports.Text(w.out, res, reports.TextOptions{Color: w.colored(w.out)}))
+	}
+	if f := w.outputs.history; f != "" {
+		errs = append(errs, toFile(numbered(f, len(w.results)), func(o io.Writer) error {
+			return reports.WriteRun(o, run)
+		}))
+	}
+	if d := w.outputs.fortio; d != "" {
+		errs = append(errs, fortioFiles(d, res))
+	}
+	return res, environment(errors.Join(errs...))
+}
+
+// numbered gives each of several runs its own file: run.jsonl, run-2.jsonl.
+func numbered(file string, n int) string {
+	if n == 1 {
+		return file
+	}
+	ext := filepath.Ext(file)
+	return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(file, ext), n, ext)
+}
+
+// flush writes the files that hold all results.
+func (w *writer) flush() error {
+	var errs []error
+	if f := w.outputs.json; f != "" && len(w.results) > 0 {
+		errs = append(errs, toFile(f, func(o io.Writer) error {
+			for _, r := range w.results {
+				if err := reports.JSON(o, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	if f := w.outputs.junit; f != "" && len(w.results) > 0 {
+		errs = append(errs, toFile(f, func(o io.Writer) error { return reports.JUnit(o, w.results...) }))
+	}
+	return environment(errors.Join(errs...))
+}
+
+func toFile(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return clean(err)
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+// fortioFiles writes each load's own result, as `fortio report` opens it.
+func fortioFiles(dir string, res *reports.Result) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return clean(err)
+	}
+	for name, data := range reports.Fortio(res) {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return clean(err)
+		}
+	}
+	return nil
+}
+
+func reportCommand(e *env) *cobra.Command {
+	var o outputs
+	c := &cobra.Command{
+		Use:   "report FILE...",
+		Short: "Make every report again from recorded runs, without a new run",
+		Example: `  mesh-lab run canary --history run.jsonl
+  mesh-lab report run.jsonl --junit results.xml`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return e.report(args, &o)
+		},
+	}
+	o.flags(c)
+	outputFlag(e, c, "text", "json")
+	return c
+}
+
+func (e *env) report(args []string, o *outputs) error {
+	w := &writer{env: e, outputs: o}
+	outcomes := []assert.Outcome{}
+	for _, a := range args {
+		f, err := os.Open(a)
+		if err != nil {
+			return &exitError{exitUsage, clean(err)}
+		}
+		run, err := reports.ReadRun(f)
+		f.Close()
+		if err != nil {
+			return usage("%s: %v", a, err)
+		}
+		res, err := w.write(run)
+		if err != nil {
+			return err
+		}
+		outcomes = append(outcomes, res.Verdict)
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return verdict(outcomes)
+}

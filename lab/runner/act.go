@@ -1,0 +1,316 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/load"
+	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// act carries out one action of step i.
+func (r *run) act(
+	ctx context.Context, i int, a *scenarios.Action, did *reports.Did, from clock.Instant,
+) error {
+	switch {
+	case a.Apply != nil:
+		return r.apply(ctx, a.Apply, did)
+	case a.Delete != nil:
+		return r.delete(ctx, a.Delete, did)
+	case a.Scale != nil:
+		return r.scale(ctx, a.Scale, did)
+	case a.Kill != nil:
+		return r.kill(ctx, a.Kill, did)
+	case a.Restart != nil:
+		return r.restart(ctx, a.Restart, did)
+	case a.Exec != nil:
+		return r.exec(ctx, a.Exec, did)
+	case a.Load != nil:
+		return r.load(ctx, i, a.Load, did)
+	case a.Request != nil:
+		return r.request(ctx, a.Request, did)
+	}
+	did.What = a.Wait.String()
+	return wait(ctx, a.Wait)
+}
+
+// wait lets time pass, as the story says.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// names lists the files of documents.
+func names(docs *scenarios.Documents) string {
+	var out []string
+	for _, d := range *docs {
+		n := d.File
+		if d.Line > 0 {
+			n = fmt.Sprintf("%s:%d", d.File, d.Line)
+		}
+		out = append(out, n)
+	}
+	return strings.Join(out, ", ")
+}
+
+func (r *run) apply(ctx context.Context, docs *scenarios.Documents, did *reports.Did) error {
+	did.What = names(docs)
+	add, err := read(documents(r.s, docs))
+	if err != nil {
+		return err
+	}
+	return r.become(ctx, istio.Merge(r.config, add), did)
+}
+
+func (r *run) delete(ctx context.Context, docs *scenarios.Documents, did *reports.Did) error {
+	did.What = names(docs)
+	del, err := read(documents(r.s, docs))
+	if err != nil {
+		return err
+	}
+	return r.become(ctx, istio.Remove(r.config, del), did)
+}
+
+func (r *run) scale(ctx context.Context, all []scenarios.Scale, did *reports.Did) error {
+	c := *r.config
+	c.Objects = append([]*istio.Object(nil), c.Objects...)
+	var what []string
+	for _, s := range all {
+		if err := override(&c, scenarios.Workload{Name: s.Workload, Replicas: &s.Replicas}); err != nil {
+			return fmt.Errorf("scale: %w", err)
+		}
+		what = append(what, fmt.Sprintf("%s to %d", s.Workload, s.Replicas))
+	}
+	did.What = strings.Join(what, ", ")
+	return r.become(ctx, &c, did)
+}
+
+// become makes a configuration the mesh's and waits for every ACK.
+func (r *run) become(ctx context.Context, c *istio.Config, did *reports.Did) error {
+	r.mesh.Recorder().Change(observe.Change{At: did.From, Kind: did.Kind, What: did.What})
+	applied, err := r.mesh.Apply(ctx, c)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", did.Kind, did.What, err)
+	}
+	r.config = c
+	did.Proxies, did.Total, did.Took = applied.Proxies, applied.Total, applied.Took
+	r.place(c)
+	return nil
+}
+
+// pods finds the pods that a name stands for: one pod, or all of a workload.
+func (r *run) pods(name string) ([]*translate.Pod, error) {
+	first, err := request.Pod(r.mesh.Registry(), name)
+	if err != nil {
+		return nil, err
+	}
+	if first.Name == name || first.ID() == name {
+		return []*translate.Pod{first}, nil
+	}
+	var out []*translate.Pod
+	for _, p := range r.mesh.Registry().Pods {
+		if p.Workload == first.Workload && p.Namespace == first.Namespace {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+func (r *run) kill(ctx context.Context, names []string, did *reports.Did) error {
+	did.What = strings.Join(names, ", ")
+	k, ok := r.mesh.(topology.Killer)
+	if !ok {
+		return fmt.Errorf("kill: topology %s can not", r.opt.Topology)
+	}
+	for _, n := range names {
+		pods, err := r.pods(n)
+		if err != nil {
+			return fmt.Errorf("kill: %w", err)
+		}
+		for _, p := range pods {
+			at := r.mesh.Clock().Now()
+			if err := k.Kill(ctx, p.ID()); err != nil {
+				return fmt.Errorf("kill %s: %w", p.ID(), err)
+			}
+			r.killed = append(r.killed, p.ID())
+			r.mesh.Recorder().Fault(observe.Fault{From: at, Kind: "kill", Target: p.ID(), Fired: 1})
+		}
+	}
+	return nil
+}
+
+func (r *run) restart(ctx context.Context, names []string, did *reports.Did) error {
+	did.What = strings.Join(names, ", ")
+	k, ok := r.mesh.(topology.Killer)
+	if !ok {
+		return fmt.Errorf("restart: topology %s can not", r.opt.Topology)
+	}
+	for _, n := range names {
+		pods, err := r.pods(n)
+		if err != nil {
+			return fmt.Errorf("restart: %w", err)
+		}
+		for _, p := range pods {
+			if err := k.Restart(ctx, p.ID()); err != nil {
+				return fmt.Errorf("restart %s: %w", p.ID(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// exec calls the pods' own app, past the mesh.
+func (r *run) exec(ctx context.Context, e *scenarios.Exec, did *reports.Did) error {
+	did.What = strings.Join(e.In, ", ") + " " + e.Path
+	for _, n := range e.In {
+		pods, err := r.pods(n)
+		if err != nil {
+			return fmt.Errorf("exec: %w", err)
+		}
+		for _, p := range pods {
+			if err := r.execIn(ctx, p, e); err != nil {
+				return fmt.Errorf("exec in %s: %w", p.ID(), err)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) execIn(ctx context.Context, p *translate.Pod, e *scenarios.Exec) error {
+	method, port := e.Method, e.Port
+	if method == "" {
+		method = http.MethodGet
+	}
+	if port == 0 {
+		port = firstPort(p)
+	}
+	address := fmt.Sprintf("localhost:%d", port)
+	c, err := r.mesh.Dial(ctx, p.ID(), address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if d, ok := ctx.Deadline(); ok {
+		c.SetDeadline(d)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+e.Path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := request.RoundTrip(c, req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s: %s", method, e.Path, resp.Status, strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+// firstPort is the app's first container port.
+func firstPort(p *translate.Pod) int {
+	for _, c := range p.Containers {
+		for _, cp := range c.Ports {
+			return int(cp.ContainerPort)
+		}
+	}
+	return 8080
+}
+
+// request sends a few exact requests.
+func (r *run) request(ctx context.Context, q *scenarios.Request, did *reports.Did) error {
+	did.What, did.Client, did.Sent = q.URL, q.From, max(q.Count, 1)
+	if q.Method != "" {
+		did.What = q.Method + " " + q.URL
+	}
+	spec := request.Spec{
+		From: q.From, Gateway: q.Gateway, URL: q.URL, Method: q.Method, Body: q.Body, Host: q.Host,
+		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout,
+	}
+	send := func(s request.Spec) error {
+		return request.Send(ctx, r.mesh, s, func(res request.Result) error {
+			r.mesh.Recorder().Client(client(r.mesh, &res, q.From))
+			reply, err := reply(res)
+			did.Replies = append(did.Replies, reply)
+			return err
+		})
+	}
+	if constant(q.Headers) {
+		spec.Headers = lines(q.Headers, 0)
+		return send(spec)
+	}
+	spec.Count = 1
+	for n := range did.Sent {
+		spec.Headers = lines(q.Headers, n)
+		if err := send(spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// client turns a result into the sender's record.
+func client(m topology.Mesh, res *request.Result, from string) *observe.Client {
+	d := time.Duration(res.DurationMS * float64(time.Millisecond))
+	return &observe.Client{
+		ID: res.RequestID, From: from, Start: m.Clock().Now() - clock.Instant(d), Duration: d,
+		Status: res.Status, Error: res.Error,
+	}
+}
+
+// reply turns a result into what is judged.
+func reply(res request.Result) (assert.Reply, error) {
+	hops, err := json.Marshal(res.Hops)
+	out := assert.Reply{
+		N: res.N, RequestID: res.RequestID, Status: res.Status, GRPCStatus: res.GRPCStatus,
+		Error: res.Error, DurationMS: res.DurationMS, Headers: res.Headers, Body: res.Body, Hops: hops,
+	}
+	if b := res.Backend; b != nil {
+		out.Backend.Workload, out.Backend.Version = b.Workload, b.Version
+		out.Backend.Pod, out.Backend.Namespace = b.Pod, b.Namespace
+	}
+	return out, err
+}
+
+func constant(headers []scenarios.Header) bool {
+	for _, h := range headers {
+		if !h.Value.Constant() {
+			return false
+		}
+	}
+	return true
+}
+
+func lines(headers []scenarios.Header, n int) []string {
+	var out []string
+	for _, h := range headers {
+		out = append(out, h.Name+": "+h.Value.At(n))
+	}
+	return out
+}
+
+var _ = load.Plan{}

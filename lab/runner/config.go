@@ -1,0 +1,68 @@
+package runner
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/sampleapps"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+)
+
+// Configuration reads what a scenario's mesh is made of: the bundled app's manifests, its own files,
+// and the overrides. The error is an InvalidError when the files are to blame.
+func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
+	var files []istio.File
+	if s.Mesh.App != "" {
+		manifests, ok := sampleapps.Manifests(s.Mesh.App)
+		if !ok {
+			return nil, fmt.Errorf("%s: mesh.app: no app %q is bundled; one of %s",
+				s.File, s.Mesh.App, strings.Join(sampleapps.Bundles(), ", "))
+		}
+		for _, f := range manifests {
+			files = append(files, istio.File{Name: f.Name, Data: f.Data})
+		}
+	}
+	for _, name := range append(append([]string{}, s.Mesh.Files...), s.Mesh.Config...) {
+		files = append(files, istio.File{Name: name, Data: s.Mesh.Documents[name]})
+	}
+	c, err := read(files)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range s.Mesh.Workloads {
+		if err := override(c, w); err != nil {
+			return nil, fmt.Errorf("%s: mesh.workloads: %w", s.File, err)
+		}
+	}
+	return c, nil
+}
+
+// read reads files; errors come as an InvalidError.
+func read(files []istio.File) (*istio.Config, error) {
+	c, diags := istio.Read(files, istio.ReadOptions{})
+	return c, invalid(diags)
+}
+
+// invalid returns an InvalidError with all diagnostics when one of them is an error.
+func invalid(diags []istio.Diagnostic) error {
+	for _, d := range diags {
+		if d.Severity == istio.Error {
+			return &InvalidError{diags}
+		}
+	}
+	return nil
+}
+
+// documents turns the documents of an action into files.
+func documents(s *scenarios.Scenario, docs *scenarios.Documents) []istio.File {
+	var files []istio.File
+	for _, d := range *docs {
+		data := d.Data
+		if d.Line > 0 { // inline: keep the scenario's line numbers
+			data = append([]byte(strings.Repeat("\n", d.Line-1)), data...)
+		}
+		files = append(files, istio.File{Name: d.File, Data: data})
+	}
+	return files
+}

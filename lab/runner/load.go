@@ -1,0 +1,145 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/load"
+	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// load drives the step's traffic; `until: decided` ends it when its judge has seen enough.
+func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.Did) error {
+	did.What, did.Client = l.To, l.From
+	plan, err := r.plan(i, l)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	g, err := load.New(r.mesh, plan)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	w := &watcher{stop: g.Stop}
+	if l.Decided {
+		w.judge = r.s.Judge(i, did.From, clock.Never)
+	}
+	cancel := r.mesh.Recorder().Subscribe(w)
+	defer cancel()
+	done := make(chan struct{})
+	ended := r.report(i, g, w, done)
+	res, err := g.Run(ctx)
+	close(done)
+	<-ended
+	if err != nil {
+		return err
+	}
+	if did.Fortio, err = json.Marshal(res); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// report tells the progress until done.
+func (r *run) report(i int, g *load.Generator, w *watcher, done <-chan struct{}) <-chan struct{} {
+	ended := make(chan struct{})
+	if r.opt.Progress == nil {
+		close(ended)
+		return ended
+	}
+	go func() {
+		defer close(ended)
+		t := time.NewTicker(100 * time.Millisecond)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				r.progress(i+1, "load", g.Sent(), w.failures())
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ended
+}
+
+// plan turns a scenario's load into fortio's words.
+func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
+	from, connect, err := request.Locate(r.mesh, l.From, l.Gateway, l.To)
+	if err != nil {
+		return load.Plan{}, err
+	}
+	p := load.Plan{
+		Step: r.s.Steps[i].Name, From: from, URL: l.To, Connect: connect, Method: l.Method,
+		Body: l.Body, QPS: l.QPS, Connections: l.Connections, Requests: int64(l.Requests),
+		Duration: l.Duration, Timeout: l.Timeout, KeepAlive: true, Labels: r.s.Name,
+	}
+	if l.Decided {
+		p.Duration = l.AtMost
+	}
+	if constant(l.Headers) {
+		p.Headers = lines(l.Headers, 0)
+	} else {
+		p.Vary = func(n int64) []string { return lines(l.Headers, int(n)) }
+	}
+	return p, nil
+}
+
+// watcher judges the records of a load while it runs.
+type watcher struct {
+	stop func()
+
+	mu      sync.Mutex
+	judge   *assert.Judge
+	decided bool
+	failed  int64
+}
+
+// Request takes a proxy's record.
+func (w *watcher) Request(q *observe.Request) {
+	w.see(func(j *assert.Judge) { j.Request(q) })
+}
+
+// Client takes the sender's record of a request.
+func (w *watcher) Client(c *observe.Client) {
+	if c.Error != "" || c.Status >= 500 {
+		w.mu.Lock()
+		w.failed++
+		w.mu.Unlock()
+	}
+	w.see(func(j *assert.Judge) { j.Client(c) })
+}
+
+// Change takes a change, such as an ejection.
+func (w *watcher) Change(c *observe.Change) {
+	w.see(func(j *assert.Judge) { j.Change(c) })
+}
+
+func (w *watcher) see(f func(*assert.Judge)) {
+	w.mu.Lock()
+	if w.judge == nil || w.decided {
+		w.mu.Unlock()
+		return
+	}
+	f(w.judge)
+	w.decided = w.judge.Decided()
+	stop := w.decided
+	w.mu.Unlock()
+	if stop {
+		w.stop()
+	}
+}
+
+func (w *watcher) failures() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}

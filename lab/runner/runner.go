@@ -1,0 +1,229 @@
+// Package runner runs one scenario on one mesh: it brings the mesh up, plays the steps, records
+// what happens, and takes everything down again. It judges nothing: what it returns is the recorded
+// run, from which the Result is computed.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+)
+
+// Options are how a scenario is run.
+type Options struct {
+	Driver   topology.Driver
+	Topology string // its name
+	Proxy    string
+	Seed     uint64
+	Version  string
+	Log      *slog.Logger
+	Progress func(Progress) // called from the runner's goroutine; may be nil
+	Now      time.Time      // when the run begins
+}
+
+// Progress is what is going on, for a person who waits.
+type Progress struct {
+	Step   int // from 1
+	Steps  int
+	Name   string
+	Doing  string
+	Sent   int64
+	Failed int64
+}
+
+// InvalidError says that the scenario's configuration can not be used.
+type InvalidError struct{ Diagnostics []istio.Diagnostic }
+
+// Error prints every problem on a line of its own.
+func (e *InvalidError) Error() string {
+	s := ""
+	for i, d := range e.Diagnostics {
+		if i > 0 {
+			s += "\n"
+		}
+		s += d.String()
+	}
+	return s
+}
+
+// run is one run under way.
+type run struct {
+	opt    Options
+	s      *scenarios.Scenario
+	out    *reports.Run
+	mesh   topology.Mesh
+	config *istio.Config
+	killed []string // pods to start again at the end
+}
+
+// Run plays a scenario. The run that it returns is as far as it came, also with an error: of the
+// environment, of the configuration (InvalidError), or of ctx.
+func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run, err error) {
+	r := &run{opt: o, s: s, out: &reports.Run{Header: reports.Header{
+		Schema: reports.RunSchema, File: s.File, Scenario: string(s.Text), Topology: o.Topology,
+		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Began: o.Now,
+	}}}
+	r.progress(0, "bringing the mesh up", 0, 0)
+	if err := r.up(ctx); err != nil {
+		return r.out, err
+	}
+	defer func() {
+		r.finish()
+		err = errors.Join(err, r.mesh.Close(context.WithoutCancel(ctx)))
+	}()
+	for i := range s.Steps {
+		if err := r.step(ctx, i); err != nil {
+			if ctx.Err() != nil {
+				r.out.Header.Stopped = "interrupted"
+				return r.out, ctx.Err()
+			}
+			r.out.Header.Stopped = err.Error()
+			return r.out, err
+		}
+	}
+	return r.out, nil
+}
+
+// up reads the configuration and brings the mesh up.
+func (r *run) up(ctx context.Context) error {
+	c, err := Configuration(r.s)
+	if err != nil {
+		return err
+	}
+	if err := r.needs(); err != nil {
+		return err
+	}
+	r.config = c
+	r.mesh, err = r.opt.Driver.Up(ctx, topology.Spec{
+		Config: c, Seed: r.opt.Seed, UnknownImage: r.s.Mesh.UnknownImage, Log: r.opt.Log,
+		KeepHeaders: r.s.KeepHeaders(),
+	})
+	if err != nil {
+		return err
+	}
+	r.out.Header.Mesh = describe(r.mesh)
+	r.place(c)
+	return nil
+}
+
+// needs refuses powers that no topology has.
+func (r *run) needs() error {
+	for _, n := range r.s.Needs {
+		if !slices.Contains([]string{"kill", "exec"}, n) {
+			return fmt.Errorf("%s: needs %s, which topology %s can not do", r.s.File, n, r.opt.Topology)
+		}
+	}
+	return nil
+}
+
+// describe says what was brought up.
+func describe(m topology.Mesh) reports.MeshRun {
+	out := reports.MeshRun{Ready: m.Clock().Now().Sub(0)}
+	for _, p := range m.Registry().Pods {
+		if !slices.Contains(out.Workloads, p.Workload) {
+			out.Workloads = append(out.Workloads, p.Workload)
+		}
+		if p.Role == translate.Sidecar {
+			out.Sidecars++
+		}
+	}
+	return out
+}
+
+// place remembers where objects are written, for reports.
+func (r *run) place(c *istio.Config) {
+	if r.out.Header.Places == nil {
+		r.out.Header.Places = map[string]string{}
+	}
+	for _, o := range c.Objects {
+		if p := o.At(""); p.File != "" {
+			r.out.Header.Places[o.Ref()] = fmt.Sprintf("%s:%d", p.File, p.Line)
+		}
+	}
+}
+
+// finish completes the record when everything has ended.
+func (r *run) finish() {
+	for _, p := range r.killed {
+		r.mesh.(topology.Killer).Restart(context.Background(), p) //nolint:errcheck // the mesh ends
+	}
+	r.out.Header.Duration = r.mesh.Clock().Now().Sub(0)
+	r.out.History = r.mesh.Recorder().Snapshot()
+}
+
+// settleTimeout bounds how long the end of a step waits for records of exchanges that have ended.
+const settleTimeout = 10 * time.Second
+
+// step plays one step.
+func (r *run) step(ctx context.Context, i int) (err error) {
+	s := &r.s.Steps[i]
+	now := r.mesh.Clock().Now
+	sr := reports.StepRun{Name: s.Name, From: now()}
+	r.mesh.Recorder().Change(observe.Change{At: sr.From, Kind: "step", What: s.Name})
+	for a := range s.Actions {
+		act := &s.Actions[a]
+		r.progress(i+1, act.Kind(), 0, 0)
+		did := reports.Did{Kind: act.Kind(), From: now()}
+		err = r.act(ctx, i, act, &did, sr.From)
+		did.Until = now()
+		sr.Did = append(sr.Did, did)
+		if changes(act) && !sent(sr.Did) {
+			sr.From = now() // what was sent before is not judged by this step
+		}
+		if err != nil {
+			break
+		}
+	}
+	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if serr := r.mesh.Settle(settle); serr != nil && err == nil {
+		err = fmt.Errorf("step %q: requests did not end: %w", s.Name, serr)
+	}
+	sr.Until = now()
+	if err != nil && ctx.Err() == nil {
+		sr.Error = err.Error()
+	}
+	r.out.Header.Steps = append(r.out.Header.Steps, sr)
+	return err
+}
+
+// changes says whether an action changes the mesh, so that judging begins after it.
+func changes(a *scenarios.Action) bool {
+	switch a.Kind() {
+	case "load", "request":
+		return false
+	}
+	return true
+}
+
+// sent says whether traffic has been sent in a step.
+func sent(did []reports.Did) bool {
+	return slices.ContainsFunc(did, func(d reports.Did) bool {
+		return d.Kind == "load" || d.Kind == "request"
+	})
+}
+
+// progress tells what is going on.
+func (r *run) progress(step int, doing string, sent, failed int64) {
+	if r.opt.Progress == nil {
+		return
+	}
+	p := Progress{Step: step, Steps: len(r.s.Steps), Doing: doing, Sent: sent, Failed: failed}
+	if step > 0 {
+		p.Name = r.s.Steps[step-1].Name
+	}
+	r.opt.Progress(p)
+}
+
+var _ = clock.Never

@@ -1,0 +1,175 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/mesh-lab/mesh-lab/lab/remote"
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+)
+
+// stateDir is where the sockets of labs that are up stand, for this user alone.
+func stateDir() (string, error) {
+	dir := os.Getenv("MESHLAB_STATE")
+	if dir == "" {
+		base := os.Getenv("XDG_RUNTIME_DIR")
+		if base == "" {
+			base = os.TempDir()
+		}
+		dir = filepath.Join(base, "mesh-lab-"+strconv.Itoa(os.Getuid()))
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// socket is the path of a lab's socket.
+func socket(lab string) (string, error) {
+	dir, err := stateDir()
+	return filepath.Join(dir, lab+".sock"), err
+}
+
+// labFlag adds --lab, which names one of several labs.
+func labFlag(c *cobra.Command, lab *string) {
+	c.Flags().StringVar(lab, "lab", "default", "name of the lab, when several are up")
+}
+
+// running returns a client of a lab that is up.
+func running(ctx context.Context, lab string) (*remote.Client, error) {
+	path, err := socket(lab)
+	if err != nil {
+		return nil, environment(err)
+	}
+	c := remote.Unix(path)
+	if _, err := c.Info(ctx); err != nil {
+		if errors.Is(err, fs.ErrNotExist) || isRefused(err) {
+			return nil, usage("no lab is up (%s): start one with `mesh-lab up -f FILE` or `mesh-lab up --app "+
+				"customer`", lab)
+		}
+		return nil, environment(err)
+	}
+	return c, nil
+}
+
+// seed parses --seed, or draws one.
+func (e *env) seed() (uint64, error) {
+	if e.flags.seed == "" {
+		return uint64(time.Now().UnixNano()) & 0xffffff, nil
+	}
+	s, err := strconv.ParseUint(e.flags.seed, 16, 64)
+	if err != nil {
+		return 0, usage("--seed %q: want a hexadecimal number of at most 16 digits", e.flags.seed)
+	}
+	return s, nil
+}
+
+// bring starts a mesh of its own for one command.
+func (e *env) bring(ctx context.Context, s source) (topology.Mesh, uint64, error) {
+	c, err := e.config(s)
+	if err != nil {
+		return nil, 0, err
+	}
+	seed, err := e.seed()
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(c.Objects) == 0 {
+		return nil, 0, usage("the configuration is empty")
+	}
+	m, err := embedded.Driver{}.Up(ctx, topology.Spec{
+		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log,
+	})
+	if err != nil {
+		return nil, 0, upError(err)
+	}
+	for _, d := range notes(m) {
+		fmt.Fprintf(e.err, "note: %s\n", d)
+	}
+	return m, seed, nil
+}
+
+// notes are what the lab did of its own accord, such as making a gateway pod.
+func notes(m topology.Mesh) []istio.Diagnostic {
+	n, ok := m.(interface{ Notes() []istio.Diagnostic })
+	if !ok {
+		return nil
+	}
+	return n.Notes()
+}
+
+// upError tells the environment's errors from those of the input.
+func upError(err error) error {
+	var ne *net.OpError
+	var se *os.SyscallError
+	if errors.As(err, &ne) || errors.As(err, &se) {
+		return environment(err)
+	}
+	return &exitError{exitUsage, err}
+}
+
+// info describes a mesh to its clients.
+func (e *env) info(name string, seed uint64) remote.Info {
+	return remote.Info{
+		Name: name, PID: os.Getpid(), Version: buildVersion(), Topology: e.flags.topology,
+		Proxy: e.flags.proxy, Seed: strconv.FormatUint(seed, 16),
+	}
+}
+
+// private serves a mesh of the command's own over memory; close ends both.
+func (e *env) private(m topology.Mesh, seed uint64) (c *remote.Client, closeAll func() error) {
+	l := bufconn.Listen(64 << 10)
+	s := remote.NewServer(m, e.info("private", seed), nil)
+	done := make(chan struct{})
+	go func() { defer close(done); s.Serve(l) }() //nolint:errcheck // ends with Close
+	return remote.NewClient(l.DialContext), func() error {
+		err := s.Close()
+		<-done
+		return errors.Join(err, m.Close(context.Background()))
+	}
+}
+
+// lab returns the client that a command works with: of a lab of its own when files are given, else of
+// the one that is up.
+func (e *env) lab(ctx context.Context, s source, name string) (*remote.Client, func() error, error) {
+	if len(s.files) == 0 && s.app == "" {
+		c, err := running(ctx, name)
+		return c, func() error { return nil }, err
+	}
+	m, seed, err := e.bring(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, closeAll := e.private(m, seed)
+	return c, closeAll, nil
+}
+
+// sourceFlags adds the flags that say where configuration comes from.
+func sourceFlags(c *cobra.Command, s *source) {
+	f := c.Flags()
+	f.StringArrayVarP(&s.files, "filename", "f", nil, "file or directory of YAML or JSON, - for stdin")
+	f.StringVar(&s.app, "app", "", "a bundled app (`mesh-lab apps`)")
+	f.StringVar(&s.meshConfig, "mesh-config", "", "file with the MeshConfig")
+	f.StringVar(&s.unknown, "unknown-image", "", "app to run for images that are not bundled")
+}
+
+// answered turns an error of a lab into one with an exit status.
+func answered(err error) error {
+	var ie *remote.InvalidError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ie):
+		return &exitError{exitUsage, err}
+	}
+	return environment(err)
+}

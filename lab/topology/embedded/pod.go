@@ -1,0 +1,331 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
+	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+	"github.com/mesh-lab/mesh-lab/sampleapps"
+	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+)
+
+// The ports of a sidecar, as Istio has them.
+const (
+	outboundPort = 15001
+	inboundPort  = 15006
+)
+
+// pod is one running pod: an app, a sidecar, or both.
+type pod struct {
+	m    *mesh
+	spec atomic.Pointer[translate.Pod]
+
+	server    *http.Server // the app; nil for gateways and pure clients
+	transport *http.Transport
+	proxy     *proxy.Proxy
+	stopSub   func() // ends the ADS subscription and the engine's timer; waits
+
+	mu        sync.Mutex
+	apps      []net.Listener
+	published map[uint16]string // gateway: target port → address for the user's own clients
+}
+
+// startPod starts a pod's app and proxy. The proxy has no configuration until the next push.
+func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
+	p := &pod{m: m, published: map[uint16]string{}}
+	p.spec.Store(s)
+	m.net.mu.Lock()
+	h := m.net.host(s.IP)
+	h.proxied, h.gateway = s.Role == translate.Sidecar, s.Role == translate.Gateway
+	m.net.mu.Unlock()
+	if s.Role != translate.Gateway {
+		if err := p.startApp(s); err != nil {
+			return nil, errors.Join(err, p.close(context.Background()))
+		}
+	}
+	if s.Role == translate.Sidecar || s.Role == translate.Gateway {
+		p.startProxy(s)
+	}
+	m.mu.Lock()
+	m.pods[s.ID()] = p
+	m.mu.Unlock()
+	return p, nil
+}
+
+// startApp serves the pod's app on the ports of its containers.
+func (p *pod) startApp(s *translate.Pod) error {
+	a, c, err := bundled(s, p.m.spec.UnknownImage)
+	if err != nil {
+		return err
+	}
+	p.transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return p.m.Dial(ctx, s.ID(), address)
+		},
+		MaxIdleConnsPerHost: 256, DisableCompression: true, IdleConnTimeout: 90 * time.Second,
+	}
+	env := map[string]string{"HOSTNAME": s.Name}
+	for _, e := range c.Env {
+		env[e.Name] = e.Value
+	}
+	handler, err := a.New(app.Env{
+		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
+		Vars: env, Image: c.Image, Clock: p.m.clock, Log: p.m.log,
+		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
+	})
+	if err != nil || handler == nil {
+		return err // a client app has nothing to serve
+	}
+	p.server = &http.Server{Handler: handler, ErrorLog: nil, ReadHeaderTimeout: time.Minute}
+	p.m.net.mu.Lock()
+	h := p.m.net.host(s.IP)
+	if a.AnyPort {
+		h.anyApp = func(port uint16) (string, error) { return p.listenApp(s.IP, port) }
+	}
+	p.m.net.mu.Unlock()
+	for _, port := range appPorts(s, a) {
+		if _, err := p.listenApp(s.IP, port); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noRedirect hands redirects to the app: no sample app follows them.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// appPorts are the ports that an app listens on: those of its containers, or its own.
+func appPorts(s *translate.Pod, a sampleapps.App) []uint16 {
+	var ports []uint16
+	for _, c := range s.Containers {
+		for _, cp := range c.Ports {
+			if cp.Protocol == "" || cp.Protocol == "TCP" {
+				ports = append(ports, uint16(cp.ContainerPort))
+			}
+		}
+	}
+	if len(ports) == 0 && a.Port != 0 {
+		ports = append(ports, uint16(a.Port))
+	}
+	return ports
+}
+
+// listenApp serves the app on one more port and returns the real address.
+func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.m.net.mu.Lock()
+	at, ok := p.m.net.host(ip).apps[port]
+	p.m.net.mu.Unlock()
+	if ok {
+		return at, nil
+	}
+	l, err := p.m.net.bind(ip, port)
+	if err != nil {
+		return "", err
+	}
+	p.apps = append(p.apps, l)
+	p.m.net.mu.Lock()
+	p.m.net.host(ip).apps[port] = l.Addr().String()
+	p.m.net.mu.Unlock()
+	go p.server.Serve(l) //nolint:errcheck // ends with http.ErrServerClosed when the pod stops
+	return l.Addr().String(), nil
+}
+
+// startProxy starts the pod's sidecar, or the gateway, and its subscription to the control plane.
+func (p *pod) startProxy(s *translate.Pod) {
+	e := engine.New(engine.Options{
+		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()),
+		Workload: observe.Workload{
+			Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
+			Service: s.Labels["app"], Version: s.Labels["version"],
+		},
+		KeepHeaders: p.m.spec.KeepHeaders,
+		Removed:     proxy.Removed,
+		Changed:     p.m.rec.Change,
+	})
+	p.proxy = proxy.New(proxy.Options{
+		Engine: e, Network: &podNetwork{p: p}, Clock: p.m.clock, Sink: p.m.rec, Log: p.m.log,
+		Seed: clock.Sub(p.m.spec.Seed, "proxy", s.ID()),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	sub := &subscribe.Client{
+		Node: nodeID(s), Conn: p.m.local.Conn, Delta: true,
+		Target: target2{ctx, e, p.proxy},
+	}
+	go func() {
+		defer close(done)
+		sub.Run(ctx) //nolint:errcheck // ends with the context
+	}()
+	p.stopSub = func() { cancel(); <-done }
+}
+
+// target2 takes what the subscription receives.
+type target2 struct {
+	ctx    context.Context
+	engine *engine.Engine
+	proxy  *proxy.Proxy
+}
+
+// nodeID is the node id that Istio's agent gives to a proxy.
+func nodeID(s *translate.Pod) string {
+	role := "sidecar"
+	if s.Role == translate.Gateway {
+		role = "router"
+	}
+	return fmt.Sprintf("%s~%s~%s~%s.svc.%s", role, s.IP, s.ID(), s.Namespace, clusterDomain)
+}
+
+// Update puts a snapshot into effect.
+func (t target2) Update(s *xds.Snapshot) error { return t.proxy.Update(t.ctx, s) }
+
+// bundled finds the app of a pod: by annotation, by its containers' images, or the stand-in.
+func bundled(s *translate.Pod, unknown string) (sampleapps.App, container, error) {
+	if name := s.Annotations["mesh-lab.dev/app"]; name != "" {
+		a, ok := sampleapps.Lookup(name)
+		if !ok {
+			return a, container{}, fmt.Errorf("annotation mesh-lab.dev/app: no app %q is bundled; "+
+				"`mesh-lab apps` lists them", name)
+		}
+		return a, firstContainer(s), nil
+	}
+	for _, c := range s.Containers {
+		if a, ok := sampleapps.ByImage(c.Image); ok {
+			return a, container{c.Image, c.Env}, nil
+		}
+	}
+	if unknown != "" {
+		if a, ok := sampleapps.Lookup(unknown); ok {
+			return a, firstContainer(s), nil
+		}
+		return sampleapps.App{}, container{}, fmt.Errorf("--unknown-image: no app %q is bundled", unknown)
+	}
+	c := firstContainer(s)
+	return sampleapps.App{}, c, fmt.Errorf("image %q is not bundled: add the annotation "+
+		"mesh-lab.dev/app: NAME to the pod template, or run with --unknown-image echo "+
+		"(`mesh-lab apps` lists the names)", c.Image)
+}
+
+// setSpec takes a new description of the same pod.
+func (p *pod) setSpec(s *translate.Pod) { p.spec.Store(s) }
+
+// differs says whether a pod must be replaced: other containers, labels, address or role.
+func (p *pod) differs(s *translate.Pod) bool {
+	o := p.spec.Load()
+	return o.IP != s.IP || o.Role != s.Role || !maps.Equal(o.Labels, s.Labels) ||
+		!maps.Equal(o.Annotations, s.Annotations) || !reflect.DeepEqual(o.Containers, s.Containers)
+}
+
+// socket returns where the proxy really listens for one of its ports; empty when it does not.
+func (p *pod) socket(port uint16) string {
+	n := p.m.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[p.spec.Load().IP]; h != nil {
+		return h.sockets[port]
+	}
+	return ""
+}
+
+// published lists the gateway's addresses by the ports of the Services that select it.
+func (p *pod) publishedPorts(reg *translate.Registry) []topology.GatewayAddress {
+	s := p.spec.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []topology.GatewayAddress
+	for port, at := range p.published {
+		a := topology.GatewayAddress{Gateway: s.ID(), Port: int(port), Address: at}
+		if sp, ok := translate.ServicePort(reg, s, port); ok {
+			a.Port = int(sp)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// stop takes a pod out of the lab.
+func (m *mesh) stop(ctx context.Context, p *pod) error {
+	m.mu.Lock()
+	if m.pods[p.spec.Load().ID()] == p {
+		delete(m.pods, p.spec.Load().ID())
+	}
+	m.mu.Unlock()
+	return p.close(ctx)
+}
+
+// close drains the proxy, then ends everything of the pod.
+func (p *pod) close(ctx context.Context) error {
+	var errs []error
+	if p.stopSub != nil {
+		p.stopSub()
+	}
+	if p.proxy != nil {
+		errs = append(errs, p.proxy.Close())
+	}
+	if p.server != nil {
+		errs = append(errs, p.server.Close())
+	}
+	if p.transport != nil {
+		p.transport.CloseIdleConnections()
+	}
+	p.m.net.forget(p.spec.Load().IP)
+	return errors.Join(errs...)
+}
+
+// podNetwork is the network as one pod's proxy sees it.
+type podNetwork struct{ p *pod }
+
+// Listen binds a listener's logical address. A gateway's ports are published on 127.0.0.1 too.
+func (n *podNetwork) Listen(
+	_ context.Context, addr netip.AddrPort,
+) (net.Listener, bool, error) {
+	ip := n.p.spec.Load().IP
+	l, err := n.p.m.net.bind(ip, addr.Port())
+	if err != nil {
+		return nil, false, err
+	}
+	n.p.m.net.publish(ip, addr.Port(), l)
+	return l, true, nil
+}
+
+// Dial connects the pod's proxy to a logical address: to its own app, to another pod, or to one
+// behind a Service.
+func (n *podNetwork) Dial(
+	ctx context.Context, from netip.Addr, to netip.AddrPort,
+) (net.Conn, error) {
+	s := n.p.spec.Load()
+	if to.Addr() == s.IP || to.Addr().IsLoopback() {
+		t, err := n.p.m.net.app(netip.AddrPortFrom(s.IP, to.Port()))
+		if err != nil {
+			return nil, err
+		}
+		return n.p.m.net.connect(ctx, t, netip.AddrPortFrom(from, 0), to)
+	}
+	return n.p.m.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), n.p.m.balance(to))
+}
+
+// container is what an app is told of its container.
+type container struct {
+	Image string
+	Env   []envVar
+}
+
+var _ = strconv.Itoa

@@ -1,0 +1,250 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mesh-lab/mesh-lab/lab/remote"
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+)
+
+func upCommand(e *env) *cobra.Command {
+	var s source
+	var name string
+	var detach bool
+	c := &cobra.Command{
+		Use:   "up (-f FILE... | --app NAME)",
+		Short: "Start a mesh and keep it up until Ctrl-C",
+		Example: `  mesh-lab up --app customer
+  mesh-lab up -f manifests/ -f istio/ --detach
+  mesh-lab request --from curl http://customer:8080/   # in another terminal`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if len(s.files) == 0 && s.app == "" {
+				return usage("up: what? -f FILE... or --app NAME (`mesh-lab apps`)")
+			}
+			if detach {
+				return e.detach(c.Context(), name)
+			}
+			return e.up(c.Context(), s, name)
+		},
+	}
+	sourceFlags(c, &s)
+	labFlag(c, &name)
+	c.Flags().BoolVar(&detach, "detach", false, "leave it running in the background")
+	return c
+}
+
+// up brings a mesh up, answers commands, and takes it down again.
+func (e *env) up(ctx context.Context, s source, name string) (err error) {
+	l, path, err := claim(name)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	defer l.Close()
+	began := time.Now()
+	m, seed, err := e.bring(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close(context.WithoutCancel(ctx))) }()
+	ctx, down := context.WithCancel(ctx)
+	defer down()
+	srv := remote.NewServer(m, e.info(name, seed), down)
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	e.greet(m, time.Since(began))
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		err = srv.Shutdown(context.WithoutCancel(ctx))
+	}
+	fmt.Fprintln(e.err, "down")
+	return err
+}
+
+// claim opens the lab's socket; one that nobody answers on any more is taken over.
+func claim(name string) (net.Listener, string, error) {
+	if name == "" || strings.ContainsAny(name, "/\\ ") {
+		return nil, "", usage("--lab %q: want a word", name)
+	}
+	path, err := socket(name)
+	if err != nil {
+		return nil, "", environment(err)
+	}
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if c, derr := net.Dial("unix", path); derr == nil {
+			c.Close()
+			return nil, "", &exitError{exitEnvironment, fmt.Errorf(
+				"a lab %q is up already: `mesh-lab down --lab %s`, or give this one another --lab", name, name)}
+		}
+		if err = os.Remove(path); err == nil {
+			l, err = net.Listen("unix", path)
+		}
+	}
+	if err != nil {
+		return nil, "", environment(err)
+	}
+	return l, path, nil
+}
+
+// greet says that the mesh is ready, and where.
+func (e *env) greet(m topology.Mesh, took time.Duration) {
+	var names []string
+	seen := map[string]bool{}
+	for _, p := range m.Registry().Pods {
+		if !seen[p.Workload] {
+			seen[p.Workload] = true
+			names = append(names, p.Workload)
+		}
+	}
+	text := fmt.Sprintf("ready in %.1f s: %s · %d proxies\n", took.Seconds(),
+		strings.Join(names, " "), len(m.Proxies()))
+	for _, g := range m.Gateways() {
+		text += fmt.Sprintf("gateway %s port %d: http://%s\n", g.Gateway, g.Port, g.Address)
+	}
+	io.WriteString(e.out, text) // one write: a waiting parent reads it whole
+}
+
+// detach starts the same command in the background and waits until it is ready.
+func (e *env) detach(ctx context.Context, name string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return environment(err)
+	}
+	var args []string
+	for _, a := range os.Args[1:] {
+		if a != "--detach" && a != "--detach=true" {
+			args = append(args, a)
+		}
+	}
+	log, err := os.CreateTemp("", "mesh-lab-up-")
+	if err != nil {
+		return environment(err)
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return environment(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.stdin(), w, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return environment(errors.Join(err, r.Close(), w.Close()))
+	}
+	w.Close()
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(os.Interrupt) })
+	defer stop()
+	return e.await(cmd, r, log, name)
+}
+
+// stdin hands a file on, and nothing else.
+func (e *env) stdin() *os.File {
+	f, _ := e.in.(*os.File)
+	return f
+}
+
+// await copies the greeting of the lab in the background, or its failure.
+func (e *env) await(cmd *exec.Cmd, r, log *os.File, name string) error {
+	defer r.Close()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	greeting := make(chan string, 1)
+	go func() {
+		b := make([]byte, 64<<10)
+		n, _ := r.Read(b) // one write: the greeting
+		greeting <- string(b[:n])
+	}()
+	if g := <-greeting; g != "" {
+		fmt.Fprint(e.out, g)
+		fmt.Fprintf(e.err, "in the background (pid %d); `mesh-lab down%s` ends it\n", cmd.Process.Pid,
+			otherLab(name))
+		return nil
+	}
+	err := <-exited
+	if _, serr := log.Seek(0, io.SeekStart); serr == nil {
+		io.Copy(e.err, log) //nolint:errcheck // the message is best effort
+	}
+	var xe *exec.ExitError
+	if errors.As(err, &xe) {
+		return &exitError{xe.ExitCode(), nil}
+	}
+	return environment(err)
+}
+
+func otherLab(name string) string {
+	if name == "default" {
+		return ""
+	}
+	return " --lab " + name
+}
+
+func downCommand(e *env) *cobra.Command {
+	var name string
+	var all bool
+	c := &cobra.Command{
+		Use:     "down",
+		Short:   "End a lab that is up, and remove what crashed ones left",
+		Example: "  mesh-lab down\n  mesh-lab down --all",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !all {
+				l, err := running(c.Context(), name)
+				if err != nil {
+					return err
+				}
+				return answered(l.Down(c.Context()))
+			}
+			return e.downAll(c.Context())
+		},
+	}
+	labFlag(c, &name)
+	c.Flags().BoolVar(&all, "all", false, "every lab of this user, and what crashed ones left")
+	return c
+}
+
+// downAll ends every lab and removes the sockets of those that crashed.
+func (e *env) downAll(ctx context.Context) error {
+	dir, err := stateDir()
+	if err != nil {
+		return environment(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return environment(err)
+	}
+	var errs []error
+	for _, d := range entries {
+		name, ok := strings.CutSuffix(d.Name(), ".sock")
+		if !ok {
+			continue
+		}
+		l, err := running(ctx, name)
+		if err != nil {
+			errs = append(errs, os.Remove(dir+string(os.PathSeparator)+d.Name()))
+			fmt.Fprintf(e.out, "%s: was not running; removed what it left\n", name)
+			continue
+		}
+		errs = append(errs, l.Down(ctx))
+		fmt.Fprintf(e.out, "%s: down\n", name)
+	}
+	return environment(errors.Join(errs...))
+}
+
+// table writes aligned columns.
+func (e *env) table() *tabwriter.Writer { return tabwriter.NewWriter(e.out, 0, 8, 3, ' ', 0) }

@@ -1,0 +1,218 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
+
+	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+)
+
+func validateCommand(e *env) *cobra.Command {
+	var meshConfig string
+	c := &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check scenarios and configuration; every problem with file, line and field",
+		Example: `  mesh-lab validate scenarios/canary.yaml
+  mesh-lab validate manifests/ istio/
+  kustomize build . | mesh-lab validate -`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return e.validate(args, meshConfig) },
+	}
+	c.Flags().StringVar(&meshConfig, "mesh-config", "", "file with the MeshConfig")
+	outputFlag(e, c, "text", "json")
+	return c
+}
+
+func (e *env) validate(args []string, meshConfig string) error {
+	files, err := e.readFiles(args)
+	if err != nil {
+		return err
+	}
+	var config []istio.File
+	var diags []istio.Diagnostic
+	checked := 0
+	for _, f := range files {
+		if !isScenario(f.Data) {
+			config = append(config, f)
+			continue
+		}
+		checked++
+		s, d := scenarios.Open(os.DirFS(dirOf(f.Name)), filepath.Base(f.Name))
+		diags = append(diags, inDir(d, f.Name)...)
+		if s != nil && !hasError(d) {
+			diags = append(diags, inDir(checkScenario(s, f.Name), f.Name)...)
+		}
+	}
+	if len(config) > 0 || meshConfig != "" {
+		d, err := e.checkConfig(config, meshConfig)
+		if err != nil {
+			return err
+		}
+		diags = append(diags, d...)
+		checked += len(config)
+	}
+	return e.printDiagnostics(diags, checked)
+}
+
+// checkConfig reads and translates configuration files, all of them together.
+func (e *env) checkConfig(files []istio.File, meshConfig string) ([]istio.Diagnostic, error) {
+	var o istio.ReadOptions
+	if meshConfig != "" {
+		data, err := e.readFile(meshConfig)
+		if err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+		o.MeshConfig = &istio.File{Name: meshConfig, Data: data}
+	}
+	c, diags := istio.Read(files, o)
+	if hasError(diags) {
+		return diags, nil
+	}
+	return append(diags, translated(c)...), nil
+}
+
+// translated returns what a configuration's translation complains of, each once.
+func translated(c *istio.Config) []istio.Diagnostic {
+	reg, diags := translate.NewRegistry(c, nil)
+	t := translate.New(c, reg)
+	seen := map[string]bool{}
+	for _, p := range reg.Pods {
+		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
+			continue
+		}
+		_, d := t.Snapshot(p)
+		for _, x := range d {
+			if s := x.String(); !seen[s] {
+				seen[s] = true
+				diags = append(diags, x)
+			}
+		}
+	}
+	return diags
+}
+
+// checkScenario checks the configuration that a scenario names.
+func checkScenario(s *scenarios.Scenario, file string) []istio.Diagnostic {
+	_, err := runner.Configuration(s)
+	var ie *runner.InvalidError
+	switch x := err.(type) {
+	case nil:
+		return nil
+	case *runner.InvalidError:
+		ie = x
+		return ie.Diagnostics
+	}
+	return []istio.Diagnostic{{
+		Place: istio.Place{File: filepath.Base(file), Line: 1, Column: 1}, Msg: err.Error(),
+	}}
+}
+
+// isScenario tells scenario files from configuration: they have steps and no kind.
+func isScenario(data []byte) bool {
+	var top struct {
+		Kind  yaml.Node `yaml:"kind"`
+		Steps yaml.Node `yaml:"steps"`
+		Mesh  yaml.Node `yaml:"mesh"`
+	}
+	if err := yaml.Unmarshal(data, &top); err != nil {
+		return false
+	}
+	return top.Kind.IsZero() && (!top.Steps.IsZero() || !top.Mesh.IsZero())
+}
+
+func dirOf(file string) string {
+	if file == "-" {
+		return "."
+	}
+	return filepath.Dir(file)
+}
+
+// inDir makes places relative to the working directory again, where they were relative to a file.
+func inDir(diags []istio.Diagnostic, file string) []istio.Diagnostic {
+	out := make([]istio.Diagnostic, 0, len(diags))
+	for _, d := range diags {
+		if d.Place.File != "" && !filepath.IsAbs(d.Place.File) {
+			d.Place.File = filepath.Join(dirOf(file), d.Place.File)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func hasError(diags []istio.Diagnostic) bool {
+	for _, d := range diags {
+		if d.Severity == istio.Error {
+			return true
+		}
+	}
+	return false
+}
+
+// printDiagnostics prints every problem to stdout: they are what was asked for.
+func (e *env) printDiagnostics(diags []istio.Diagnostic, files int) error {
+	errs, warnings := 0, 0
+	for _, d := range diags {
+		if d.Severity == istio.Error {
+			errs++
+		} else {
+			warnings++
+		}
+		if e.output == "text" {
+			s := d.String()
+			if d.Severity != istio.Error {
+				s += " (warning)"
+			}
+			fmt.Fprintln(e.out, s)
+		}
+	}
+	if e.output == "json" {
+		if err := e.jsonDiagnostics(diags); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(e.err, "%s: %s, %s\n", count(files, "file"), count(errs, "error"),
+			count(warnings, "warning"))
+	}
+	if errs > 0 {
+		return &exitError{exitUsage, nil}
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+func (e *env) jsonDiagnostics(diags []istio.Diagnostic) error {
+	type row struct {
+		Severity string `json:"severity"`
+		File     string `json:"file"`
+		Line     int    `json:"line"`
+		Column   int    `json:"column"`
+		Object   string `json:"object,omitempty"`
+		Field    string `json:"field,omitempty"`
+		Message  string `json:"message"`
+	}
+	rows := []row{}
+	for _, d := range diags {
+		sev := "error"
+		if d.Severity != istio.Error {
+			sev = "warning"
+		}
+		rows = append(rows, row{sev, d.Place.File, d.Place.Line, d.Place.Column, d.Object, d.Field,
+			strings.TrimSpace(d.Msg)})
+	}
+	return json.NewEncoder(e.out).Encode(rows)
+}
