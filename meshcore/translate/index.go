@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -51,10 +52,13 @@ type port struct {
 type service struct {
 	*Service
 	ports    []*port
-	headless bool   // clusterIP: None: the client chose the pod by DNS
-	external string // type ExternalName: the name it stands for
+	allPorts []*port // with those for UDP
+	headless bool    // clusterIP: None: the client chose the pod by DNS
+	external string  // type ExternalName: the name it stands for
 	exportTo exportSet
-	// instances are the ready endpoints by port number, in the order of the registry.
+	// distribution says which endpoints are preferred (spec.trafficDistribution).
+	distribution distribution
+	// instances are the endpoints by port number, in the order of the registry.
 	instances map[uint32][]instance
 }
 
@@ -79,6 +83,11 @@ type index struct {
 	vs       []*virtualService // oldest first
 	gateways []*istio.Object   // oldest first
 	scopes   map[string]*scope // by namespace of a pod
+
+	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
+	lbEndpoints map[instance]*endpointv3.LbEndpoint
+	// failoverLabels are the labels that some failover compares, sorted.
+	failoverLabels []string
 }
 
 func newIndex(c *istio.Config, r *Registry) *index {
@@ -90,6 +99,12 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		gateways: slices.SortedFunc(slices.Values(c.Kind("Gateway")), compareAge),
 		vs:       mergedVirtualServices(c),
 		scopes:   map[string]*scope{},
+
+		podLabels:   map[*Pod]map[string]string{},
+		lbEndpoints: map[instance]*endpointv3.LbEndpoint{},
+	}
+	for _, p := range r.Pods {
+		ix.podLabels[p] = podLabels(p)
 	}
 	for _, s := range r.Services {
 		ix.services = append(ix.services, newService(s, c))
@@ -98,8 +113,14 @@ func newIndex(c *istio.Config, r *Registry) *index {
 	ix.selectPods(c)
 	for _, s := range ix.services {
 		ix.byHost[s.Host] = s
+		for _, list := range s.instances {
+			for _, in := range list {
+				ix.lbEndpoints[in] = newLbEndpoint(in)
+			}
+		}
 	}
 	ix.rules = newRuleIndex(c)
+	ix.failoverLabels = failoverLabels(c)
 	for _, p := range r.Pods {
 		if ix.scopes[p.Namespace] == nil {
 			ix.scopes[p.Namespace] = ix.newScope(p.Namespace)
@@ -130,9 +151,12 @@ func newService(s *Service, c *istio.Config) *service {
 	}
 	for i := range s.Spec.Spec.Ports {
 		spec := &s.Spec.Spec.Ports[i]
-		if p := portProtocol(spec); p != protoUDP {
-			out.ports = append(out.ports,
-				&port{name: spec.Name, number: uint32(spec.Port), protocol: p, spec: spec})
+		p := &port{
+			name: spec.Name, number: uint32(spec.Port), protocol: portProtocol(spec), spec: spec,
+		}
+		out.allPorts = append(out.allPorts, p)
+		if p.protocol != protoUDP {
+			out.ports = append(out.ports, p)
 		}
 	}
 	var own []string
@@ -142,6 +166,7 @@ func newService(s *Service, c *istio.Config) *service {
 		}
 	}
 	out.exportTo = newExportSet(own, c.Mesh.GetDefaultServiceExportTo())
+	out.distribution = distributionOf(s, c)
 	return out
 }
 
@@ -156,6 +181,8 @@ type scope struct {
 	byHost   map[string]*service // imported, by host
 	rules    map[string][]*destinationRule
 	vs       []*virtualService // of the mesh gateway
+	// selecting is the rules among them that apply to some workloads of the namespace only.
+	selecting []*destinationRule
 }
 
 func (ix *index) newScope(ns string) *scope {
@@ -183,6 +210,11 @@ func (ix *index) newScope(ns string) *scope {
 	sc.inferServices(ix)
 	for _, s := range sc.imported {
 		sc.rules[s.Host] = ix.rules.lookup(ix.mesh.GetRootNamespace(), ns, s)
+		for _, dr := range sc.rules[s.Host] {
+			if dr.spec.WorkloadSelector != nil && dr.namespace == ns {
+				sc.selecting = append(sc.selecting, dr)
+			}
+		}
 	}
 	return sc
 }

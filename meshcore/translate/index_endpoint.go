@@ -39,6 +39,8 @@ type instance struct {
 	addr netip.Addr
 	port uint32
 	pod  *Pod // nil: an address outside of the lab, from Endpoints or an EndpointSlice
+
+	ready bool
 }
 
 // selectPods finds the endpoints of every service.
@@ -62,16 +64,14 @@ func (ix *index) selectPods(c *istio.Config) {
 
 func (ix *index) selectByLabels(s *service) {
 	for _, p := range ix.registry.Pods {
-		if p.Namespace != s.Namespace || p.Role == External || !selects(s.Spec.Spec.Selector, p.Labels) {
+		if p.Namespace != s.Namespace || !selects(s.Spec.Spec.Selector, p.Labels) {
 			continue
 		}
 		ix.onPod[p] = append(ix.onPod[p], s)
-		if !p.Ready && !s.Spec.Spec.PublishNotReadyAddresses {
-			continue
-		}
+		ready := p.Ready || s.Spec.Spec.PublishNotReadyAddresses
 		for _, sp := range s.ports {
 			if number, ok := sp.target(p); ok {
-				in := instance{addr: p.IP, port: number, pod: p}
+				in := instance{addr: p.IP, port: number, pod: p, ready: ready}
 				s.instances[sp.number] = append(s.instances[sp.number], in)
 			}
 		}
@@ -80,14 +80,14 @@ func (ix *index) selectByLabels(s *service) {
 
 // listed takes the endpoints of a Service without a selector from its EndpointSlices and Endpoints.
 func (s *service) listed(c *istio.Config, byIP map[netip.Addr]*Pod) {
-	add := func(address, portName string, number uint32) {
+	add := func(address, portName string, number uint32, ready bool) {
 		ip, err := netip.ParseAddr(address)
 		if err != nil {
 			return
 		}
 		for _, sp := range s.ports {
 			if sp.name == portName {
-				in := instance{addr: ip, port: number, pod: byIP[ip]}
+				in := instance{addr: ip, port: number, pod: byIP[ip], ready: ready}
 				s.instances[sp.number] = append(s.instances[sp.number], in)
 			}
 		}
@@ -109,17 +109,23 @@ func (s *service) listed(c *istio.Config, byIP map[netip.Addr]*Pod) {
 	}
 }
 
-func addEndpoints(e *corev1.Endpoints, add func(address, portName string, number uint32)) {
+// addEndpoint takes one address for one port of a Service.
+type addEndpoint func(address, portName string, number uint32, ready bool)
+
+func addEndpoints(e *corev1.Endpoints, add addEndpoint) {
 	for _, subset := range e.Subsets {
 		for _, p := range subset.Ports {
 			for _, a := range subset.Addresses {
-				add(a.IP, p.Name, uint32(p.Port))
+				add(a.IP, p.Name, uint32(p.Port), true)
+			}
+			for _, a := range subset.NotReadyAddresses {
+				add(a.IP, p.Name, uint32(p.Port), false)
 			}
 		}
 	}
 }
 
-func addSlice(e *discoveryv1.EndpointSlice, add func(address, portName string, number uint32)) {
+func addSlice(e *discoveryv1.EndpointSlice, add addEndpoint) {
 	for _, p := range e.Ports {
 		if p.Port == nil {
 			continue
@@ -129,11 +135,9 @@ func addSlice(e *discoveryv1.EndpointSlice, add func(address, portName string, n
 			name = *p.Name
 		}
 		for _, ep := range e.Endpoints {
-			if ep.Conditions.Ready != nil && !*ep.Conditions.Ready {
-				continue
-			}
+			ready := ep.Conditions.Ready == nil || *ep.Conditions.Ready
 			for _, a := range ep.Addresses {
-				add(a, name, uint32(*p.Port))
+				add(a, name, uint32(*p.Port), ready)
 			}
 		}
 	}

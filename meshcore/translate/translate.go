@@ -74,6 +74,7 @@ type Translator struct {
 	registry *Registry
 	index    *index
 	routes   *sharedRoutes
+	shared   shared
 }
 
 // New indexes a configuration and what runs in the lab.
@@ -84,11 +85,8 @@ func New(c *istio.Config, r *Registry) *Translator {
 
 // Snapshot returns everything that the proxy of a pod is given, and what could not be translated.
 func (t *Translator) Snapshot(p *Pod) (*xds.Snapshot, []istio.Diagnostic) {
-	s := xds.NewSnapshot()
-	if p.Role == Gateway {
-		s.Routes = t.gatewayRoutes(p)
-	} else {
-		s.Routes = t.sidecarRoutes(p)
+	if p.Role == Bare || p.Role == External {
+		return xds.NewSnapshot(), nil // nothing stands there that could be told anything
 	}
-	return s, nil
+	return t.snapshot(p), nil
 }

@@ -1,0 +1,113 @@
+package translate
+
+import (
+	"maps"
+	"strings"
+	"sync"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// shared holds resources that several proxies are given: made by the first that asks, then the same
+// for all, so that a push to many proxies costs little more than one to a single proxy.
+type shared struct{ made sync.Map } // string → func() T
+
+// once returns what was made for this key, or makes it.
+func once[T any](s *shared, key string, makeIt func() T) T {
+	f, ok := s.made.Load(key)
+	if !ok {
+		f, _ = s.made.LoadOrStore(key, sync.OnceValue(makeIt))
+	}
+	return f.(func() T)()
+}
+
+// snapshot puts the resources of a proxy together.
+func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
+	s := xds.NewSnapshot()
+	ix := t.index
+	viewpoint := strings.Join([]string{
+		p.Namespace, roleName(p.Role), ix.scope(p.Namespace).ruleKey(p),
+	}, "|")
+	s.Clusters = maps.Clone(once(&t.shared, "clusters|"+viewpoint,
+		func() map[string]*clusterv3.Cluster { return ix.sharedClusters(p) }))
+	s.Endpoints = once(&t.shared, "endpoints|"+viewpoint+"|"+ix.placeKey(p),
+		func() map[string]*endpointv3.ClusterLoadAssignment { return ix.endpoints(p, s.Clusters) })
+	telemetry := strings.Join([]string{
+		p.Namespace, p.Labels[canonicalNameLabel], p.Labels[canonicalRevisionLabel],
+	}, "|")
+	m := once(&t.shared, "managers|"+telemetry,
+		func() *managers { return newManagers(ix.mesh, p) })
+	if p.Role == Gateway {
+		addListeners(s, ix.gatewayListeners(p, m))
+		s.Routes = t.gatewayRoutes(p)
+		return s
+	}
+	addListeners(s, once(&t.shared, "listeners|"+telemetry+"|"+ix.scope(p.Namespace).selfKey(p),
+		func() []*listenerv3.Listener {
+			return append(ix.outboundListeners(p, m), ix.virtualOutbound())
+		}))
+	addListeners(s, []*listenerv3.Listener{ix.virtualInbound(p, m)})
+	ix.inboundClusters(p, s.Clusters)
+	s.Routes = t.sidecarRoutes(p)
+	return s
+}
+
+func roleName(r Role) string {
+	if r == Gateway {
+		return "gateway"
+	}
+	return "sidecar"
+}
+
+func addListeners(s *xds.Snapshot, list []*listenerv3.Listener) {
+	for _, l := range list {
+		s.Listeners[l.Name] = l
+	}
+}
+
+// ruleKey says which rules with a workload selector apply to a pod.
+func (sc *scope) ruleKey(p *Pod) string {
+	var out strings.Builder
+	for _, dr := range sc.selecting {
+		mark := byte('-')
+		if selects(dr.spec.WorkloadSelector.MatchLabels, p.Labels) {
+			mark = '+'
+		}
+		out.WriteByte(mark)
+	}
+	return out.String()
+}
+
+// placeKey says all of a pod on which endpoints depend: where it runs, and its labels where failover
+// compares them.
+func (ix *index) placeKey(p *Pod) string {
+	key := p.Locality.Region + "/" + p.Locality.Zone + "/" + p.Locality.Subzone
+	for _, label := range ix.failoverLabels {
+		key += "|" + ix.podLabels[p][label]
+	}
+	return key
+}
+
+// selfKey is the pod's address where its listeners leave it out: beside headless Services.
+func (sc *scope) selfKey(p *Pod) string {
+	for _, s := range sc.services {
+		if !s.headless {
+			continue
+		}
+		for _, sp := range s.ports {
+			if sp.protocol.isHTTP() {
+				continue
+			}
+			for _, in := range s.instances[sp.number] {
+				if in.pod == p {
+					return p.IP.String()
+				}
+			}
+		}
+	}
+	return ""
+}
