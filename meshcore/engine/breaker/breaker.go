@@ -1,5 +1,5 @@
-// Package breaker is Envoy's circuit breaking: the thresholds of one cluster and routing priority, and
-// the admission of a stream to a host's connection pool.
+// Package breaker is Envoy's circuit breaking: the thresholds of one cluster and routing priority,
+// and the admission of a stream to a host's connection pool.
 //
 //	new stream ─Admit─┬▶ Attach ───────────────────────────────────▶ Finish
 //	                  ├▶ Queue (maybe Connect) ─┬▶ Dequeue ─▶ true ─▶ Finish
@@ -9,8 +9,8 @@
 //	connection: counted by Admit or Reconnect ─────────────────────▶ Closed
 //	retry:      Retry ─▶ true ─────────────────────────────────────▶ RetryDone
 //
-// It holds counts only: connections and waiting streams are the pool's. A TCP connection is one stream on
-// one connection. Limits per host and max_connection_pools are not done.
+// It holds counts only: connections and waiting streams are the pool's. A TCP connection is one
+// stream on one connection. Limits per host and max_connection_pools are not done.
 package breaker
 
 import (
@@ -41,8 +41,8 @@ func Default() Thresholds {
 }
 
 // Breaker counts what is in use of one cluster at one priority, over all its hosts
-// (ResourceManagerImpl). It is safe for concurrent use, and unlike Envoy's workers, who look first and
-// count later, never lets a limit be passed by a race.
+// (ResourceManagerImpl). It is safe for concurrent use, and unlike Envoy's workers, who look first
+// and count later, never lets a limit be passed by a race.
 type Breaker struct {
 	thresholds                              Thresholds
 	connections, pending, requests, retries resource
@@ -70,12 +70,13 @@ func (r *resource) release(what string) {
 	}
 }
 
-// New returns a breaker with nothing in use. Like Envoy, which makes a new cluster of a changed one, the
-// engine makes a new breaker when the thresholds change; what runs still releases the old one.
+// New returns a breaker with nothing in use. Like Envoy, which makes a new cluster of a changed
+// one, the engine makes a new breaker when the thresholds change; what runs still releases the old
+// one.
 func New(t Thresholds) *Breaker { return &Breaker{thresholds: t} }
 
-// Pool is a host's connection pool as the admission of a stream sees it. The pool's owner serialises
-// its calls.
+// Pool is a host's connection pool as the admission of a stream sees it. The pool's owner
+// serialises its calls.
 type Pool struct {
 	// Ready says that a connection can take the stream at once.
 	Ready bool
@@ -88,7 +89,8 @@ type Pool struct {
 	Connections int
 }
 
-// Admission is what the pool does with a new stream: exactly one of Overflow, Attach and Queue is set.
+// Admission is what the pool does with a new stream: exactly one of Overflow, Attach and Queue is
+// set.
 type Admission struct {
 	// Overflow: refuse the stream (UO). No host is to blame: it is no result for outlier detection.
 	Overflow bool
@@ -103,10 +105,10 @@ type Admission struct {
 }
 
 // Admit decides about a new stream (ConnPoolImplBase::newStreamImpl): a ready connection takes it
-// unless max_requests is reached; otherwise it waits unless max_pending_requests is reached, and then a
-// connection is begun if those under way do not suffice. Note the consequences: max_pending_requests 0
-// refuses whatever meets no idle connection; and a stream for which a connection is just being made is a
-// pending one.
+// unless max_requests is reached; otherwise it waits unless max_pending_requests is reached, and
+// then a connection is begun if those under way do not suffice. Note the consequences:
+// max_pending_requests 0 refuses whatever meets no idle connection; and a stream for which a
+// connection is just being made is a pending one.
 func (b *Breaker) Admit(p Pool) Admission {
 	if p.Ready {
 		if b.requests.acquire(int64(b.thresholds.MaxRequests)) {
@@ -123,9 +125,10 @@ func (b *Breaker) Admit(p Pool) Admission {
 }
 
 // Reconnect decides whether the pool begins a connection for its waiting streams
-// (ConnPoolImplBase::tryCreateNewConnection). Admit does so by itself; the pool asks when a connection
-// of it has closed or failed and streams still wait. The host's first connection is made even beyond
-// max_connections, or its streams would wait for ever while other hosts hold all the connections.
+// (ConnPoolImplBase::tryCreateNewConnection). Admit does so by itself; the pool asks when a
+// connection of it has closed or failed and streams still wait. The host's first connection is
+// made even beyond max_connections, or its streams would wait for ever while other hosts hold all
+// the connections.
 func (b *Breaker) Reconnect(p Pool) (connect, overflow bool) {
 	if p.Pending <= p.Connecting {
 		return false, false
@@ -149,9 +152,9 @@ func (b *Breaker) Dequeue() bool {
 	return attached
 }
 
-// Abandon takes a waiting stream out: cancelled, timed out, or its connection failed, which takes all of
-// the host's waiting streams along (purgePendingStreams). For HTTP a connection that is being made for
-// a cancelled stream goes on and serves the next one; for TCP it is closed.
+// Abandon takes a waiting stream out: cancelled, timed out, or its connection failed, which takes
+// all of the host's waiting streams along (purgePendingStreams). For HTTP a connection that is
+// being made for a cancelled stream goes on and serves the next one; for TCP it is closed.
 func (b *Breaker) Abandon() { b.pending.release("pending requests") }
 
 // Finish ends an attached stream.
@@ -160,16 +163,17 @@ func (b *Breaker) Finish() { b.requests.release("requests") }
 // Closed ends a connection, whatever became of it. Draining connections count until they close.
 func (b *Breaker) Closed() { b.connections.release("connections") }
 
-// ConnectionsFull is what a TCP proxy asks before it chooses a host: when max_connections is reached it
-// refuses (UO) instead of waiting (tcp_proxy.cc establishUpstreamConnection).
+// ConnectionsFull is what a TCP proxy asks before it chooses a host: when max_connections is
+// reached it refuses (UO) instead of waiting (tcp_proxy.cc establishUpstreamConnection).
 func (b *Breaker) ConnectionsFull() bool {
 	return b.connections.n.Load() >= int64(b.thresholds.MaxConnections)
 }
 
-// Retry asks whether one more retry may be under way, and counts it (RetryStateImpl::shouldRetry). False:
-// no retry, upstream_rq_retry_overflow, and UO on the record. The retry counts from this decision,
-// through back-off and attempt, until the next decision or until the answer goes downstream. The caller
-// asks last, after the other conditions and after RetryDone for the previous retry.
+// Retry asks whether one more retry may be under way, and counts it (RetryStateImpl::shouldRetry).
+// False: no retry, upstream_rq_retry_overflow, and UO on the record. The retry counts from this
+// decision, through back-off and attempt, until the next decision or until the answer goes
+// downstream. The caller asks last, after the other conditions and after RetryDone for the
+// previous retry.
 func (b *Breaker) Retry() bool { return b.retries.acquire(b.maxRetries()) }
 
 // maxRetries is the retry budget: a share of what is active and pending, but at least its minimum

@@ -74,8 +74,8 @@ func New(cfg Config) (*Balancer, error) {
 	return b, nil
 }
 
-// start is a new random start for schedules over localities, which Envoy draws at every update of the
-// hosts (the seed of HostSet::updateHosts).
+// start is a new random start for schedules over localities, which Envoy draws at every update of
+// the hosts (the seed of HostSet::updateHosts).
 func (b *Balancer) start() uint64 { return clock.Mix(b.cfg.Seed + b.generation) }
 
 // draws hands out the draws of one choice.
@@ -92,8 +92,8 @@ func (d *draws) next() uint64 {
 	return v
 }
 
-// Pick chooses a host, or returns nil when there is none (Envoy's no healthy upstream). When a retry
-// host predicate refuses every choice, the last one stands.
+// Pick chooses a host, or returns nil when there is none (Envoy's no healthy upstream). When a
+// retry host predicate refuses every choice, the last one stands.
 func (b *Balancer) Pick(c *Context) *Host {
 	s, d := b.current.Load(), draws{rnd: c.Rnd}
 	if b.cfg.Policy.hashes() {
@@ -107,8 +107,8 @@ func (b *Balancer) Pick(c *Context) *Host {
 	}
 }
 
-// pickHashed chooses by the hash, or by a draw when the request has none. The same value chooses the
-// priority, so a key stays at its priority too.
+// pickHashed chooses by the hash, or by a draw when the request has none. The same value chooses
+// the priority, so a key stays at its priority too.
 func (s *set) pickHashed(c *Context, d draws) *Host {
 	hash := c.Hash
 	if !c.HasHash {
@@ -155,8 +155,8 @@ func (b *Balancer) once(s *set, c *Context, d *draws) *Host {
 	}
 }
 
-// leastRequest draws count hosts, possibly the same one twice, and takes the first of those with the
-// fewest requests in flight (least_request_lb.cc unweightedHostPickNChoices).
+// leastRequest draws count hosts, possibly the same one twice, and takes the first of those with
+// the fewest requests in flight (least_request_lb.cc unweightedHostPickNChoices).
 func (p *pool) leastRequest(count uint32, d *draws) *Host {
 	n := uint64(len(p.hosts))
 	best := p.hosts[d.next()%n]

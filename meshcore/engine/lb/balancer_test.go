@@ -154,8 +154,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// TestDistribute: locality weights are exact turns; a locality that loses hosts loses weight only below
-// 1/1.4 of them.
+// TestDistribute: locality weights are exact turns; a locality that loses hosts loses weight only
+// below 1/1.4 of them.
 func TestDistribute(t *testing.T) {
 	a := Assignment{Localities: []LocalityEndpoints{
 		{Locality: Locality{Region: "near"}, Weight: 60, Endpoints: endpoints("n", 4)},
@@ -302,8 +302,9 @@ func TestHashKey(t *testing.T) {
 	}
 }
 
-// TestLostHost: when one of ten hosts goes, its keys move and few others. Also on the ring, where the
-// others keep their points but get new ones: each has ceil(1024/10) of them before, ceil(1024/9) after.
+// TestLostHost: when one of ten hosts goes, its keys move and few others. Also on the ring, where
+// the others keep their points but get new ones: each has ceil(1024/10) of them before,
+// ceil(1024/9) after.
 func TestLostHost(t *testing.T) {
 	for p, most := range map[Policy]int{RingHash: 150, Maglev: 60} {
 		e := endpoints("a", 10)

@@ -2,9 +2,9 @@ package lb
 
 import "sync"
 
-// schedule is an earliest-deadline-first scheduler over the indexes 0..n-1: each pick takes the entry
-// with the earliest deadline and puts it back 1/weight later (Envoy's EdfScheduler). Weights are asked
-// for at each pick, so they may change.
+// schedule is an earliest-deadline-first scheduler over the indexes 0..n-1: each pick takes the
+// entry with the earliest deadline and puts it back 1/weight later (Envoy's EdfScheduler). Weights
+// are asked for at each pick, so they may change.
 type schedule struct {
 	mu     sync.Mutex
 	now    float64
@@ -24,8 +24,8 @@ func (d deadline) before(o deadline) bool {
 }
 
 // newSchedule returns a scheduler over n entries on which picks picks have been made
-// (EdfScheduler::createWithPicks): most of them are computed, the rest is really done, so that a random
-// start costs O(n) and lands where the picks would have led. The weight must be positive.
+// (EdfScheduler::createWithPicks): most of them are computed, the rest is really done, so that a
+// random start costs O(n) and lands where the picks would have led. The weight must be positive.
 func newSchedule(n int, weight func(i int) float64, picks uint32) *schedule {
 	const (
 		mostPicks = 429496729 // a tenth of 2^32-1

@@ -64,7 +64,8 @@ func TestScheduleIsEarliestDeadlineFirst(t *testing.T) {
 	})
 }
 
-// TestScheduleShares checks that after any start each entry gets its exact share of every full turn.
+// TestScheduleShares checks that after any start each entry gets its exact share of every full
+// turn.
 func TestScheduleShares(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 30), 1, 6).Draw(t, "weights")
@@ -88,8 +89,8 @@ func TestScheduleShares(t *testing.T) {
 	})
 }
 
-// TestScheduleStart checks that computing a start gives what picking one by one gives, up to the order
-// of entries with equal deadlines.
+// TestScheduleStart checks that computing a start gives what picking one by one gives, up to the
+// order of entries with equal deadlines.
 func TestScheduleStart(t *testing.T) {
 	weights := []float64{1, 2, 5, 3}
 	weight := func(i int) float64 { return weights[i] }

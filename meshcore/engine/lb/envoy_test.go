@@ -2,6 +2,7 @@ package lb_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -18,14 +19,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "ask the real Envoy again and rewrite the golden file")
 
 const goldenFile = "testdata/envoy.json"
 
-// golden is what the real Envoy answered: for each case, for each request, the hosts that were tried.
+// golden is what the real Envoy answered: for each case, for each request, the hosts that were
+// tried.
 type golden map[string][][]string
 
 func readGolden(t *testing.T) golden {
@@ -41,10 +43,10 @@ func readGolden(t *testing.T) golden {
 	return g
 }
 
-// TestEnvoy asks the real Envoy where it sends the requests of all cases and compares with the golden
-// file (whole for hash policies, whose choice is fixed; else it only reports).
+// TestEnvoy asks the real Envoy where it sends the requests of all cases and compares with the
+// golden file (whole for hash policies, whose choice is fixed; else it only reports).
 func TestEnvoy(t *testing.T) {
-	binary, err := exec.LookPath("envoy")
+	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
 	if err != nil {
 		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
 			t.Fatal(err)
@@ -85,7 +87,7 @@ func TestEnvoy(t *testing.T) {
 		if !c.hashed() {
 			continue
 		}
-		if diff := cmp.Diff(want[c.Name], got[c.Name]); diff != "" {
+		if diff := gocmp.Diff(want[c.Name], got[c.Name]); diff != "" {
 			t.Errorf("%s: Envoy no longer answers as the golden file says (-golden +envoy):\n%s",
 				c.Name, diff)
 		}
@@ -225,8 +227,9 @@ func bootstrap(port int) string {
 	hcm := object{
 		"@type": "type.googleapis.com/envoy.extensions.filters.network." +
 			"http_connection_manager.v3.HttpConnectionManager",
-		"stat_prefix":  "in",
-		"route_config": object{"virtual_hosts": list{object{"name": "all", "domains": list{"*"}, "routes": routes}}},
+		"stat_prefix": "in",
+		"route_config": object{"virtual_hosts": list{
+			object{"name": "all", "domains": list{"*"}, "routes": routes}}},
 		"http_filters": list{object{"name": "envoy.filters.http.router", "typed_config": object{
 			"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}},
 	}
@@ -279,7 +282,8 @@ func (c testCase) cluster() object {
 		"load_assignment":  object{"cluster_name": c.Name, "endpoints": localities},
 	}
 	if c.MinRing > 0 {
-		out["ring_hash_lb_config"] = object{"minimum_ring_size": c.MinRing, "maximum_ring_size": c.MaxRing}
+		out["ring_hash_lb_config"] = object{
+			"minimum_ring_size": c.MinRing, "maximum_ring_size": c.MaxRing}
 	}
 	if c.Table > 0 {
 		out["maglev_lb_config"] = object{"table_size": c.Table}

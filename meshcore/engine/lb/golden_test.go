@@ -79,22 +79,70 @@ var (
 
 // cases are what Envoy was asked.
 var cases = []testCase{
-	{Name: "ring", Policy: lb.RingHash, Localities: one(at(2, 6)), Requests: 200},
-	{Name: "ring-small", Policy: lb.RingHash, MinRing: 7, MaxRing: 100, Localities: one(at(2, 6)), Requests: 60},
-	{Name: "ring-weights", Policy: lb.RingHash, MinRing: 64, MaxRing: 1000, Localities: one(at(2, 4, 1, 2, 5)), Requests: 200},
-	{Name: "ring-capped", Policy: lb.RingHash, MinRing: 10, MaxRing: 10, Localities: one(at(2, 4)), Requests: 60},
-	{Name: "ring-regions", Policy: lb.RingHash, LocalityWeighted: true, Localities: twoRegions, Requests: 200},
-	{Name: "ring-priorities", Policy: lb.RingHash, Localities: halfDown, Requests: 200},
-	{Name: "ring-panic", Policy: lb.RingHash, Panic: 50, Localities: panicking, Requests: 200},
-	{Name: "retry-ring", Policy: lb.RingHash, MinRing: 64, MaxRing: 1000, Localities: one(at(2, 6)), Retries: 3, Requests: 60},
-	{Name: "maglev", Policy: lb.Maglev, Localities: one(at(2, 6)), Requests: 200},
-	{Name: "maglev-weights", Policy: lb.Maglev, Table: 1009, Localities: one(at(2, 4, 1, 2, 5)), Requests: 200},
-	{Name: "maglev-regions", Policy: lb.Maglev, LocalityWeighted: true, Table: 1009, Localities: twoRegions, Requests: 200},
-	{Name: "retry-maglev", Policy: lb.Maglev, Table: 1009, Localities: one(at(2, 6)), Retries: 3, Requests: 60},
-	{Name: "rotation", Policy: lb.RoundRobin, Localities: one(at(2, 6)), Requests: 20},
-	{Name: "rotation-weights", Policy: lb.RoundRobin, Localities: one(at(2, 5, 1, 2, 5, 2)), Requests: 60},
-	{Name: "rotation-regions", Policy: lb.RoundRobin, LocalityWeighted: true, Localities: twoRegions, Requests: 60},
-	{Name: "requests-weights", Policy: lb.LeastRequest, Localities: one(at(2, 5, 1, 2, 5, 2)), Requests: 60},
+	{
+		Name: "ring", Policy: lb.RingHash,
+		Localities: one(at(2, 6)), Requests: 200,
+	},
+	{
+		Name: "ring-small", Policy: lb.RingHash,
+		MinRing: 7, MaxRing: 100, Localities: one(at(2, 6)), Requests: 60,
+	},
+	{
+		Name: "ring-weights", Policy: lb.RingHash,
+		MinRing: 64, MaxRing: 1000, Localities: one(at(2, 4, 1, 2, 5)), Requests: 200,
+	},
+	{
+		Name: "ring-capped", Policy: lb.RingHash,
+		MinRing: 10, MaxRing: 10, Localities: one(at(2, 4)), Requests: 60,
+	},
+	{
+		Name: "ring-regions", Policy: lb.RingHash,
+		LocalityWeighted: true, Localities: twoRegions, Requests: 200,
+	},
+	{
+		Name: "ring-priorities", Policy: lb.RingHash,
+		Localities: halfDown, Requests: 200,
+	},
+	{
+		Name: "ring-panic", Policy: lb.RingHash,
+		Panic: 50, Localities: panicking, Requests: 200,
+	},
+	{
+		Name: "retry-ring", Policy: lb.RingHash,
+		MinRing: 64, MaxRing: 1000, Localities: one(at(2, 6)), Retries: 3, Requests: 60,
+	},
+	{
+		Name: "maglev", Policy: lb.Maglev,
+		Localities: one(at(2, 6)), Requests: 200,
+	},
+	{
+		Name: "maglev-weights", Policy: lb.Maglev,
+		Table: 1009, Localities: one(at(2, 4, 1, 2, 5)), Requests: 200,
+	},
+	{
+		Name: "maglev-regions", Policy: lb.Maglev,
+		LocalityWeighted: true, Table: 1009, Localities: twoRegions, Requests: 200,
+	},
+	{
+		Name: "retry-maglev", Policy: lb.Maglev,
+		Table: 1009, Localities: one(at(2, 6)), Retries: 3, Requests: 60,
+	},
+	{
+		Name: "rotation", Policy: lb.RoundRobin,
+		Localities: one(at(2, 6)), Requests: 20,
+	},
+	{
+		Name: "rotation-weights", Policy: lb.RoundRobin,
+		Localities: one(at(2, 5, 1, 2, 5, 2)), Requests: 60,
+	},
+	{
+		Name: "rotation-regions", Policy: lb.RoundRobin,
+		LocalityWeighted: true, Localities: twoRegions, Requests: 60,
+	},
+	{
+		Name: "requests-weights", Policy: lb.LeastRequest,
+		Localities: one(at(2, 5, 1, 2, 5, 2)), Requests: 60,
+	},
 }
 
 func (c testCase) hashed() bool { return c.Policy == lb.RingHash || c.Policy == lb.Maglev }
@@ -152,8 +200,8 @@ func (c testCase) answer(b *lb.Balancer) [][]string {
 	return out
 }
 
-// TestAsEnvoy compares with what the real Envoy did. Hash policies agree host by host. Rotations agree
-// for one of the possible random starts.
+// TestAsEnvoy compares with what the real Envoy did. Hash policies agree host by host. Rotations
+// agree for one of the possible random starts.
 func TestAsEnvoy(t *testing.T) {
 	want := readGolden(t)
 	for _, c := range cases {

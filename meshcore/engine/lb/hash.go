@@ -50,8 +50,8 @@ type point struct {
 	host *Host
 }
 
-// newRing puts each host on the ring as often as its share asks, at the xxHash64 of KEY_0, KEY_1, ...
-// (ring_hash_lb.cc Ring::Ring). The scale gives the least host a whole number of points.
+// newRing puts each host on the ring as often as its share asks, at the xxHash64 of KEY_0, KEY_1,
+// ... (ring_hash_lb.cc Ring::Ring). The scale gives the least host a whole number of points.
 func newRing(s []share, minSize, maxSize uint64) ring {
 	if len(s) == 0 {
 		return nil
@@ -85,8 +85,8 @@ func newRing(s []share, minSize, maxSize uint64) ring {
 	return r
 }
 
-// choose takes the first point at or after the hash, else the first of all; a refused host moves on by
-// as many points as there were refusals.
+// choose takes the first point at or after the hash, else the first of all; a refused host moves
+// on by as many points as there were refusals.
 func (r ring) choose(hash uint64, try uint32) *Host {
 	if len(r) == 0 {
 		return nil
@@ -112,8 +112,9 @@ type maglev struct {
 	slots []uint32
 }
 
-// newMaglev fills the table in turns over the hosts sorted by key; a host whose share is a third of the
-// greatest takes a slot in every third turn (maglev_lb.cc constructImplementationInternals).
+// newMaglev fills the table in turns over the hosts sorted by key; a host whose share is a third
+// of the greatest takes a slot in every third turn (maglev_lb.cc
+// constructImplementationInternals).
 func newMaglev(s []share, size uint64) *maglev {
 	if len(s) == 0 {
 		return nil

@@ -93,11 +93,11 @@ type Host struct {
 	HashKey string
 	// Value is the caller's own.
 	Value any
-	// Active counts the requests in flight (rq_active): the caller adds and subtracts, LEAST_REQUEST
-	// reads.
+	// Active counts the requests in flight (rq_active): the caller adds and subtracts,
+	// LEAST_REQUEST reads.
 	Active atomic.Int64
-	// Ejected is the outlier detector's flag (FAILED_OUTLIER_CHECK); it takes effect with a Refresh of
-	// the balancer.
+	// Ejected is the outlier detector's flag (FAILED_OUTLIER_CHECK); it takes effect with a
+	// Refresh of the balancer.
 	Ejected atomic.Bool
 
 	priority atomic.Uint32
@@ -123,8 +123,8 @@ type Endpoint struct {
 type LocalityEndpoints struct {
 	Locality Locality
 	Priority uint32
-	// Weight is the locality's load_balancing_weight; 0 also when absent, and then a locality-weighted
-	// cluster sends it nothing.
+	// Weight is the locality's load_balancing_weight; 0 also when absent, and then a
+	// locality-weighted cluster sends it nothing.
 	Weight    uint32
 	Endpoints []Endpoint
 }
@@ -143,14 +143,14 @@ type Context struct {
 	// Hash is the hash policy's value, meaningful with HasHash.
 	Hash    uint64
 	HasHash bool
-	// Rnd is this choice's random value; the balancer derives all its draws from it with clock.Draw.
-	// Another attempt of the same request needs another value.
+	// Rnd is this choice's random value; the balancer derives all its draws from it with
+	// clock.Draw. Another attempt of the same request needs another value.
 	Rnd uint64
 	// Skip is the retry host predicate (shouldSelectAnotherHost): true asks for another host. Nil
 	// accepts every host.
 	Skip func(*Host) bool
-	// MaxTries is host_selection_retry_max_attempts: how many further choices a Skip may cause. After
-	// the last one its host is taken, skipped or not.
+	// MaxTries is host_selection_retry_max_attempts: how many further choices a Skip may cause.
+	// After the last one its host is taken, skipped or not.
 	MaxTries uint32
 	// Retry is the exchange's retry priority; nil without that plugin. RING_HASH and MAGLEV ignore
 	// it, as in Envoy (thread_aware_lb_impl.cc chooses the priority without the context).

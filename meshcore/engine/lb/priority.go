@@ -10,7 +10,8 @@ type level struct {
 	groups  []group
 	all     *pool
 	healthy *pool
-	// byLocality holds the healthy hosts of each locality that gets traffic, as localities picks them.
+	// byLocality holds the healthy hosts of each locality that gets traffic, as localities picks
+	// them.
 	byLocality []*pool
 	localities *schedule // nil: no locality-weighted choice at this priority
 	ring       hashTable // hash policies only
@@ -117,8 +118,8 @@ func choosePriority(draw uint64, loads []uint32) int {
 }
 
 // PreviousPriorities is the retry priority previous_priorities of one exchange: after every
-// UpdateFrequency attempts the priorities tried so far are left out of the load. The exchange tells it
-// of each attempt and passes it along in Context. Not for concurrent use.
+// UpdateFrequency attempts the priorities tried so far are left out of the load. The exchange
+// tells it of each attempt and passes it along in Context. Not for concurrent use.
 type PreviousPriorities struct {
 	UpdateFrequency uint32
 
@@ -157,8 +158,8 @@ func (p *PreviousPriorities) determine(s *set) []uint32 {
 	return p.loads
 }
 
-// adjust recomputes the loads without the excluded priorities. When none is left it forgets what was
-// tried; when even then nothing is healthy it returns false.
+// adjust recomputes the loads without the excluded priorities. When none is left it forgets what
+// was tried; when even then nothing is healthy it returns false.
 func (p *PreviousPriorities) adjust(s *set) bool {
 	health := p.adjusted(s)
 	if normalized(health) == 0 {

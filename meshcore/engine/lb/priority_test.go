@@ -73,9 +73,12 @@ func TestPanic(t *testing.T) {
 		loads        []uint32
 	}{
 		{"all well", []int{4}, []int{4}, 50, []bool{false}, []uint32{100}},
-		{"few, but enough elsewhere", []int{4, 4}, []int{1, 4}, 50, []bool{false, false}, []uint32{35, 65}},
-		{"one panics", []int{4, 4}, []int{1, 2}, 50, []bool{false, false}, []uint32{35, 65}},
-		{"one panics, little health", []int{10, 10}, []int{1, 5}, 40, []bool{true, false}, []uint32{17, 83}},
+		{"enough elsewhere", []int{4, 4}, []int{1, 4}, 50,
+			[]bool{false, false}, []uint32{35, 65}},
+		{"enough together", []int{4, 4}, []int{1, 2}, 50,
+			[]bool{false, false}, []uint32{35, 65}},
+		{"one panics", []int{10, 10}, []int{1, 5}, 40,
+			[]bool{true, false}, []uint32{17, 83}},
 		{"all panic", []int{4, 12}, []int{1, 1}, 50, []bool{true, true}, []uint32{25, 75}},
 		{"nobody, panic off", []int{4, 4}, []int{0, 0}, 0, []bool{false, false}, []uint32{100, 0}},
 		{"nobody, panic on", []int{1, 2}, []int{0, 0}, 1, []bool{true, true}, []uint32{34, 66}},

@@ -42,8 +42,8 @@ type group struct {
 	endpoints []Endpoint
 }
 
-// build swaps in a set in which the priorities that fresh names are as the assignment and the hosts' flags
-// now say, and the others are as they were. Caller must hold b.mu.
+// build swaps in a set in which the priorities that fresh names are as the assignment and the
+// hosts' flags now say, and the others are as they were. Caller must hold b.mu.
 func (b *Balancer) build(fresh []bool) {
 	b.generation++
 	old := b.current.Load()
@@ -178,9 +178,9 @@ func (p *pool) loadedWeight(bias float64) func(i int) float64 {
 	}
 }
 
-// table builds a priority's ring or Maglev table over its healthy hosts, or over all of them while it
-// panics. Localities count by their weight alone, without regard to how many of their hosts are healthy
-// (thread_aware_lb_impl.cc normalizeLocalityWeights).
+// table builds a priority's ring or Maglev table over its healthy hosts, or over all of them while
+// it panics. Localities count by their weight alone, without regard to how many of their hosts are
+// healthy (thread_aware_lb_impl.cc normalizeLocalityWeights).
 func (b *Balancer) table(lv *level) hashTable {
 	var s []share
 	if !b.cfg.LocalityWeighted {

@@ -73,7 +73,8 @@ func recordedEndpoints(t *testing.T, c truth.Case, cluster string) lb.Assignment
 			}
 		}
 	}
-	if err := json.Unmarshal(c.Read(t, "xds", c.Nodes[0], "endpoints.json"), &assignments); err != nil {
+	data := c.Read(t, "xds", c.Nodes[0], "endpoints.json")
+	if err := json.Unmarshal(data, &assignments); err != nil {
 		t.Fatal(err)
 	}
 	var out lb.Assignment

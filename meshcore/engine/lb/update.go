@@ -17,9 +17,9 @@ func newMerges(n int) []merge {
 	return slices.Repeat([]merge{{last: clock.Never, due: clock.Never}}, n)
 }
 
-// Update replaces the hosts. A priority that gains or loses hosts changes at once; one where only health
-// or weights changed is merged, as Refresh says. Rotation goes on where it was. The balancer keeps a's
-// slices: the caller does not change them afterwards. Refresh is due at due.
+// Update replaces the hosts. A priority that gains or loses hosts changes at once; one where only
+// health or weights changed is merged, as Refresh says. Rotation goes on where it was. The
+// balancer keeps a's slices: the caller does not change them afterwards. Refresh is due at due.
 func (b *Balancer) Update(a Assignment, now clock.Instant) (due clock.Instant) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -54,8 +54,8 @@ func (b *Balancer) Update(a Assignment, now clock.Instant) (due clock.Instant) {
 	return b.apply(fresh, now)
 }
 
-// Refresh makes hosts' Ejected flags take effect. The first change of a priority does so at once; others
-// within update_merge_window of it wait, and until then ejected hosts are still chosen
+// Refresh makes hosts' Ejected flags take effect. The first change of a priority does so at once;
+// others within update_merge_window of it wait, and until then ejected hosts are still chosen
 // (cluster_manager_impl.cc scheduleUpdate). Refresh is due again at due, which is clock.Never when
 // nothing waits.
 func (b *Balancer) Refresh(now clock.Instant) (due clock.Instant) {

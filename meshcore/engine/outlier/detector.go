@@ -9,8 +9,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 )
 
-// Detector watches the hosts of one cluster at one proxy, of all priorities together. It is safe for
-// concurrent use; reporting a success takes no lock.
+// Detector watches the hosts of one cluster at one proxy, of all priorities together. It is safe
+// for concurrent use; reporting a success takes no lock.
 type Detector struct {
 	cfg Config
 
@@ -19,8 +19,8 @@ type Detector struct {
 	ejected  int
 }
 
-// New returns a detector without hosts, or an error that names the field which Envoy would refuse. The
-// first sweep is due one interval later.
+// New returns a detector without hosts, or an error that names the field which Envoy would refuse.
+// The first sweep is due one interval later.
 func New(cfg Config) (*Detector, error) {
 	cfg, err := cfg.checked()
 	if err != nil {
@@ -63,8 +63,8 @@ type Put struct {
 	Rnd    uint64
 }
 
-// PutCode takes a response's status code when its head arrives (putHttpResponseCode); a gRPC answer's
-// is the HTTP equivalent of its grpc-status.
+// PutCode takes a response's status code when its head arrives (putHttpResponseCode); a gRPC
+// answer's is the HTTP equivalent of its grpc-status.
 func (d *Detector) PutCode(m *Monitor, code int, now clock.Instant, rnd uint64) []Event {
 	return d.code(m, code, &turn{now: now, rnd: rnd})
 }
@@ -139,8 +139,8 @@ func (d *Detector) code(m *Monitor, code int, t *turn) (events []Event) {
 	return events
 }
 
-// consecutive handles a run of errors that reached its threshold (onConsecutiveErrorWorker). The run
-// begins anew whether or not the host was ejected.
+// consecutive handles a run of errors that reached its threshold (onConsecutiveErrorWorker). The
+// run begins anew whether or not the host was ejected.
 func (d *Detector) consecutive(m *Monitor, cause Cause, t *turn) []Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,9 +174,9 @@ func (t *turn) draw() uint64 {
 	return v
 }
 
-// eject ejects a detected host if max_ejection_percent and the enforcing draw allow (ejectHost). The
-// host itself counts in the percentage, so that 10 % of fewer than ten hosts is nobody; before 1.28
-// Envoy always let one go. e comes with its cause. Caller must hold mu.
+// eject ejects a detected host if max_ejection_percent and the enforcing draw allow (ejectHost).
+// The host itself counts in the percentage, so that 10 % of fewer than ten hosts is nobody; before
+// 1.28 Envoy always let one go. e comes with its cause. Caller must hold mu.
 func (d *Detector) eject(m *Monitor, e Event, t *turn) Event {
 	e.At, e.Monitor, e.Ejections = t.now, m, m.ejections
 	percent := 100 * float64(d.ejected+1) / float64(len(d.monitors))
@@ -209,8 +209,8 @@ func (d *Detector) ejectionTime(m *Monitor) time.Duration {
 	return min(d.cfg.BaseEjectionTime*time.Duration(m.multiplier), d.cfg.MaxEjectionTime) + m.jitter
 }
 
-// Sweep is the interval timer (onIntervalTimer): it brings hosts back, judges the success rates of the
-// interval and lets multipliers decay. The next sweep is due at next.
+// Sweep is the interval timer (onIntervalTimer): it brings hosts back, judges the success rates of
+// the interval and lets multipliers decay. The next sweep is due at next.
 func (d *Detector) Sweep(now clock.Instant, rnd uint64) (events []Event, next clock.Instant) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -250,10 +250,10 @@ type judged struct {
 	rate float64
 }
 
-// judge ejects by the success rates of the past interval (processSuccessRateEjections): hosts that are
-// too far below the mean, then hosts that fail too often. A host that the first ejects is not ejected
-// again by the second, where Envoy would count it twice and never let go of the second count. Caller
-// must hold mu.
+// judge ejects by the success rates of the past interval (processSuccessRateEjections): hosts that
+// are too far below the mean, then hosts that fail too often. A host that the first ejects is not
+// ejected again by the second, where Envoy would count it twice and never let go of the second
+// count. Caller must hold mu.
 func (d *Detector) judge(bySuccess, byFailure Cause, t *turn) (events []Event) {
 	n := len(d.monitors)
 	if n < int(d.cfg.SuccessRateMinimumHosts) && n < int(d.cfg.FailurePercentageMinimumHosts) {

@@ -5,8 +5,8 @@
 //	interval     ─▶ Sweep ─▶ ejection time over ─▶ Uneject
 //	                      ─▶ success rates of the interval ─▶ Eject
 //
-// It has no timer: the engine calls Sweep at each interval. It does not choose hosts: the engine copies
-// the events into the balancer. Extension monitors are not done.
+// It has no timer: the engine calls Sweep at each interval. It does not choose hosts: the engine
+// copies the events into the balancer. Extension monitors are not done.
 package outlier
 
 import (
@@ -107,7 +107,8 @@ type Monitor struct {
 // Ejected says whether the host is out.
 func (m *Monitor) Ejected() bool { return m.ejected.Load() }
 
-// rate counts successes over an interval (SuccessRateAccumulator); the past interval is what is judged.
+// rate counts successes over an interval (SuccessRateAccumulator); the past interval is what is
+// judged.
 type rate struct {
 	total, success         atomic.Uint64
 	pastTotal, pastSuccess uint64

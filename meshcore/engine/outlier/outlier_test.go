@@ -54,8 +54,8 @@ func text(events []Event) string {
 	return strings.Join(out, "; ")
 }
 
-// TestConsecutive feeds results to the first of two hosts. A result is a status code, or t (timeout),
-// f (connect failed), c (connected), or "sweep" after the ejection time.
+// TestConsecutive feeds results to the first of two hosts. A result is a status code, or t
+// (timeout), f (connect failed), c (connected), or "sweep" after the ejection time.
 func TestConsecutive(t *testing.T) {
 	const eject5xx = "eject h0 CONSECUTIVE_5XX #1 for 30s"
 	const ejectGateway = "eject h0 CONSECUTIVE_GATEWAY_FAILURE #1 for 30s"
@@ -86,7 +86,8 @@ func TestConsecutive(t *testing.T) {
 		{"split, 503 is the host's own", split, "503 503 503 503", ""},
 		{"split, statuses keep their counters", func(c *Config) { split(c); c.Consecutive5xx = 2 },
 			"503 c 503", eject5xx},
-		{"local counter is off without split", func(c *Config) { split(c); c.SplitLocalOriginErrors = false },
+		{"local counter is off without split",
+			func(c *Config) { split(c); c.SplitLocalOriginErrors = false },
 			"f f", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -166,7 +167,8 @@ func TestMaxEjectionPercent(t *testing.T) {
 
 // TestRemovedHosts: an ejected host that leaves makes room; what it answers late is forgotten.
 func TestRemovedHosts(t *testing.T) {
-	d, ms := newDetector(t, istio(func(c *Config) { c.Consecutive5xx, c.MaxEjectionPercent = 1, 50 }), 2)
+	half := func(c *Config) { c.Consecutive5xx, c.MaxEjectionPercent = 1, 50 }
+	d, ms := newDetector(t, istio(half), 2)
 	want := func(step, want string, events []Event) {
 		t.Helper()
 		if got := text(events); got != want {
@@ -295,8 +297,8 @@ func TestJitter(t *testing.T) {
 	}
 }
 
-// TestSuccessRate uses the example of successRateEjectionThreshold: 50, 100, 100, 100, 100 % give a mean
-// of 90, a deviation of 20 and, with 1.9 deviations, a threshold of 52.
+// TestSuccessRate uses the example of successRateEjectionThreshold: 50, 100, 100, 100, 100 % give
+// a mean of 90, a deviation of 20 and, with 1.9 deviations, a threshold of 52.
 func TestSuccessRate(t *testing.T) {
 	d, ms := newDetector(t, istio(func(c *Config) {
 		c.Consecutive5xx, c.EnforcingSuccessRate = 0, 100
