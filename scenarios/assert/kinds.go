@@ -35,6 +35,8 @@ var Kinds = []Kind{
 		func() Expectation { return &Hidden{} }},
 	{"sticky", "one pod for each value of a header, cookie, query parameter or source",
 		func() Expectation { return &Sticky{} }},
+	{"scattered", "requests with one key meet several pods",
+		func() Expectation { return &Scattered{} }},
 	{"rotation", "strict round robin",
 		func() Expectation { return &Rotation{} }},
 	{"attempts", "tries for each request, as made or as they arrive",

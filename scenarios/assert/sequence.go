@@ -12,6 +12,9 @@ import "math"
 // The draws must be independent. log M is convex in p, so the set is an interval around x/n.
 type Sequence struct {
 	Draws, Hits int64
+
+	beta   float64 // log B(x+1, n-x+1) at betaAt draws
+	betaAt int64
 }
 
 // Add counts one draw.
@@ -30,12 +33,16 @@ func (s *Sequence) Share() float64 {
 	return float64(s.Hits) / float64(s.Draws)
 }
 
-// logBeta returns log B(x+1, n-x+1).
+// logBeta returns log B(x+1, n-x+1), worked out once for each number of draws.
 func (s *Sequence) logBeta() float64 {
+	if s.betaAt == s.Draws {
+		return s.beta
+	}
 	a, _ := math.Lgamma(float64(s.Hits) + 1)
 	b, _ := math.Lgamma(float64(s.Draws-s.Hits) + 1)
 	c, _ := math.Lgamma(float64(s.Draws) + 2)
-	return a + b - c
+	s.beta, s.betaAt = a+b-c, s.Draws
+	return s.beta
 }
 
 // logM returns log M(p). It is +Inf where the draws are impossible: hits at 0, misses at 1.

@@ -165,3 +165,82 @@ func (m *stickyMonitor) Verdict() Verdict {
 	}
 	return v
 }
+
+// Scattered is the contrast of Sticky: requests with one key meet several pods. It is decided as soon as
+// a key has met two.
+type Scattered struct {
+	By      string `yaml:"by" about:"header NAME, cookie NAME, query NAME or source"`
+	Service string `yaml:"service" about:"the destination; NAME or NAME.NAMESPACE"`
+	Where   Where  `yaml:"where" about:"which requests; all of them unless said"`
+}
+
+func (s *Scattered) sticky() *Sticky { return &Sticky{By: s.By, Service: s.Service, Where: s.Where} }
+
+// Name says what is judged.
+func (s *Scattered) Name() string { return fmt.Sprintf("scattered %s by %s", s.Service, s.By) }
+
+// Validate says what is wrong with the expectation itself.
+func (s *Scattered) Validate() error { return s.sticky().Validate() }
+
+// Headers returns the request headers that records must keep.
+func (s *Scattered) Headers() []string { return s.sticky().Headers() }
+
+// Statistical is false: one key on two pods is enough.
+func (s *Scattered) Statistical() bool { return false }
+
+// Monitor returns a judge.
+func (s *Scattered) Monitor(t Terms) Monitor {
+	where := s.Where
+	where.To = s.Service
+	return &scatteredMonitor{s: s.sticky(), name: s.Name(), where: where,
+		pods: map[string][]string{}}
+}
+
+type scatteredMonitor struct {
+	unchanged
+	s     *Sticky
+	name  string
+	where Where
+	pods  map[string][]string // of each key
+	n     int64
+	split int // keys on several pods
+}
+
+// Request follows one request.
+func (m *scatteredMonitor) Request(r *observe.Request) {
+	key := m.s.key(r)
+	if !m.where.Holds(r) || r.Dest.Pod == "" || key == "" {
+		return
+	}
+	m.n++
+	if !slices.Contains(m.pods[key], r.Dest.Pod) {
+		m.pods[key] = append(m.pods[key], r.Dest.Pod)
+		if len(m.pods[key]) == 2 {
+			m.split++
+		}
+	}
+}
+
+// State says whether a key has met two pods.
+func (m *scatteredMonitor) State() Outcome {
+	if m.split > 0 {
+		return Pass
+	}
+	return Inconclusive
+}
+
+// Verdict judges the keys: when each was seen often enough to meet another pod and none did, it fails.
+func (m *scatteredMonitor) Verdict() Verdict {
+	v := Verdict{Name: m.name, Wanted: "several pods for a key", Samples: m.n, Outcome: m.State()}
+	v.Observed = fmt.Sprintf("%s of %s keys on several pods", count(int64(m.split)),
+		count(int64(len(m.pods))))
+	switch repeats := m.n - int64(len(m.pods)); {
+	case m.n == 0:
+		v.Reason = "no request was seen that it could be judged by"
+	case m.split == 0 && repeats < 100:
+		v.Reason = fmt.Sprintf("keys came again only %s times", count(repeats))
+	case m.split == 0:
+		v.Outcome, v.Reason = Fail, "each key kept its pod"
+	}
+	return v
+}

@@ -1,0 +1,40 @@
+package scenarios
+
+import (
+	"slices"
+	"testing"
+)
+
+// Every bundled scenario reads without a problem, and ends its loads by itself.
+func TestCatalogue(t *testing.T) {
+	want := []string{"breaker", "canary", "faults", "retries", "sticky"}
+	if got := Names(); !slices.Equal(got, want) {
+		t.Errorf("bundled are %v, want %v", got, want)
+	}
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			s, problems := Open(Catalogue(), name+".yaml")
+			for _, p := range problems {
+				t.Error(p)
+			}
+			if s == nil {
+				return
+			}
+			if s.Name != name || s.About == "" {
+				t.Errorf("name %q about %q", s.Name, s.About)
+			}
+			for _, step := range s.Steps {
+				if len(step.Expect) == 0 {
+					t.Errorf("step %q expects nothing", step.Name)
+				}
+				for _, a := range step.Actions {
+					for _, d := range slices.Concat(a.Apply, a.Delete) {
+						if len(d.Data) == 0 {
+							t.Errorf("step %q: %s is empty", step.Name, d.File)
+						}
+					}
+				}
+			}
+		})
+	}
+}
