@@ -87,18 +87,6 @@ type TypeStatus struct {
 	Nack        string // last refusal, empty when the last version was accepted
 }
 
-// AppRunner is how a topology starts bundled apps; sampleapps provides it.
-type AppRunner func(env AppEnv) (http.Handler, error)
-
-// AppEnv is what an app is given from outside.
-type AppEnv struct {
-	Pod    *translate.Pod
-	Env    map[string]string
-	Client *http.Client // outgoing, through the sidecar
-	Clock  clock.Clock
-	Log    *slog.Logger
-}
-
 // Optional powers, asked for by type assertion.
 type (
 	// Killer stops and starts pods.

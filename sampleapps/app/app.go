@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -180,31 +181,51 @@ func Text(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body) // the client may be gone
 }
 
+// Up is what the tutorial's apps answer to health checks.
+const Up = `{"status":"UP","checks":[]}`
+
+// Routes are an app's handlers by "METHOD /path". Other paths get 404, other methods 405, both without a
+// body. Repeated slashes count as one, as in the tutorial's apps: a rewritten prefix leaves some.
+type Routes map[string]http.HandlerFunc
+
 // Healthy adds the health endpoints: body is what they answer.
-func Healthy(mux *http.ServeMux, body string) {
+func (rs Routes) Healthy(body string) {
 	for _, path := range []string{"/health/live", "/health/ready", "/health"} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+		rs["GET "+path] = func(w http.ResponseWriter, _ *http.Request) {
 			if body != "" {
 				w.Header().Set("Content-Type", "application/json")
 			}
 			_, _ = io.WriteString(w, body)
-		})
+		}
 	}
 }
 
-// Up is what the tutorial's apps answer to health checks.
-const Up = `{"status":"UP","checks":[]}`
+var slashes = regexp.MustCompile(`//+`)
 
-// Others answers what no route of an app takes: 404, or 405 for another method on "/"; without a body.
-func Others(mux *http.ServeMux, allow string) {
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/" {
-			w.Header().Set("Allow", allow)
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return
+// ServeHTTP calls the handler of a request.
+func (rs Routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := slashes.ReplaceAllString(r.URL.Path, "/")
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if h := rs[method+" "+path]; h != nil {
+		h(w, r)
+		return
+	}
+	var allow []string
+	for key := range rs {
+		if m, p, _ := strings.Cut(key, " "); p == path {
+			allow = append(allow, m)
 		}
+	}
+	if len(allow) == 0 {
 		w.WriteHeader(http.StatusNotFound)
-	})
+		return
+	}
+	slices.Sort(allow)
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	w.WriteHeader(http.StatusMethodNotAllowed)
 }
 
 type localPort struct{}

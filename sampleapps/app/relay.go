@@ -21,21 +21,18 @@ type Relay struct {
 // Handler returns the relay as a handler. The variable VARIANT chooses how it speaks: "quarkus" (as the
 // tutorial's current text shows it) or "spring".
 func (y Relay) Handler() (http.Handler, error) {
-	mux := http.NewServeMux()
 	switch v := y.Env.Var("VARIANT", "quarkus"); v {
 	case "quarkus":
-		mux.HandleFunc("GET /{$}", y.quarkus)
-		Healthy(mux, Up)
-		Others(mux, "GET, HEAD")
+		rs := Routes{"GET /": y.quarkus}
+		rs.Healthy(Up)
+		return rs, nil
 	case "spring":
-		mux.HandleFunc("GET /{$}", y.spring)
-		mux.HandleFunc("POST /{$}", y.spring)
-		Healthy(mux, "")
-		Others(mux, "GET, HEAD, POST")
+		rs := Routes{"GET /": y.spring, "POST /": y.spring}
+		rs.Healthy("")
+		return rs, nil
 	default:
 		return nil, fmt.Errorf("env VARIANT = %q: want quarkus or spring", v)
 	}
-	return mux, nil
 }
 
 func (y Relay) quarkus(w http.ResponseWriter, r *http.Request) {

@@ -88,44 +88,41 @@ func (s *service) styleHost() error {
 }
 
 func (s *service) routes() http.Handler {
-	mux := http.NewServeMux()
 	q, ok := "", "200"
 	health := app.Up
 	if s.vertx {
 		q, ok, health = "'", "a 200", `{"checks":[],"outcome":"UP"}`
 	}
-	s.toggle(mux, "/misbehave", func() string {
+	rs := app.Routes{"GET /": s.recommend}
+	rs["GET /misbehave"] = s.change(func() string {
 		s.misbehave = true
 		return fmt.Sprintf("Following requests to %s/%s will return a 503\n", q, q)
 	})
-	s.toggle(mux, "/behave", func() string {
+	rs["GET /behave"] = s.change(func() string {
 		s.misbehave = false
 		return fmt.Sprintf("Following requests to %s/%s will return %s\n", q, q, ok)
 	})
-	s.toggle(mux, "/timeout", func() string {
+	rs["GET /timeout"] = s.change(func() string {
 		if s.slow = !s.slow; s.slow {
 			return "Following requests to / will wait for 3 seconds\n"
 		}
 		return "Following requests to / will not wait\n"
 	})
-	app.Healthy(mux, health)
-	mux.HandleFunc("GET /{$}", s.recommend)
+	rs.Healthy(health)
 	if s.keepsFilms() {
-		mux.HandleFunc("POST /{$}", s.addFilm)
-		app.Others(mux, "GET, HEAD, POST")
-	} else {
-		app.Others(mux, "GET, HEAD")
+		rs["POST /"] = s.addFilm
 	}
-	return mux
+	return rs
 }
 
-func (s *service) toggle(mux *http.ServeMux, path string, change func() string) {
-	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+// change returns a handler that changes the state and answers with what change says.
+func (s *service) change(change func() string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		text := change()
 		s.mu.Unlock()
 		app.Text(w, http.StatusOK, text)
-	})
+	}
 }
 
 func (s *service) keepsFilms() bool {
