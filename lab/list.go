@@ -69,13 +69,13 @@ func appsCommand(e *env) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			if e.output == "json" {
 				type row struct {
-					Name    string   `json:"name"`
-					Teaches string   `json:"teaches"`
-					Images  []string `json:"images"`
+					Name   string   `json:"name"`
+					About  string   `json:"about"`
+					Images []string `json:"images"`
 				}
 				rows := []row{}
 				for _, a := range sampleapps.Apps() {
-					rows = append(rows, row{a.Name, a.Teaches, a.Images})
+					rows = append(rows, row{a.Name, a.About, a.Images})
 				}
 				return json.NewEncoder(e.out).Encode(rows)
 			}
@@ -83,7 +83,7 @@ func appsCommand(e *env) *cobra.Command {
 			w := e.table()
 			fmt.Fprintln(w, "APP\tTEACHES\tIMAGES")
 			for _, a := range sampleapps.Apps() {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.Teaches, strings.Join(a.Images, ", "))
+				fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.About, strings.Join(a.Images, ", "))
 			}
 			return w.Flush()
 		},

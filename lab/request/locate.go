@@ -35,7 +35,7 @@ func locate(m topology.Mesh, p *plan) (from string, err error) {
 		return "", err
 	}
 	port := p.port()
-	if tp, ok := translate.TargetPort(m.Registry(), gw, port); ok {
+	if tp, ok := m.Registry().TargetPort(gw, port); ok {
 		port = tp
 	}
 	p.address = net.JoinHostPort(gw.IP.String(), strconv.Itoa(int(port)))

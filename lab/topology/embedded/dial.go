@@ -80,7 +80,7 @@ func (m *mesh) balance(to netip.AddrPort) netip.AddrPort {
 		if s.VIP != to.Addr() {
 			continue
 		}
-		ends := translate.ServiceEndpoints(reg, s, int32(to.Port()))
+		ends := reg.Endpoints(s, to.Port())
 		if len(ends) > 0 {
 			return ends[rand.IntN(len(ends))] // kube-proxy's choice is nobody's verdict
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
@@ -39,6 +40,7 @@ type mesh struct {
 	rec   *observe.Recorder
 	net   *network
 	local *control.LocalServer
+	pool  *subscribe.Pool
 	log   *slog.Logger
 
 	apply sync.Mutex // one change at a time
@@ -49,6 +51,8 @@ type mesh struct {
 	dns    *names
 	pods   map[string]*pod // by POD.NAMESPACE
 	snaps  map[string]*xds.Snapshot
+	killed map[string]bool // pods that are to stay down
+	notes  []istio.Diagnostic
 	closed bool
 }
 
@@ -65,7 +69,8 @@ func (Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) {
 	m := &mesh{
 		spec: s, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
 		config: &istio.Config{Mesh: s.Config.Mesh}, reg: &translate.Registry{},
-		pods: map[string]*pod{}, snaps: map[string]*xds.Snapshot{},
+		pool: &subscribe.Pool{}, pods: map[string]*pod{}, snaps: map[string]*xds.Snapshot{},
+		killed: map[string]bool{},
 	}
 	m.dns = newNames(m.reg)
 	m.local = control.Local(c, m.rec)
@@ -114,6 +119,10 @@ func (m *mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, er
 	if err := refused(diags); err != nil {
 		return topology.Applied{}, err
 	}
+	reg = m.without(reg)
+	m.mu.Lock()
+	m.notes = diags
+	m.mu.Unlock()
 	began := m.clock.Now()
 	if err := m.start(ctx, reg); err != nil {
 		return topology.Applied{}, err
@@ -122,37 +131,20 @@ func (m *mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, er
 	if err != nil {
 		return topology.Applied{}, errors.Join(err, m.stopGone(ctx, m.Registry()))
 	}
-	old := m.snapshots()
 	m.set(c, reg, snaps)
-	if _, err := m.local.Server.Set(ctx, snaps); err != nil {
+	res, err := m.local.Server.Set(ctx, snaps)
+	if err != nil {
 		return topology.Applied{}, err
 	}
 	took := m.clock.Now().Sub(began)
-	return topology.Applied{Proxies: changed(old, snaps), Total: len(snaps), Took: took},
+	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
 		m.stopGone(ctx, reg)
-}
-
-func (m *mesh) snapshots() map[string]*xds.Snapshot {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.snaps
 }
 
 func (m *mesh) set(c *istio.Config, reg *translate.Registry, snaps map[string]*xds.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.config, m.reg, m.snaps, m.dns = c, reg, snaps, newNames(reg)
-}
-
-// changed counts the proxies whose snapshot is another one.
-func changed(old, snaps map[string]*xds.Snapshot) int {
-	n := 0
-	for id, s := range snaps {
-		if o := old[id]; o == nil || o.Version() != s.Version() {
-			n++
-		}
-	}
-	return n
 }
 
 // translate makes the snapshot of every proxy.
@@ -166,11 +158,20 @@ func (m *mesh) translate(
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue
 		}
+		if m.isKilled(p.ID()) {
+			continue
+		}
 		s, diags := t.Snapshot(p)
 		snaps[p.ID()] = s
 		all = append(all, diags...)
 	}
 	return snaps, refused(all)
+}
+
+func (m *mesh) isKilled(id string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.killed[id]
 }
 
 // refused joins diagnostics that are errors, each once.
@@ -191,8 +192,11 @@ func (m *mesh) start(ctx context.Context, reg *translate.Registry) error {
 	var started []*pod
 	for _, p := range reg.Pods {
 		m.mu.RLock()
-		old := m.pods[p.ID()]
+		old, killed := m.pods[p.ID()], m.killed[p.ID()]
 		m.mu.RUnlock()
+		if killed {
+			continue
+		}
 		if old != nil && !old.differs(p) {
 			old.setSpec(p)
 			continue
@@ -255,7 +259,7 @@ func (m *mesh) Gateways() []topology.GatewayAddress {
 	defer m.mu.RUnlock()
 	var out []topology.GatewayAddress
 	for _, p := range m.pods {
-		out = append(out, p.published(m.reg)...)
+		out = append(out, p.publishedPorts(m.reg)...)
 	}
 	slices.SortFunc(out, func(a, b topology.GatewayAddress) int {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Port, b.Port))
@@ -307,7 +311,7 @@ func (m *mesh) Close(ctx context.Context) error {
 		wg.Go(func() { errs[i] = m.stop(ctx, p) })
 	}
 	wg.Wait()
-	m.local.Close()
+	errs = append(errs, m.local.Close())
 	m.net.close()
 	return errors.Join(errs...)
 }

@@ -9,10 +9,13 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -168,8 +171,8 @@ func (p *pod) startProxy(s *translate.Pod) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	sub := &subscribe.Client{
-		Node: nodeID(s), Conn: p.m.local.Conn, Delta: true,
-		Target: target2{ctx, e, p.proxy},
+		Node: &corev3.Node{Id: nodeID(s)}, Pool: p.m.pool, Conn: p.m.local.Conn, Delta: true,
+		Target: dataPlane{ctx, e, p.proxy},
 	}
 	go func() {
 		defer close(done)
@@ -178,12 +181,18 @@ func (p *pod) startProxy(s *translate.Pod) {
 	p.stopSub = func() { cancel(); <-done }
 }
 
-// target2 takes what the subscription receives.
-type target2 struct {
+// dataPlane feeds the subscription's snapshots to the data plane.
+type dataPlane struct {
 	ctx    context.Context
 	engine *engine.Engine
 	proxy  *proxy.Proxy
 }
+
+// Check says whether the engine can carry a resource out.
+func (d dataPlane) Check(m proto.Message) error { return d.engine.Check(m) }
+
+// Update puts a snapshot into effect.
+func (d dataPlane) Update(s *xds.Snapshot) error { return d.proxy.Update(d.ctx, s) }
 
 // nodeID is the node id that Istio's agent gives to a proxy.
 func nodeID(s *translate.Pod) string {
@@ -194,34 +203,39 @@ func nodeID(s *translate.Pod) string {
 	return fmt.Sprintf("%s~%s~%s~%s.svc.%s", role, s.IP, s.ID(), s.Namespace, clusterDomain)
 }
 
-// Update puts a snapshot into effect.
-func (t target2) Update(s *xds.Snapshot) error { return t.proxy.Update(t.ctx, s) }
-
 // bundled finds the app of a pod: by annotation, by its containers' images, or the stand-in.
-func bundled(s *translate.Pod, unknown string) (sampleapps.App, container, error) {
+func bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container, error) {
 	if name := s.Annotations["mesh-lab.dev/app"]; name != "" {
 		a, ok := sampleapps.Lookup(name)
 		if !ok {
-			return a, container{}, fmt.Errorf("annotation mesh-lab.dev/app: no app %q is bundled; "+
+			return a, corev1.Container{}, fmt.Errorf("annotation mesh-lab.dev/app: no app %q is bundled; "+
 				"`mesh-lab apps` lists them", name)
 		}
 		return a, firstContainer(s), nil
 	}
 	for _, c := range s.Containers {
 		if a, ok := sampleapps.ByImage(c.Image); ok {
-			return a, container{c.Image, c.Env}, nil
+			return a, c, nil
 		}
 	}
 	if unknown != "" {
 		if a, ok := sampleapps.Lookup(unknown); ok {
 			return a, firstContainer(s), nil
 		}
-		return sampleapps.App{}, container{}, fmt.Errorf("--unknown-image: no app %q is bundled", unknown)
+		return sampleapps.App{}, corev1.Container{}, fmt.Errorf("--unknown-image: no app %q is bundled", unknown)
 	}
 	c := firstContainer(s)
 	return sampleapps.App{}, c, fmt.Errorf("image %q is not bundled: add the annotation "+
 		"mesh-lab.dev/app: NAME to the pod template, or run with --unknown-image echo "+
 		"(`mesh-lab apps` lists the names)", c.Image)
+}
+
+// firstContainer is the container that an annotation is about.
+func firstContainer(s *translate.Pod) corev1.Container {
+	if len(s.Containers) == 0 {
+		return corev1.Container{}
+	}
+	return s.Containers[0]
 }
 
 // setSpec takes a new description of the same pod.
@@ -234,6 +248,9 @@ func (p *pod) differs(s *translate.Pod) bool {
 		!maps.Equal(o.Annotations, s.Annotations) || !reflect.DeepEqual(o.Containers, s.Containers)
 }
 
+// alive says whether the pod has a proxy that runs.
+func (p *pod) alive() bool { return p.proxy != nil }
+
 // socket returns where the proxy really listens for one of its ports; empty when it does not.
 func (p *pod) socket(port uint16) string {
 	n := p.m.net
@@ -245,7 +262,7 @@ func (p *pod) socket(port uint16) string {
 	return ""
 }
 
-// published lists the gateway's addresses by the ports of the Services that select it.
+// publishedPorts lists the gateway's addresses by the ports of the Services that select it.
 func (p *pod) publishedPorts(reg *translate.Registry) []topology.GatewayAddress {
 	s := p.spec.Load()
 	p.mu.Lock()
@@ -253,7 +270,7 @@ func (p *pod) publishedPorts(reg *translate.Registry) []topology.GatewayAddress 
 	var out []topology.GatewayAddress
 	for port, at := range p.published {
 		a := topology.GatewayAddress{Gateway: s.ID(), Port: int(port), Address: at}
-		if sp, ok := translate.ServicePort(reg, s, port); ok {
+		if sp, ok := reg.ServicePort(s, port); ok {
 			a.Port = int(sp)
 		}
 		out = append(out, a)
@@ -321,11 +338,3 @@ func (n *podNetwork) Dial(
 	}
 	return n.p.m.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), n.p.m.balance(to))
 }
-
-// container is what an app is told of its container.
-type container struct {
-	Image string
-	Env   []envVar
-}
-
-var _ = strconv.Itoa

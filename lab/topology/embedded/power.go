@@ -1,0 +1,87 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+)
+
+// Kill ends a pod's processes at once, as if its node had lost power: connections break, ports close.
+// Then its endpoints go, as Kubernetes notices.
+func (m *mesh) Kill(ctx context.Context, id string) error {
+	m.mu.Lock()
+	p := m.pods[id]
+	if p == nil {
+		m.mu.Unlock()
+		return fmt.Errorf("no pod %q in the lab", id)
+	}
+	m.killed[id] = true
+	m.mu.Unlock()
+	if err := m.stop(ctx, p); err != nil {
+		return err
+	}
+	_, err := m.Apply(ctx, m.Config())
+	return err
+}
+
+// Restart starts a killed pod again, with an empty memory.
+func (m *mesh) Restart(ctx context.Context, id string) error {
+	m.mu.Lock()
+	delete(m.killed, id)
+	p := m.pods[id]
+	m.mu.Unlock()
+	if p != nil { // it runs: restart means a new one
+		if err := m.stop(ctx, p); err != nil {
+			return err
+		}
+	}
+	_, err := m.Apply(ctx, m.Config())
+	return err
+}
+
+// without marks the killed pods of a registry as not ready.
+func (m *mesh) without(reg *translate.Registry) *translate.Registry {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if len(m.killed) == 0 {
+		return reg
+	}
+	out := *reg
+	out.Pods = slices.Clone(reg.Pods)
+	for i, p := range out.Pods {
+		if m.killed[p.ID()] {
+			c := *p
+			c.Ready = false
+			out.Pods[i] = &c
+		}
+	}
+	return &out
+}
+
+// StopControlPlane takes the control plane away; proxies keep what they have.
+func (m *mesh) StopControlPlane(context.Context) error {
+	m.local.Stop()
+	return nil
+}
+
+// StartControlPlane brings it back.
+func (m *mesh) StartControlPlane(context.Context) error {
+	m.local.Start()
+	return nil
+}
+
+// Notes returns what the lab did of its own accord, such as making a gateway pod.
+func (m *mesh) Notes() []istio.Diagnostic {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Clone(m.notes)
+}
+
+var (
+	_ topology.Killer       = (*mesh)(nil)
+	_ topology.ControlPlane = (*mesh)(nil)
+)
