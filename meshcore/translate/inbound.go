@@ -10,7 +10,6 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	meshconfig "istio.io/api/mesh/v1alpha1"
 )
 
 // inboundPort is a port of a pod that Services lead to; the oldest Service's port decides the protocol.
@@ -158,7 +157,7 @@ func (c *inboundChain) manager(m *managers) *listenerv3.Filter {
 	}
 	// A gRPC stream would be torn by a retry of its connection.
 	if c.protocol != protoGRPC && c.protocol != protoGRPCWeb {
-		action.RetryPolicy = inboundRetryPolicy(m.mesh)
+		action.RetryPolicy = inboundRetryPolicy()
 	}
 	return withRoutes(hcm, &routev3.RouteConfiguration{
 		Name: c.cluster,
@@ -177,23 +176,8 @@ func (c *inboundChain) manager(m *managers) *listenerv3.Filter {
 }
 
 // inboundRetryPolicy retries what the application's socket refused before it saw the request.
-func inboundRetryPolicy(mesh *meshconfig.MeshConfig) *routev3.RetryPolicy {
-	out := &routev3.RetryPolicy{RetryOn: "reset-before-request", NumRetries: wrapperspb.UInt32(2)}
-	in := mesh.GetDefaultInboundHttpRetryPolicy()
-	if in == nil {
-		return out
-	}
-	if in.Attempts <= 0 {
-		return nil
-	}
-	out.NumRetries = wrapperspb.UInt32(uint32(in.Attempts))
-	if in.RetryOn != "" {
-		out.RetryOn, out.RetriableStatusCodes = retryConditions(in.RetryOn)
-	}
-	if in.Backoff != nil {
-		out.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{BaseInterval: in.Backoff}
-	}
-	return out
+func inboundRetryPolicy() *routev3.RetryPolicy {
+	return &routev3.RetryPolicy{RetryOn: "reset-before-request", NumRetries: wrapperspb.UInt32(2)}
 }
 
 // toPorts matches connections to these ports.

@@ -1,0 +1,152 @@
+package translate
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+	"github.com/mesh-lab/mesh-lab/testdata/truth"
+)
+
+// recorded reads what istiod generated for a node.
+func recorded(t *testing.T, c truth.Case, node string) *xds.Snapshot {
+	t.Helper()
+	s := xds.NewSnapshot()
+	load(t, c.Read(t, "xds", node, "listeners.json"), s.Listeners)
+	load(t, c.Read(t, "xds", node, "routes.json"), s.Routes)
+	load(t, c.Read(t, "xds", node, "clusters.json"), s.Clusters)
+	load(t, c.Read(t, "xds", node, "endpoints.json"), s.Endpoints)
+	return s
+}
+
+func load[M proto.Message](t *testing.T, data []byte, into map[string]M) {
+	t.Helper()
+	var list []json.RawMessage
+	if err := json.Unmarshal(data, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range list {
+		var zero M
+		m := zero.ProtoReflect().New().Interface().(M)
+		if err := protojson.Unmarshal(raw, m); err != nil {
+			t.Fatal(err)
+		}
+		into[xds.Name(m)] = m
+	}
+}
+
+// normal returns a snapshot without what the comparison with istiod leaves out. This is the one place
+// that says what that is.
+func normal(t *testing.T, in *xds.Snapshot) *xds.Snapshot {
+	out := xds.NewSnapshot()
+	for name, l := range in.Listeners {
+		out.Listeners[name] = normalListener(t, proto.Clone(l).(*listenerv3.Listener))
+	}
+	for name, r := range in.Routes {
+		out.Routes[name] = normalRoutes(proto.Clone(r).(*routev3.RouteConfiguration))
+	}
+	for name, c := range in.Clusters {
+		out.Clusters[name] = normalCluster(proto.Clone(c).(*clusterv3.Cluster))
+	}
+	for name, e := range in.Endpoints {
+		out.Endpoints[name] = normalEndpoints(proto.Clone(e).(*endpointv3.ClusterLoadAssignment))
+	}
+	return out
+}
+
+func normalListener(t *testing.T, l *listenerv3.Listener) *listenerv3.Listener {
+	// Mutual TLS comes later: the chains that take it, and the filter that finds it.
+	l.FilterChains = slices.DeleteFunc(l.FilterChains, func(c *listenerv3.FilterChain) bool {
+		return c.GetFilterChainMatch().GetTransportProtocol() == "tls"
+	})
+	l.ListenerFilters = slices.DeleteFunc(l.ListenerFilters, func(f *listenerv3.ListenerFilter) bool {
+		return f.Name == "envoy.filters.listener.tls_inspector"
+	})
+	// Which chain is chosen does not depend on their order.
+	slices.SortStableFunc(l.FilterChains, func(a, b *listenerv3.FilterChain) int {
+		return strings.Compare(a.Name+a.GetFilterChainMatch().String(), b.Name+b.GetFilterChainMatch().String())
+	})
+	for _, c := range append(l.FilterChains, l.GetDefaultFilterChain()) {
+		for _, f := range c.GetFilters() {
+			normalManager(t, f)
+		}
+	}
+	return l
+}
+
+func normalManager(t *testing.T, f *listenerv3.Filter) {
+	m := &hcmv3.HttpConnectionManager{}
+	if !f.GetTypedConfig().MessageIs(m) {
+		return
+	}
+	if err := f.GetTypedConfig().UnmarshalTo(m); err != nil {
+		t.Fatal(err)
+	}
+	// Mutual TLS comes later: what of the client's certificate is passed on.
+	m.ForwardClientCertDetails = 0
+	m.SetCurrentClientCertDetails = nil
+	if r := m.GetRouteConfig(); r != nil {
+		normalRoutes(r)
+	}
+	f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: typed(m)}
+}
+
+func normalRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
+	// Which virtual host is chosen does not depend on their order, nor on the order of their domains.
+	slices.SortStableFunc(r.VirtualHosts, func(a, b *routev3.VirtualHost) int {
+		return strings.Compare(a.Name, b.Name)
+	})
+	for _, vh := range r.VirtualHosts {
+		slices.Sort(vh.Domains)
+		for _, route := range vh.Routes {
+			// Names the object that the route comes from, for telemetry.
+			delete(route.GetMetadata().GetFilterMetadata(), "istio")
+			if len(route.GetMetadata().GetFilterMetadata()) == 0 {
+				route.Metadata = nil
+			}
+		}
+	}
+	return r
+}
+
+func normalCluster(c *clusterv3.Cluster) *clusterv3.Cluster {
+	// Mutual TLS comes later.
+	c.TransportSocket = nil
+	c.TransportSocketMatches = nil
+	// Names for telemetry.
+	c.AltStatName = ""
+	c.Metadata = normalMetadata(c.Metadata)
+	return c
+}
+
+func normalEndpoints(e *endpointv3.ClusterLoadAssignment) *endpointv3.ClusterLoadAssignment {
+	for _, l := range e.Endpoints {
+		for _, ep := range l.LbEndpoints {
+			ep.Metadata = normalMetadata(ep.Metadata)
+		}
+	}
+	return e
+}
+
+func normalMetadata(m *corev3.Metadata) *corev3.Metadata {
+	// Names for telemetry; and mutual TLS comes later.
+	delete(m.GetFilterMetadata(), "istio")
+	delete(m.GetFilterMetadata(), "envoy.transport_socket_match")
+	if len(m.GetFilterMetadata()) == 0 {
+		return nil
+	}
+	return m
+}
