@@ -28,7 +28,10 @@ func TestCatalogue(t *testing.T) {
 					t.Errorf("step %q expects nothing", step.Name)
 				}
 				for _, a := range step.Actions {
-					for _, d := range slices.Concat(a.Apply, a.Delete) {
+					if a.Apply == nil {
+						continue
+					}
+					for _, d := range *a.Apply {
 						if len(d.Data) == 0 {
 							t.Errorf("step %q: %s is empty", step.Name, d.File)
 						}

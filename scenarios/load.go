@@ -117,6 +117,10 @@ func (e *Exec) Validate() error {
 	if !strings.HasPrefix(e.Get+e.Post, "/") {
 		return fmt.Errorf("a path begins with /")
 	}
+	e.Method, e.Path = "GET", e.Get
+	if e.Post != "" {
+		e.Method, e.Path = "POST", e.Post
+	}
 	return nil
 }
 
@@ -126,7 +130,7 @@ func (l *Load) Validate() error {
 		return err
 	}
 	limits := 0
-	for _, set := range []bool{l.Requests > 0, l.Duration > 0, l.Until != ""} {
+	for _, set := range []bool{l.Requests > 0, l.Duration > 0, bool(l.Decided)} {
 		if set {
 			limits++
 		}
@@ -136,10 +140,10 @@ func (l *Load) Validate() error {
 		return fmt.Errorf("a load needs an end: requests, duration or until: decided")
 	case limits > 1:
 		return fmt.Errorf("a load has one end: requests, duration or until")
-	case l.AtMost > 0 && l.Until == "":
+	case l.AtMost > 0 && !bool(l.Decided):
 		return fmt.Errorf("atMost goes with until: decided")
 	}
-	if l.Until != "" && l.AtMost == 0 {
+	if l.Decided && l.AtMost == 0 {
 		l.AtMost = defaultAtMost
 	}
 	if l.Connections == 0 {
@@ -151,7 +155,7 @@ func (l *Load) Validate() error {
 
 // Validate says what is wrong with a request, and fills in what was not said.
 func (r *Request) Validate() error {
-	if err := endpoints(r.From, r.To, r.Gateway); err != nil {
+	if err := endpoints(r.From, r.URL, r.Gateway); err != nil {
 		return err
 	}
 	r.Count, r.Connections = max(1, r.Count), max(1, r.Connections)
@@ -193,7 +197,11 @@ func endpoints(from, to, gateway string) error {
 // Resolve reads the files that the scenario names, relative to its own file.
 func (s *Scenario) Resolve(fsys fs.FS) []istio.Diagnostic {
 	var problems []istio.Diagnostic
-	read := func(docs Documents) {
+	read := func(all *Documents) {
+		if all == nil {
+			return
+		}
+		docs := *all
 		for i := range docs {
 			if docs[i].Line > 0 {
 				continue
@@ -210,8 +218,8 @@ func (s *Scenario) Resolve(fsys fs.FS) []istio.Diagnostic {
 			docs[i].Data = data
 		}
 	}
-	read(s.Mesh.Files)
-	read(s.Mesh.Config)
+	read(&s.Mesh.Files)
+	read(&s.Mesh.Config)
 	for _, step := range s.Steps {
 		for i := range step.Actions {
 			read(step.Actions[i].Apply)

@@ -59,12 +59,12 @@ type Step struct {
 
 // Action is one thing that a step does. Exactly one of its pointers is set.
 type Action struct {
-	Apply   Documents // apply configuration and wait for every proxy's ACK
-	Delete  Documents // delete the objects in it
-	Scale   []Scale   // change numbers of replicas
-	Kill    []string  // stop pods or workloads
-	Restart []string  // start them again
-	Exec    *Exec     // call a pod's own app on localhost
+	Apply   *Documents // apply configuration and wait for every proxy's ACK
+	Delete  *Documents // delete the objects in it
+	Scale   []Scale    // change numbers of replicas
+	Kill    []string   // stop pods or workloads
+	Restart []string   // start them again
+	Exec    *Exec      // call a pod's own app on localhost
 	Wait    time.Duration
 	Load    *Load
 	Request *Request
@@ -100,7 +100,7 @@ type Documents []Document
 // Document is one piece of configuration.
 type Document struct {
 	File  string // relative to the scenario file; of an inline document the scenario file
-	Line  int    // of an inline document: where its first line stands in the scenario file; else 0
+	Line  int    // of an inline document: the line of the scenario file in which Data begins; else 0
 	Data  []byte // contents; of a file read by Resolve
 	Place istio.Place
 }
@@ -117,6 +117,8 @@ type Exec struct {
 	Get  string   `yaml:"get" about:"path of a GET: /misbehave"`
 	Post string   `yaml:"post" about:"path of a POST"`
 	Port int      `yaml:"port" about:"the app's port; its first unless said"`
+
+	Method, Path string // of Get or Post
 }
 
 // Load is traffic whose shares are judged.
@@ -128,7 +130,7 @@ type Load struct {
 	Connections int           `yaml:"connections" about:"8 unless said"`
 	Requests    int           `yaml:"requests" about:"exactly so many"`
 	Duration    time.Duration `yaml:"duration" about:"so long"`
-	Until       Until         `yaml:"until" about:"decided: until the step's expectations are"`
+	Decided     Decided       `yaml:"until" about:"decided: until the step's expectations are"`
 	AtMost      time.Duration `yaml:"atMost" about:"with until: the longest; 20s unless said"`
 	Method      string        `yaml:"method" about:"GET unless said"`
 	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
@@ -137,15 +139,12 @@ type Load struct {
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
 }
 
-// Until says what ends a load; decided is the only word.
-type Until string
-
-// Decided is the word of Until.
-const Decided Until = "decided"
+// Decided is set by the word "decided".
+type Decided bool
 
 // UnmarshalText reads the word.
-func (u *Until) UnmarshalText(b []byte) error {
-	if *u = Until(b); *u != Decided {
+func (d *Decided) UnmarshalText(b []byte) error {
+	if *d = string(b) == "decided"; !*d {
 		return fmt.Errorf("until is decided, not %q", b)
 	}
 	return nil
@@ -170,7 +169,7 @@ func (h *Headers) Put(name, value string) error {
 // Request sends a few exact requests.
 type Request struct {
 	From        string            `yaml:"from" about:"workload that sends, or outside"`
-	To          string            `yaml:"to" about:"URL"`
+	URL         string            `yaml:"to" about:"URL"`
 	Gateway     string            `yaml:"gateway" about:"from outside: NAME or NAME.NAMESPACE"`
 	Method      string            `yaml:"method" about:"GET unless said"`
 	Host        string            `yaml:"host" about:"Host header, when it is not the URL's"`
@@ -179,14 +178,14 @@ type Request struct {
 	Count       int               `yaml:"count" about:"how many; 1 unless said"`
 	Connections int               `yaml:"connections" about:"at a time; 1 unless said"`
 	Timeout     time.Duration     `yaml:"timeout" about:"of the client; 30s unless said"`
-	Expect      *assert.WantReply `yaml:"expect" about:"what each reply must be"`
+	Want        *assert.WantReply `yaml:"expect" about:"what each reply must be"`
 }
 
 // Name is how verdicts call the request.
 func (r *Request) Name() string {
-	name := "request " + r.To
+	name := "request " + r.URL
 	if r.Method != "GET" {
-		name = "request " + r.Method + " " + r.To
+		name = "request " + r.Method + " " + r.URL
 	}
 	if r.Count > 1 {
 		name += fmt.Sprintf(" × %d", r.Count)

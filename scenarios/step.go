@@ -58,7 +58,7 @@ func (s *Step) check(d *decoder, n *yaml.Node, field string) {
 	for i := range s.Actions {
 		a := &s.Actions[i]
 		loads = loads || a.Load != nil || a.Request != nil
-		if a.Load != nil && a.Load.Until == Decided && len(s.Expect) == 0 {
+		if a.Load != nil && bool(a.Load.Decided) && len(s.Expect) == 0 {
 			d.report(n, field, "until: decided needs expectations")
 		}
 	}
@@ -182,7 +182,7 @@ func (docs *Documents) decode(d *decoder, n *yaml.Node, field string) {
 		place := istio.Place{File: d.file, Line: item.Line, Column: item.Column}
 		switch {
 		case item.Kind == yaml.MappingNode:
-			doc, err := inline(item)
+			doc, err := yaml.Marshal(item)
 			if err != nil {
 				d.report(item, field, "%v", err)
 				continue
@@ -191,7 +191,7 @@ func (docs *Documents) decode(d *decoder, n *yaml.Node, field string) {
 		case item.Kind == yaml.ScalarNode && strings.ContainsRune(item.Value, '\n'):
 			line := item.Line + 1 // the text of a block scalar begins below its "|"
 			*docs = append(*docs, Document{
-				File: d.file, Line: line, Data: lines(line, item.Value), Place: place,
+				File: d.file, Line: line, Data: []byte(item.Value), Place: place,
 			})
 		case item.Kind == yaml.ScalarNode && item.Value != "":
 			*docs = append(*docs, Document{File: item.Value, Place: place})
@@ -199,18 +199,4 @@ func (docs *Documents) decode(d *decoder, n *yaml.Node, field string) {
 			d.report(item, fmt.Sprintf("%s[%d]", field, i), "must be a file or an object")
 		}
 	}
-}
-
-// inline returns an object that is written in the scenario as a document of its own. It stands so many
-// lines down as in the scenario, so that problems found in it name the scenario's lines.
-func inline(n *yaml.Node) ([]byte, error) {
-	text, err := yaml.Marshal(n)
-	if err != nil {
-		return nil, err
-	}
-	return lines(n.Line, string(text)), nil
-}
-
-func lines(first int, text string) []byte {
-	return []byte(strings.Repeat("\n", max(0, first-1)) + text)
 }

@@ -23,9 +23,8 @@ func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 			files = append(files, istio.File{Name: f.Name, Data: f.Data})
 		}
 	}
-	for _, name := range append(append([]string{}, s.Mesh.Files...), s.Mesh.Config...) {
-		files = append(files, istio.File{Name: name, Data: s.Mesh.Documents[name]})
-	}
+	files = append(files, documents(s, &s.Mesh.Files)...)
+	files = append(files, documents(s, &s.Mesh.Config)...)
 	c, err := read(files)
 	if err != nil {
 		return nil, err

@@ -88,6 +88,9 @@ type ejectionMonitor struct {
 	failures []failure
 	changes  []observe.Change
 	n        int64
+
+	fresh bool // changes have come since state was worked out
+	state Outcome
 }
 
 // failure is one failed try at a host.
@@ -130,6 +133,7 @@ func (m *ejectionMonitor) learn(r *observe.Request) {
 func (m *ejectionMonitor) Change(c *observe.Change) {
 	if c.Kind == "eject" || c.Kind == "uneject" {
 		m.changes = append(m.changes, *c)
+		m.fresh = true
 	}
 }
 
@@ -187,10 +191,13 @@ func (m *ejectionMonitor) events() []event {
 
 // State says whether what was wanted has happened.
 func (m *ejectionMonitor) State() Outcome {
-	if v := m.Verdict(); v.Outcome == Pass && !m.times.Holds(0) {
-		return Pass
+	if m.fresh {
+		m.fresh, m.state = false, Inconclusive
+		if m.Verdict().Outcome == Pass {
+			m.state = Pass
+		}
 	}
-	return Inconclusive
+	return m.state
 }
 
 // Verdict judges the times.

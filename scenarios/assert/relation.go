@@ -83,6 +83,8 @@ type relation struct {
 	terms        Terms
 	draws        []observe.Request
 	seen         map[string]bool
+	settled      *Proportion // of all draws but the newest, while the load runs
+	at           int         // how many are in it
 	anonymous    int64 // records without an id that could not be joined
 }
 
@@ -108,20 +110,27 @@ func (m *relation) Request(r *observe.Request) {
 // still come.
 const pending = 100
 
-func (m *relation) share(n int) *Proportion {
-	p := NewProportion(m.want, m.terms)
-	for i := range m.draws[:max(0, n)] {
-		p.Add(m.seen[m.draws[i].ID], &m.draws[i])
+// State says whether the share is decided, the newest requests aside.
+func (m *relation) State() Outcome {
+	if m.settled == nil {
+		m.settled = NewProportion(m.want, m.terms)
 	}
-	return p
+	m.at = m.count(m.settled, m.at, len(m.draws)-pending)
+	return m.settled.State()
 }
 
-// State says whether the share is decided, the newest requests aside.
-func (m *relation) State() Outcome { return m.share(len(m.draws) - pending).State() }
+// count adds draws from..to to a proportion and returns how far it came.
+func (m *relation) count(p *Proportion, from, to int) int {
+	for ; from < to; from++ {
+		p.Add(m.seen[m.draws[from].ID], &m.draws[from])
+	}
+	return from
+}
 
 // Verdict judges the share.
 func (m *relation) Verdict() Verdict {
-	p := m.share(len(m.draws))
+	p := NewProportion(m.want, m.terms)
+	m.count(p, 0, len(m.draws))
 	v := Verdict{Name: m.name, Wanted: m.wanted}
 	if v.Wanted == "" {
 		v.Wanted = p.want.String()
