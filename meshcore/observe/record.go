@@ -42,17 +42,17 @@ type Request struct {
 	Route    string `json:"route,omitempty"`   // route_name
 	Cluster  string `json:"cluster,omitempty"` // upstream_cluster
 	Listener string `json:"listener,omitempty"`
-	Chain    string `json:"chain,omitempty"` // filter_chain_name
+	Chain    string `json:"chain,omitempty"`  // filter_chain_name
 	Config   string `json:"config,omitempty"` // the Istio object that the route came from (route metadata istio.config)
 
-	Upstream      string    `json:"upstream,omitempty"` // upstream_host, the last attempt's
-	Dest          Workload  `json:"dest,omitzero"`      // who the upstream host is, by its endpoint metadata
-	Attempts      []Attempt `json:"attempts,omitempty"` // one for each upstream try, in order
-	Mirrors       []Attempt `json:"mirrors,omitempty"`  // one for each copy sent
-	Local         string    `json:"local,omitempty"`    // downstream_local_address (original destination)
-	Remote        string    `json:"remote,omitempty"`   // downstream_remote_address
-	BytesReceived int64     `json:"bytes_received"`
-	BytesSent     int64     `json:"bytes_sent"`
+	Upstream      string        `json:"upstream,omitempty"` // upstream_host, the last attempt's
+	Dest          Workload      `json:"dest,omitzero"`      // who the upstream host is, by its endpoint metadata
+	Attempts      []Attempt     `json:"attempts,omitempty"` // one for each upstream try, in order
+	Mirrors       []Attempt     `json:"mirrors,omitempty"`  // one for each copy sent
+	Local         string        `json:"local,omitempty"`    // downstream_local_address (original destination)
+	Remote        string        `json:"remote,omitempty"`   // downstream_remote_address
+	BytesReceived int64         `json:"bytes_received"`
+	BytesSent     int64         `json:"bytes_sent"`
 	UpstreamTime  time.Duration `json:"upstream_time_ns,omitempty"` // to the response head
 	FaultDelay    time.Duration `json:"fault_delay_ns,omitempty"`
 
@@ -100,7 +100,8 @@ type Fault struct {
 	Fired  int64         `json:"fired"` // how often it took effect
 }
 
-// Change is something that the run did: a step begun, a configuration applied, a host ejected.
+// Change is something that the run did: a step begun, a configuration applied, a host ejected. The What
+// of an ejection and of its end is "CLUSTER ADDRESS": "outbound|80||a.b.svc.cluster.local 10.244.0.2:80".
 type Change struct {
 	At   clock.Instant `json:"at_ns"`
 	Kind string        `json:"kind"` // step, apply, delete, load, eject, uneject, fault, heal, annotation

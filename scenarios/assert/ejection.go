@@ -119,6 +119,9 @@ func (m *ejectionMonitor) Request(r *observe.Request) {
 // learn remembers who an upstream address is.
 func (m *ejectionMonitor) learn(r *observe.Request) {
 	if r.Upstream != "" && r.Dest.Pod != "" {
+		if m.address[r.Upstream].Pod != r.Dest.Pod {
+			m.fresh = true
+		}
 		m.address[r.Upstream] = r.Dest
 	}
 	for i := range r.Attempts {
@@ -191,6 +194,9 @@ func (m *ejectionMonitor) events() []event {
 
 // State says whether what was wanted has happened.
 func (m *ejectionMonitor) State() Outcome {
+	if m.times.Holds(0) {
+		return Pass // only the end can tell
+	}
 	if m.fresh {
 		m.fresh, m.state = false, Inconclusive
 		if m.Verdict().Outcome == Pass {
