@@ -34,9 +34,13 @@ type Diagnostic struct {
 	Msg      string // what is wrong; what would be right
 }
 
-// String prints a Diagnostic as "file:line:col: Kind ns/name field.path: what is wrong".
+// String prints a Diagnostic as "file:line:col: Kind ns/name field.path: what is wrong"; what is only a
+// warning says so behind its place.
 func (d Diagnostic) String() string {
 	s := fmt.Sprintf("%s:%d:%d: ", d.Place.File, d.Place.Line, d.Place.Column)
+	if d.Severity == Warning {
+		s += "warning: "
+	}
 	if d.Object != "" {
 		s += d.Object
 		if d.Field != "" {

@@ -18,6 +18,7 @@ import (
 type goTypes map[reflect.Type]*goStruct
 
 type goStruct struct {
+	name  string           // "core/v1.PodSpec"
 	index map[string][]int // by JSON name
 	names []string
 }
@@ -27,7 +28,7 @@ func (g goTypes) fields(t reflect.Type) *goStruct {
 	if s := g[t]; s != nil {
 		return s
 	}
-	s := &goStruct{index: map[string][]int{}}
+	s := &goStruct{name: goTypeName(t), index: map[string][]int{}}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -44,6 +45,12 @@ func (g goTypes) fields(t reflect.Type) *goStruct {
 	}
 	g[t] = s
 	return s
+}
+
+// goTypeName names a type of Kubernetes by its API group and version.
+func goTypeName(t reflect.Type) string {
+	pkg := strings.TrimPrefix(t.PkgPath(), "k8s.io/api/")
+	return strings.TrimPrefix(pkg, "k8s.io/apimachinery/pkg/apis/") + "." + t.Name()
 }
 
 func (s *goStruct) add(name string, index []int) {
@@ -109,8 +116,11 @@ func (d *decoder) goStruct(n *yaml.Node, v reflect.Value, p *path) {
 			continue
 		}
 		fp := p.field(e.name)
-		if !isNull(e.value) && d.decide(e, fp, v.Type().String(), e.name) {
-			d.goValue(e.value, v.FieldByIndex(index), fp)
+		if isNull(e.value) {
+			continue // as good as absent, for Kubernetes
+		}
+		if inner := d.decide(e, fp, s.name, e.name); inner != nil {
+			inner.goValue(e.value, v.FieldByIndex(index), fp)
 		}
 	}
 }

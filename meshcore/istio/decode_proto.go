@@ -43,9 +43,9 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path) {
 			}
 			oneofs[one.FullName()] = e.name
 		}
-		if d.decide(e, fp, string(md.FullName()), fd.JSONName()) {
+		if inner := d.decide(e, fp, string(md.FullName()), fd.JSONName()); inner != nil {
 			m.Clear(fd) // a default, in MeshConfig
-			d.protoField(e.value, m, fd, fp)
+			inner.protoField(e.value, m, fd, fp)
 		}
 	}
 	for _, name := range required[md.FullName()] {

@@ -1,7 +1,5 @@
 package istio
 
-import "strings"
-
 // Merge returns base with the objects of add, as kubectl apply makes it: an object that is there already
 // keeps its age and gets the new content.
 func Merge(base, add *Config) *Config {
@@ -50,9 +48,6 @@ func Remove(base, del *Config) *Config {
 }
 
 func (o *Object) identity() identity {
-	group, _, ok := strings.Cut(o.APIVersion, "/")
-	if !ok {
-		group = ""
-	}
+	group, _ := splitVersion(o.APIVersion)
 	return identity{group, o.Kind, o.Namespace, o.Name}
 }

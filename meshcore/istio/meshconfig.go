@@ -103,8 +103,7 @@ func (r *reader) meshConfig(c *Config, file *File) {
 	if file != nil {
 		c.meshFrom = meshFile
 		if object != nil {
-			check := &checker{object: object, diags: &r.diags}
-			check.warnf("data.mesh", "is not used: the MeshConfig of %s wins", file.Name)
+			newChecker(object, &r.diags).warnf("data.mesh", "is not used: the MeshConfig of %s wins", file.Name)
 		}
 		r.meshFile(c.Mesh, *file)
 		return
@@ -162,7 +161,9 @@ func (r *reader) overlay(mesh *meshconfig.MeshConfig, d *decoder, docs []documen
 		}
 		root := deref(doc.root)
 		d.fields = fields
+		before := len(r.diags)
 		d.message(root, mesh.ProtoReflect(), p)
+		known := slices.Clone(r.diags[before:])
 		mesh.DefaultConfig = defaultProxyConfig()
 		if _, config := child(root, "defaultConfig"); config != nil && len(root.Content) > 0 {
 			quiet := *d
@@ -172,7 +173,7 @@ func (r *reader) overlay(mesh *meshconfig.MeshConfig, d *decoder, docs []documen
 		mesh.ExtensionProviders = mergeProviders(defaultProviders(), mesh.ExtensionProviders)
 		slices.Sort(mesh.TrustDomainAliases)
 		mesh.TrustDomainAliases = slices.Compact(mesh.TrustDomainAliases)
-		r.checkMeshConfig(mesh, d, root, p)
+		r.checkMeshConfig(mesh, d, root, known, p)
 	}
 }
 
@@ -216,5 +217,18 @@ func (r *reader) inside(o *Object, text string) func(Place) Place {
 	}
 }
 
-func (r *reader) checkMeshConfig(mesh *meshconfig.MeshConfig, d *decoder, root *yaml.Node, p *path) {
+// checkMeshConfig validates what was decoded.
+func (r *reader) checkMeshConfig(
+	mesh *meshconfig.MeshConfig, d *decoder, root *yaml.Node, known []Diagnostic, p *path,
+) {
+	var found []Diagnostic
+	c := &checker{ref: d.object, prefix: p.String(), diags: &found, at: func(field string) Place {
+		place := locate(d.file, root, field)
+		if d.place != nil {
+			place = d.place(place)
+		}
+		return place
+	}}
+	c.meshConfig(mesh)
+	r.diags = append(r.diags, withoutEchoes(known, found)...)
 }

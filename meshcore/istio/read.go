@@ -150,15 +150,15 @@ func (r *reader) decoder(file, object string) *decoder {
 
 // object reads one object.
 func (r *reader) object(doc document) {
-	root, file := doc.root, doc.file
 	o := &Object{
-		APIVersion: peek(root, "apiVersion"), Kind: peek(root, "kind"),
-		Name: peek(root, "metadata", "name"), Namespace: peek(root, "metadata", "namespace"),
-		file: file, root: root,
+		APIVersion: peek(doc.root, "apiVersion"), Kind: peek(doc.root, "kind"),
+		Name:      peek(doc.root, "metadata", "name"),
+		Namespace: peek(doc.root, "metadata", "namespace"),
+		Order:     len(r.objects),
+		file:      doc.file, root: doc.root,
 	}
-	c := &checker{object: o, diags: &r.diags}
-	k := c.kind()
-	if k == nil {
+	k := newChecker(o, &r.diags).kind()
+	if k == nil || k.noEffect != "" {
 		return
 	}
 	if k.cluster {
@@ -166,33 +166,39 @@ func (r *reader) object(doc document) {
 	} else if o.Namespace == "" {
 		o.Namespace = r.namespace
 	}
-	switch {
-	case k.noEffect != "":
-		return
-	case k.body == nil:
-		c.errorAt(Place{File: file, Line: root.Line, Column: root.Column}, "", "%s is not carried out yet%s",
-			o.Kind, wayOut(k.notYet))
+	if k.body == nil {
+		newChecker(o, &r.diags).errorf("", "%s is not carried out yet%s", o.Kind, wayOut(k.notYet))
 		return
 	}
+	before := len(r.diags)
 	o.Body = k.body()
-	d := r.decoder(file, o.Ref())
-	meta := d.body(root, o.Body)
-	c.metadata(meta, k)
+	meta := r.decoder(doc.file, refOf(o)).body(doc.root, o.Body)
 	o.Labels, o.Annotations = meta.GetLabels(), meta.GetAnnotations()
 	o.Created = meta.GetCreationTimestamp().Time
-	o.Order = len(r.objects)
 	meta.SetNamespace(o.Namespace)
-	id := identity{k.group, o.Kind, o.Namespace, o.Name}
-	if first := r.seen[id]; first != nil && o.Name != "" {
-		at := first.At("metadata.name")
-		c.errorf("metadata.name", "is given twice; the other is at %s:%d:%d", at.File, at.Line, at.Column)
+	r.validate(o, k, slices.Clone(r.diags[before:]))
+
+	if first := r.seen[o.identity()]; first != nil {
+		p := first.At("metadata.name")
+		newChecker(o, &r.diags).errorf("metadata.name", "is given twice: %s is at %s:%d:%d as well",
+			o.Ref(), p.File, p.Line, p.Column)
 		return
 	}
-	r.seen[id] = o
+	if o.Name != "" {
+		r.seen[o.identity()] = o
+	}
 	r.objects = append(r.objects, o)
+}
+
+// validate checks an object that was decoded with some problems already known.
+func (r *reader) validate(o *Object, k *kind, known []Diagnostic) {
+	var found []Diagnostic
+	c := newChecker(o, &found)
+	c.metadata(k)
 	if k.validate != nil {
 		k.validate(c)
 	}
+	r.diags = append(r.diags, withoutEchoes(known, found)...)
 }
 
 // body decodes an object into its Go type or message and returns its metadata.

@@ -1,0 +1,38 @@
+package istio
+
+import (
+	"time"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+)
+
+// meshConfig checks what istiod checks (pkg/config/validation/agent/validation.go ValidateMeshConfig)
+// of what is carried out.
+func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
+	const least, most = time.Millisecond, time.Hour
+	if d := m.ConnectTimeout.AsDuration(); d < least || d > most {
+		c.errorf("connectTimeout", "%s is out of range; must be from %s to %s", d, least, most)
+	}
+	if m.ProtocolDetectionTimeout.AsDuration()%time.Millisecond != 0 {
+		c.errorf("protocolDetectionTimeout", "must be whole milliseconds")
+	}
+	c.retries("defaultHttpRetryPolicy", m.DefaultHttpRetryPolicy)
+	c.localities("localityLbSetting", m.LocalityLbSetting, true)
+	c.connectionPool("defaultTrafficPolicy.connectionPool", m.DefaultTrafficPolicy.GetConnectionPool())
+	c.outlierDetection("defaultTrafficPolicy.outlierDetection",
+		m.DefaultTrafficPolicy.GetOutlierDetection())
+	c.defaultExportTo("defaultServiceExportTo", m.DefaultServiceExportTo)
+	c.defaultExportTo("defaultVirtualServiceExportTo", m.DefaultVirtualServiceExportTo)
+	c.defaultExportTo("defaultDestinationRuleExportTo", m.DefaultDestinationRuleExportTo)
+	if msg := dnsLabel(m.RootNamespace); msg != "" {
+		c.errorf("rootNamespace", "%s", msg)
+	}
+}
+
+func (c *checker) defaultExportTo(field string, namespaces []string) {
+	for i, ns := range namespaces {
+		if ns != "." && ns != "*" && ns != "~" && !istioLabel.MatchString(ns) {
+			c.errorf(at(field, i), "must be \".\", \"*\", \"~\" or the name of a namespace, not %q", ns)
+		}
+	}
+}
