@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +86,9 @@ var excused = map[string]string{
 	"lab/topology Mesh":    "the one seam to the world; drivers implement it whole",
 	"meshcore/wire Stream": "one exchange has this many directions; both codecs implement it whole",
 }
+
+// importLine is a line that cannot be broken.
+var importLine = regexp.MustCompile(`^\t\w* ?"[^" ]+"$`)
 
 type source struct {
 	path, pkg string
@@ -198,7 +202,7 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%s has %d lines; at most %d", s.path, n, maxFileLines)
 		}
 		for i, l := range s.lines {
-			if n := columns(l); n > maxColumns {
+			if n := columns(l); n > maxColumns && !importLine.Match(l) {
 				t.Errorf("%s:%d has %d columns; at most %d", s.path, i+1, n, maxColumns)
 			}
 		}
