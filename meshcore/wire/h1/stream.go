@@ -143,6 +143,9 @@ func NewServer(nc net.Conn, lim Limits) *Server {
 	return s
 }
 
+// SetLimits changes the limits for the heads to come.
+func (s *Server) SetLimits(lim Limits) { s.lim = lim }
+
 // Wait returns when the first bytes of a request are there. No buffer is held meanwhile.
 func (s *Server) Wait() error {
 	s.in.begin()
@@ -239,11 +242,23 @@ func (c *Client) Stale() bool {
 	return c.in.raw.Read(c.peek) != nil || c.stale
 }
 
-// Idle prepares a connection for the pool: it reports whether the last exchange left it usable.
-func (c *Client) Idle() bool {
-	ok := c.body.done() && c.in.r == c.in.w && c.out.out == nil && c.out.left <= 0
+// Held are buffers that outlive their exchange: what was read last may lie in them.
+type Held struct{ a, b []byte }
+
+// Free gives the buffers back.
+func (h Held) Free() {
+	put(h.a)
+	put(h.b)
+}
+
+// Finish ends an exchange: usable reports whether it left the connection fit for another one. The head and
+// the last piece of the body stay valid until held is freed, whatever becomes of the connection.
+func (c *Client) Finish() (usable bool, held Held) {
+	usable = c.body.done() && c.in.r == c.in.w && c.out.out == nil && c.out.left <= 0
+	held = Held{c.in.lent, c.in.buf}
+	c.in.lent, c.in.buf = nil, nil
 	c.Release()
-	return ok
+	return usable, held
 }
 
 // WriteHead gathers a request head.

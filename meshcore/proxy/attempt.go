@@ -1,0 +1,229 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
+)
+
+// unlimited stands for a cluster without circuit breaker.
+var unlimited = breaker.New(breaker.Thresholds{
+	MaxConnections: 1<<32 - 1, MaxPendingRequests: 1<<32 - 1, MaxRequests: 1<<32 - 1,
+	MaxRetries: 1<<32 - 1,
+})
+
+// attempt sends the request to an endpoint and waits for the response head.
+func (d *downstream) attempt(dir engine.Directive) engine.Directive {
+	w := d.w
+	d.dropUpstream()
+	d.startMirrors()
+	w.wait.breaker = w.x.Breaker()
+	if w.wait.breaker == nil {
+		w.wait.breaker = unlimited
+	}
+	if !w.complete && w.upload == nil && w.req.Upgrade == nil && !d.isConnect() {
+		d.startUpload(dir.Retryable)
+	}
+	q := d.p.poolOf(dir.Endpoint)
+	up, refused := q.take(&w.wait)
+	if refused {
+		return d.report(engine.Event{Kind: engine.Overflow})
+	}
+	if up == nil {
+		var ev engine.Event
+		if up, ev = d.await(q, &dir); up == nil {
+			return d.report(ev)
+		}
+	}
+	w.up = up
+	reused := up.requests > 0
+	now := d.report(engine.Event{Kind: engine.Connected, Reused: reused})
+	if now.Kind != engine.Attempt {
+		return now
+	}
+	dir.Deadline = now.Deadline
+	sent := d.send(up)
+	ev := d.response(&dir)
+	if ev.Kind == engine.Reset {
+		ev.Reused, ev.HeadSent = reused, sent
+	}
+	if ev.Kind != engine.ResponseHead {
+		d.dropUpstream()
+	}
+	return d.report(ev)
+}
+
+func (d *downstream) isConnect() bool { return string(d.w.req.Method) == "CONNECT" }
+
+// report hands an event to the engine.
+func (d *downstream) report(ev engine.Event) engine.Directive {
+	return d.w.x.Handle(ev, d.p.opt.Clock.Now())
+}
+
+// news looks at what happened beside the upstream. A complete request may arm a deadline.
+func (d *downstream) news(dir *engine.Directive) engine.Event {
+	if d.gone.Load() {
+		return engine.Event{Kind: engine.ClientGone}
+	}
+	if d.w.upload != nil {
+		if ev := d.uploadNews(dir); ev.Kind != 0 {
+			return ev
+		}
+	}
+	if dir.Deadline != clock.Never && d.p.opt.Clock.Now() >= dir.Deadline {
+		return engine.Event{Kind: engine.Timeout}
+	}
+	return engine.Event{}
+}
+
+// await waits in the queue of a pool.
+func (d *downstream) await(q *pool, dir *engine.Directive) (*upstream, engine.Event) {
+	w := &d.w.wait
+	d.watchBegin()
+	defer d.watchEnd()
+	for {
+		ev := d.news(dir)
+		if w.done.Load() && ev.Kind == 0 {
+			if w.up == nil {
+				return nil, w.failed
+			}
+			return w.up, ev
+		}
+		if ev.Kind != 0 {
+			q.cancel(w)
+			return nil, ev
+		}
+		d.sleep(dir.Deadline)
+	}
+}
+
+// sleep returns at an instant or when the connection is kicked.
+func (d *downstream) sleep(until clock.Instant) {
+	if until == clock.Never {
+		<-d.wake
+		return
+	}
+	stop := d.p.opt.Clock.AfterFunc(max(0, until.Sub(d.p.opt.Clock.Now())), d.nudge)
+	<-d.wake
+	stop()
+}
+
+// pause carries out Wait.
+func (d *downstream) pause(dir engine.Directive) engine.Directive {
+	d.dropUpstream()
+	d.watchBegin()
+	defer d.watchEnd()
+	dir.Deadline = clock.Never
+	for {
+		if ev := d.news(&dir); ev.Kind != 0 {
+			return d.report(ev)
+		}
+		if d.p.opt.Clock.Now() >= dir.Until {
+			return d.report(engine.Event{Kind: engine.Timer})
+		}
+		d.sleep(dir.Until)
+	}
+}
+
+// send writes the request, as far as it has been received, in one write. An error is seen by whoever
+// reads the response, which the upstream may have sent nevertheless.
+func (d *downstream) send(up *upstream) (sent bool) {
+	w := d.w
+	d.waiting.Store(up)
+	defer d.disarm()
+	if w.upload != nil {
+		return w.upload.attach(up, &w.req)
+	}
+	up.WriteHead(&w.req, w.req.NoBody)
+	if len(w.body) > 0 {
+		if up.WriteBody(w.body, w.complete) != nil {
+			return false
+		}
+	}
+	return up.Flush() == nil
+}
+
+// arm prepares a read from the upstream: its deadline is set, and a kick reaches it. ev says that
+// something else came first.
+func (d *downstream) arm(dir *engine.Directive) (ev engine.Event) {
+	up := d.w.up
+	for {
+		if ev := d.news(dir); ev.Kind != 0 {
+			return ev
+		}
+		up.setDeadline(d.p, dir.Deadline) //nolint:errcheck // the read will say so
+		d.waiting.Store(up)
+		if !d.gone.Load() && (d.w.upload == nil || !d.w.upload.hasNews()) {
+			return engine.Event{}
+		}
+		d.disarm()
+	}
+}
+
+// disarm ends what arm began. If a kick was faster, a deadline in the past is to be expected.
+func (d *downstream) disarm() {
+	if d.waiting.Swap(nil) == nil {
+		d.w.up.deadline = true
+	}
+}
+
+// response waits for the final response head.
+func (d *downstream) response(dir *engine.Directive) engine.Event {
+	w := d.w
+	d.watchBegin()
+	defer d.watchEnd()
+	for {
+		if ev := d.arm(dir); ev.Kind != 0 {
+			return ev
+		}
+		err := w.up.ReadHead(&w.resp)
+		d.disarm()
+		switch {
+		case err != nil && isTimeout(err):
+			w.up.deadline = true
+		case err != nil:
+			return resetBy(err)
+		case w.resp.Status >= 200 || w.resp.Status == 101:
+			w.upClose = w.resp.Close
+			return engine.Event{Kind: engine.ResponseHead, Head: &w.resp, Fin: w.resp.NoBody}
+		case w.resp.Status == 100 && w.req.Expect100 && d.chain.HTTP.Proxy100Continue:
+			w.req.Expect100 = false
+			d.srv.WriteContinue() //nolint:errcheck // the final response will tell
+		}
+	}
+}
+
+// resetBy makes the event of a read that failed.
+func resetBy(err error) engine.Event {
+	var bad *h1.Error
+	return engine.Event{Kind: engine.Reset, Protocol: errors.As(err, &bad)}
+}
+
+// dropUpstream gives the upstream stream up. HTTP/1.1 can do that only by closing the connection.
+func (d *downstream) dropUpstream() {
+	if d.w.up == nil {
+		return
+	}
+	d.w.up.conn.Close()
+	d.releaseUpstream(false)
+}
+
+// releaseUpstream ends the upstream stream.
+func (d *downstream) releaseUpstream(usable bool) {
+	up := d.w.up
+	if d.w.upload != nil {
+		d.w.upload.detach()
+	}
+	if d.gone.Load() {
+		usable = false // a hang-up may be about to set a deadline
+	}
+	if usable && up.deadline {
+		usable = up.setDeadline(d.p, clock.Never) == nil
+	}
+	d.w.up = nil
+	d.w.wait.breaker.Finish()
+	up.pool.release(up, usable)
+}

@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
+)
+
+// downstream is one accepted connection; serve is its goroutine.
+type downstream struct {
+	p     *Proxy
+	bind  netip.AddrPort
+	proxy bool // a PROXY header is to come
+	conn  net.Conn
+	srv   *h1.Server
+	ended chan struct{} // closed at the end
+
+	info     engine.ConnInfo
+	listener *engine.Listener
+	chain    *engine.Chain
+	shown    atomic.Pointer[engine.Chain] // chain, for other goroutines
+	served   int                          // requests
+	born     clock.Instant
+
+	state    atomic.Int32 // stateX
+	since    atomic.Int64 // when the state began (clock.Instant)
+	draining atomic.Bool
+
+	// What interrupts the goroutine, see kick.
+	gone    atomic.Bool // the client hung up
+	wake    chan struct{}
+	nudge   func() // wakes sleep, and nothing else
+	waiting atomic.Pointer[upstream] // that it reads from
+	watched watched
+
+	w *work // while an exchange is under way
+}
+
+// States of a downstream connection.
+const (
+	stateBusy   int32 = iota
+	stateIdle         // between requests: the sweeper may close it
+	stateHead         // a request head has begun
+	stateTCP          // bytes both ways
+	stateClosed       // by the sweeper
+)
+
+// work is what an exchange needs; a connection holds it only while one is under way.
+type work struct {
+	x         engine.Exchange
+	req, resp wire.Head
+	wait      waiter
+	up        *upstream
+	upClose   bool   // the upstream will close after this response
+	body      []byte // what was received of the request body with its head
+	complete  bool   // that is all of it
+	epoch     uint32 // in the settler
+	ending    bool   // counted there
+	upload    *upload
+	mirrors   []*mirror
+	received  int64
+	sent      int64
+	headSent  bool // of the response
+}
+
+var works = sync.Pool{New: func() any { return new(work) }}
+
+// reset prepares for the next exchange, keeping what has capacity.
+func (w *work) reset() {
+	w.req.Reset()
+	w.resp.Reset()
+	w.up, w.body, w.upload, w.mirrors = nil, nil, nil, nil
+	w.complete, w.ending, w.headSent = false, false, false
+	w.received, w.sent = 0, 0
+	w.wait.wake, w.wait.breaker, w.wait.up = nil, nil, nil
+}
+
+func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
+	d := &downstream{
+		p: p, bind: l.bind, proxy: l.proxied, conn: conn, ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), born: p.opt.Clock.Now(),
+	}
+	d.srv = h1.NewServer(conn, h1.RequestLimits)
+	d.srv.Partial = d.partial
+	d.nudge = func() {
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
+	}
+	return d
+}
+
+// hangup is called when the client has closed its side, from any goroutine.
+func (d *downstream) hangup() {
+	d.gone.Store(true)
+	d.kick((*upstream).wakeAll)
+}
+
+// kick wakes the connection's goroutine from whatever it waits for, to look at its flags. Whoever takes
+// the upstream out of waiting owns the right to set its deadline; the goroutine sees that it is gone.
+func (d *downstream) kick(wake func(*upstream)) {
+	d.nudge()
+	if up := d.waiting.Swap(nil); up != nil {
+		wake(up)
+	}
+}
+
+// partial is called when a request head does not come in one piece.
+func (d *downstream) partial() { d.setState(stateHead) }
+
+func (d *downstream) setState(s int32) {
+	d.since.Store(int64(d.p.opt.Clock.Now()))
+	d.state.Store(s)
+}
+
+// drain asks the connection to end: at once when it is idle, else with its response.
+func (d *downstream) drain() {
+	d.draining.Store(true)
+	d.expire(stateIdle)
+}
+
+// expire closes the connection if it is in a state.
+func (d *downstream) expire(state int32) {
+	if d.state.CompareAndSwap(state, stateClosed) {
+		d.conn.SetReadDeadline(past)
+	}
+}
+
+// serve runs the connection from accept to close.
+func (d *downstream) serve() {
+	defer d.close()
+	if !d.begin() {
+		return
+	}
+	if d.chain.HTTP == nil {
+		d.serveTCP()
+		return
+	}
+	if d.info.HTTP2 || d.chain.HTTP.HTTP2 {
+		d.p.log.Warn("HTTP/2 is not carried out yet", "at", d.bind)
+		return
+	}
+	d.srv.SetLimits(h1.Limits{HeadBytes: d.chain.HTTP.MaxHeadersKB << 10,
+		Fields: d.chain.HTTP.MaxHeaders})
+	for {
+		d.setState(stateIdle)
+		if d.draining.Load() {
+			return
+		}
+		if d.srv.Wait() != nil || !d.state.CompareAndSwap(stateIdle, stateBusy) {
+			return
+		}
+		if !d.exchange() {
+			return
+		}
+	}
+}
+
+func (d *downstream) close() {
+	d.p.watch.remove(d)
+	d.srv.Release()
+	d.conn.Close()
+	d.p.mu.Lock()
+	delete(d.p.downs, d)
+	d.p.mu.Unlock()
+	close(d.ended)
+}
+
+// begin finds out what the connection is and which filter chain serves it.
+func (d *downstream) begin() bool {
+	d.info.Direct = addrPort(d.conn.RemoteAddr())
+	d.info.Local, d.info.Remote = d.bind, d.info.Direct
+	d.info.Transport = "raw_buffer"
+	if d.proxy && !d.readProxyHeader() {
+		return false
+	}
+	l := d.p.opt.Engine.Listener(d.bind, d.info.Local)
+	if l == nil {
+		return false
+	}
+	d.listener = l
+	if !d.inspect(l.Inspect(&d.info)) {
+		return false
+	}
+	d.chain = l.Chain(&d.info)
+	if d.chain == nil {
+		return false
+	}
+	d.shown.Store(d.chain)
+	return d.p.watch.add(d) == nil
+}
+
+// addrPort returns a socket address; sockets without one (unix, pipes) have the zero address.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// linger reads what the client still sends, until it closes or the delayed close time is over: a socket
+// that is closed with unread bytes would take back what was written (Envoy's delayed_close_timeout).
+func (d *downstream) linger() {
+	limit := time.Second
+	if d.chain != nil && d.chain.HTTP != nil {
+		limit = d.chain.HTTP.DelayedCloseTimeout
+	}
+	if limit <= 0 || d.gone.Load() {
+		return
+	}
+	d.conn.SetReadDeadline(time.Now().Add(limit))
+	if d.p.ctx.Err() == nil {
+		d.srv.Drain()
+	}
+}

@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
+)
+
+// golden is splitmix64's increment: request n of a proxy has the n-th value of its generator.
+const golden = 0x9e3779b97f4a7c15
+
+// random returns the random value of the next request.
+func (p *Proxy) random() uint64 { return clock.Mix(p.opt.Seed + p.seq.Add(1)*golden) }
+
+// exchange serves one request and says whether the connection can serve another one.
+func (d *downstream) exchange() (again bool) {
+	w := works.Get().(*work)
+	w.wait.wake = d.nudge
+	d.w = w
+	again = d.request(w)
+	if w.ending {
+		d.p.settle.ended(w.epoch)
+	}
+	d.w = nil
+	w.reset()
+	works.Put(w)
+	return again
+}
+
+// request reads the request and carries out directives until it is done.
+func (d *downstream) request(w *work) (again bool) {
+	err := d.srv.ReadHead(&w.req)
+	if !d.state.CompareAndSwap(stateHead, stateBusy) && d.state.Load() != stateBusy {
+		return false
+	}
+	now := d.p.opt.Clock.Now()
+	d.since.Store(int64(now))
+	d.served++
+	if err != nil {
+		return d.malformed(w, err, now)
+	}
+	if w.req.Minor == 0 && !d.chain.HTTP.AcceptHTTP10 {
+		return d.refuse(w, engine.Malformed{Status: 426, Details: "low_version", Head: &w.req}, now)
+	}
+	last := w.req.Close || w.req.Minor == 0 || d.served == d.chain.HTTP.MaxRequests
+	if w.req.Expect100 && !d.chain.HTTP.Proxy100Continue {
+		if d.srv.WriteContinue() != nil {
+			return false
+		}
+	}
+	if err := d.preread(w); err != nil {
+		return d.malformed(w, err, now)
+	}
+	dir := d.p.opt.Engine.Start(&w.x, d.chain, &d.info, &w.req, now, d.p.random())
+	if w.complete && !w.req.NoBody {
+		dir = w.x.Handle(engine.Event{Kind: engine.RequestComplete}, now)
+	}
+	return d.carryOut(dir) && !last
+}
+
+// carryOut does what the engine says until the exchange is done, and says whether the connection can be
+// used again.
+func (d *downstream) carryOut(dir engine.Directive) (again bool) {
+	w := d.w
+	intact := true
+	for dir.Kind != engine.Done {
+		switch dir.Kind {
+		case engine.Attempt:
+			dir = d.attempt(dir)
+		case engine.Wait:
+			dir = d.pause(dir)
+		case engine.Reply:
+			dir = d.reply()
+		case engine.Forward:
+			dir, intact = d.forward(dir)
+		case engine.Abort:
+			intact = false
+			d.dropUpstream()
+			d.ending()
+			dir = d.end(engine.Sent)
+		default:
+			panic("proxy: unknown directive")
+		}
+		if d.gone.Load() {
+			intact = false
+		}
+	}
+	d.dropUpstream()
+	whole := w.complete || w.upload != nil && w.upload.finish()
+	again = intact && whole && !d.draining.Load() && !d.gone.Load()
+	if w.upload != nil && !whole {
+		w.upload.stop()
+	}
+	d.endMirrors()
+	w.x.Record.BytesReceived = w.received
+	d.p.opt.Sink.Record(&w.x.Record)
+	if w.ending {
+		w.ending = false
+		d.p.settle.ended(w.epoch)
+	}
+	if !again && (!whole || !intact) && !d.gone.Load() {
+		if !whole && intact {
+			d.srv.Abort(wire.AbortLinger)
+		}
+		d.linger()
+	}
+	return again
+}
+
+// preread takes what came of the body together with the head; a body that is complete needs no second
+// goroutine and can be sent again at no cost.
+func (d *downstream) preread(w *work) error {
+	if w.req.NoBody {
+		w.complete = true
+		return nil
+	}
+	if w.req.Upgrade != nil || string(w.req.Method) == "CONNECT" || !d.srv.Buffered() {
+		return nil
+	}
+	b, fin, err := d.srv.ReadBody()
+	w.body, w.complete = b, fin
+	w.received = int64(len(b))
+	return err
+}
+
+// ending tells Settle that the client can see the end of the exchange before it is recorded.
+func (d *downstream) ending() {
+	if !d.w.ending {
+		d.w.ending = true
+		d.w.epoch = d.p.settle.ending()
+	}
+}
+
+// end reports how the response ended.
+func (d *downstream) end(kind engine.EventKind) engine.Directive {
+	d.w.x.Record.BytesSent = d.w.sent
+	d.w.x.Record.BytesReceived = d.w.received
+	return d.w.x.Handle(engine.Event{Kind: kind}, d.p.opt.Clock.Now())
+}
+
+// malformed answers a request that could not be read, if there is anybody to answer.
+func (d *downstream) malformed(w *work, err error, now clock.Instant) (again bool) {
+	var bad *h1.Error
+	if !errors.As(err, &bad) {
+		return false // closed, cut, or too slow
+	}
+	return d.refuse(w, engine.Malformed{Status: bad.Status, Details: bad.Details, Head: &w.req}, now)
+}
+
+// refuse answers a request that the engine does not judge, and gives the connection up.
+func (d *downstream) refuse(w *work, m engine.Malformed, now clock.Instant) (again bool) {
+	w.complete = true
+	d.draining.Store(true) // connection: close
+	d.carryOut(d.p.opt.Engine.StartMalformed(&w.x, d.chain, &d.info, m, now))
+	d.linger()
+	return false
+}
+
+// reply sends a local reply.
+func (d *downstream) reply() engine.Directive {
+	w := d.w
+	d.dropUpstream()
+	h, body := w.x.Reply()
+	h.Close = d.closing(h)
+	head := string(w.req.Method) == "HEAD"
+	d.ending()
+	err := d.srv.WriteHead(h, len(body) == 0)
+	if err == nil && len(body) > 0 && !head {
+		w.sent = int64(len(body))
+		err = d.srv.WriteBody(body, true)
+	}
+	if err == nil {
+		err = d.srv.Flush()
+	}
+	if err != nil {
+		d.gone.Store(true)
+		return d.end(engine.ClientGone)
+	}
+	return d.end(engine.Sent)
+}
+
+// closing says whether the response must tell the client that the connection ends.
+func (d *downstream) closing(h *wire.Head) bool {
+	return d.draining.Load() || d.w.req.Close || d.w.req.Minor == 0 ||
+		d.served == d.chain.HTTP.MaxRequests || h.Status == 408
+}

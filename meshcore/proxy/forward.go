@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
+)
+
+// forward sends the response downstream. intact says that it ended as it should, so that the connection
+// can be used again.
+func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intact bool) {
+	w := d.w
+	w.resp.Close = d.closing(&w.resp)
+	if w.resp.Status == 101 && w.resp.Upgrade != nil {
+		return d.tunnel(dir), false
+	}
+	w.headSent = true
+	if w.resp.NoBody {
+		d.ending()
+		held := d.finishUpstream()
+		err := d.srv.WriteHead(&w.resp, true)
+		held.Free()
+		return d.sentAll(err)
+	}
+	if d.srv.WriteHead(&w.resp, false) != nil {
+		return d.clientGone()
+	}
+	d.watchBegin()
+	defer d.watchEnd()
+	for {
+		if ev := d.arm(&dir); ev.Kind != 0 {
+			return d.cut(ev)
+		}
+		b, fin, err := w.up.ReadBody()
+		d.disarm()
+		if err != nil {
+			if isTimeout(err) {
+				w.up.deadline = true
+				continue
+			}
+			return d.cut(resetBy(err))
+		}
+		w.sent += int64(len(b))
+		if fin {
+			return d.lastPiece(b)
+		}
+		if err := d.srv.WriteBody(b, false); err == nil && !w.up.Buffered() {
+			err = d.srv.Flush()
+			if err != nil {
+				return d.clientGone()
+			}
+		} else if err != nil {
+			return d.clientGone()
+		}
+	}
+}
+
+// lastPiece sends the end of the response. The upstream connection is free before the client can see
+// the end, as in Envoy: its next request finds it in the pool.
+func (d *downstream) lastPiece(b []byte) (next engine.Directive, intact bool) {
+	d.ending()
+	held := d.finishUpstream()
+	err := d.srv.WriteBody(b, true)
+	held.Free()
+	return d.sentAll(err)
+}
+
+// sentAll flushes and reports the end.
+func (d *downstream) sentAll(err error) (next engine.Directive, intact bool) {
+	if err == nil {
+		err = d.srv.Flush()
+	}
+	if err != nil {
+		return d.clientGone()
+	}
+	return d.end(engine.Sent), true
+}
+
+// finishUpstream returns the connection to its pool after a complete response. held keeps what was read
+// from it.
+func (d *downstream) finishUpstream() (held h1.Held) {
+	w := d.w
+	whole := w.complete || w.upload != nil && w.upload.finish()
+	usable, held := w.up.Finish()
+	usable = usable && whole && !w.upClose
+	if !whole {
+		w.up.conn.Close() // the request is cut, never ended
+	}
+	d.releaseUpstream(usable)
+	return held
+}
+
+// cut ends a response that can not be completed. What the client has got is flushed; the end is not.
+func (d *downstream) cut(ev engine.Event) (next engine.Directive, intact bool) {
+	d.dropUpstream()
+	if ev.Kind != engine.ClientGone {
+		if d.srv.Flush() != nil {
+			return d.clientGone()
+		}
+		d.ending()
+	}
+	d.w.x.Record.BytesSent = d.w.sent
+	d.w.x.Record.BytesReceived = d.w.received
+	return d.report(ev), false
+}
+
+// clientGone ends an exchange whose client can not be written to.
+func (d *downstream) clientGone() (next engine.Directive, intact bool) {
+	d.gone.Store(true)
+	d.dropUpstream()
+	return d.end(engine.ClientGone), false
+}

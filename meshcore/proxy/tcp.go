@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"sync"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
+)
+
+// serveTCP carries a connection of a TCP chain: one upstream connection, bytes both ways.
+func (d *downstream) serveTCP() {
+	w := works.Get().(*work)
+	d.w = w
+	w.x.Record.BytesReceived, w.x.Record.BytesSent = 0, 0
+	x := &w.x
+	dir := d.p.opt.Engine.StartTCP(x, d.chain, &d.info, d.p.opt.Clock.Now(), d.p.random())
+	for dir.Kind != engine.Done {
+		now := d.p.opt.Clock.Now
+		switch dir.Kind {
+		case engine.Attempt:
+			dir = d.connectTCP(dir)
+		case engine.Abort:
+			d.ending()
+			d.conn.Close()
+			dir = x.HandleTCP(engine.Event{Kind: engine.Sent}, now())
+		case engine.Wait:
+			d.sleep(dir.Until)
+			dir = x.HandleTCP(engine.Event{Kind: engine.Timer}, now())
+		default:
+			panic("proxy: unexpected TCP directive")
+		}
+	}
+	d.p.opt.Sink.Record(&x.Record)
+	if w.ending {
+		d.p.settle.ended(w.epoch)
+	}
+	d.w = nil
+	w.reset()
+	works.Put(w)
+}
+
+// connectTCP makes the upstream connection under the breaker and, when it stands, carries the bytes.
+func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
+	x := &d.w.x
+	b := x.Breaker()
+	if b == nil {
+		b = unlimited
+	}
+	now := d.p.opt.Clock.Now
+	// Each stream is a pool of its own here: what waits for others, Envoy's TCP proxy refuses.
+	if b.ConnectionsFull() {
+		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
+	}
+	if a := b.Admit(breaker.Pool{}); a.Overflow {
+		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
+	}
+	conn, ev := d.p.dial(dir.Endpoint)
+	if conn == nil {
+		b.Abandon()
+		b.Closed()
+		return x.HandleTCP(ev, now())
+	}
+	defer b.Closed()
+	if !b.Dequeue() {
+		conn.Close()
+		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
+	}
+	defer b.Finish()
+	if !d.p.track(conn) {
+		return x.HandleTCP(engine.Event{Kind: engine.Reset, Local: true}, now())
+	}
+	defer d.p.untrack(conn)
+	next := x.HandleTCP(engine.Event{Kind: engine.Connected}, now())
+	if next.Kind != engine.Forward {
+		return next
+	}
+	ev = d.splice(conn)
+	d.ending()
+	conn.Close()
+	d.conn.Close()
+	return x.HandleTCP(ev, now())
+}
+
+// meter tells the time of the last byte, for idle_timeout.
+type meter struct {
+	io.Reader
+	d *downstream
+}
+
+// Read reads and notes the time.
+func (m meter) Read(b []byte) (int, error) {
+	n, err := m.Reader.Read(b)
+	m.d.since.Store(int64(m.d.p.opt.Clock.Now()))
+	return n, err
+}
+
+var tcpBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// splice copies both ways; each side's end is passed on as a half-close, a broken side breaks the other.
+func (d *downstream) splice(up net.Conn) engine.Event {
+	rec := &d.w.x.Record
+	d.setState(stateTCP)
+	var sentErr error
+	back := make(chan error, 1)
+	first := d.srv.Preread()
+	if !d.p.spawn(func() {
+		n, err := d.copy(d.conn, up)
+		rec.BytesSent = n
+		back <- err
+	}) {
+		back <- net.ErrClosed
+	}
+	n, err := up.Write(first)
+	rec.BytesReceived = int64(n)
+	d.srv.Release()
+	if err == nil {
+		var more int64
+		more, err = d.copy(up, d.conn)
+		rec.BytesReceived += more
+	} else {
+		up.Close()
+		d.conn.Close()
+	}
+	sentErr = <-back
+	switch {
+	case err == nil && sentErr == nil:
+		return engine.Event{Kind: engine.Sent}
+	case d.gone.Load():
+		return engine.Event{Kind: engine.ClientGone}
+	}
+	return engine.Event{Kind: engine.Reset}
+}
+
+// copy carries one direction.
+func (d *downstream) copy(to, from net.Conn) (int64, error) {
+	buf := tcpBuffers.Get().(*[64 << 10]byte)
+	defer tcpBuffers.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, meter{from, d}, buf[:])
+	if err == nil {
+		if w, ok := to.(interface{ CloseWrite() error }); ok {
+			err = w.CloseWrite()
+		}
+	}
+	if err != nil {
+		to.Close()
+		from.Close()
+	}
+	return n, err
+}
+
+// expireTCP closes an idle tunnel.
+func (d *downstream) expireTCP(now clock.Instant) {
+	idle := d.shown.Load().TCPIdle
+	if idle > 0 && d.state.Load() == stateTCP && now.Sub(clock.Instant(d.since.Load())) >= idle {
+		d.conn.SetDeadline(past)
+	}
+}

@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+)
+
+// tunnel carries an upgraded connection (101): bytes both ways until either side closes, which closes the
+// other, too, since Envoy has no half-closed HTTP connections.
+func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
+	w := d.w
+	w.headSent = true
+	if d.srv.WriteHead(&w.resp, false) != nil || d.srv.Flush() != nil {
+		next, _ := d.clientGone()
+		return next
+	}
+	d.srv.Tunnel()
+	w.up.Tunnel()
+	var received atomic.Int64
+	ended := make(chan struct{})
+	pump := func() {
+		defer close(ended)
+		for {
+			b, fin, err := d.srv.ReadBody()
+			received.Add(int64(len(b)))
+			if err != nil || fin || w.up.WriteBody(b, false) != nil || w.up.Flush() != nil {
+				d.hangup()
+				return
+			}
+		}
+	}
+	if !d.p.spawn(pump) {
+		close(ended)
+	}
+	ev := d.tunnelDown(&dir)
+	if ev.Kind == engine.Sent {
+		d.ending()
+	}
+	d.dropUpstream()
+	d.conn.SetReadDeadline(past)
+	<-ended
+	d.conn.Close()
+	d.gone.Store(true)
+	w.received = received.Load()
+	w.x.Record.BytesReceived, w.x.Record.BytesSent = w.received, w.sent
+	return d.report(ev)
+}
+
+// tunnelDown copies from the upstream to the client.
+func (d *downstream) tunnelDown(dir *engine.Directive) engine.Event {
+	w := d.w
+	for {
+		if ev := d.arm(dir); ev.Kind != 0 {
+			return ev
+		}
+		b, fin, err := w.up.ReadBody()
+		d.disarm()
+		switch {
+		case err != nil && isTimeout(err):
+			w.up.deadline = true
+			continue
+		case err != nil:
+			return resetBy(err)
+		case fin:
+			return engine.Event{Kind: engine.Sent}
+		}
+		w.sent += int64(len(b))
+		if d.srv.WriteBody(b, false) != nil || d.srv.Flush() != nil {
+			return engine.Event{Kind: engine.ClientGone}
+		}
+	}
+}
