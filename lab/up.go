@@ -142,6 +142,7 @@ func (e *env) detach(ctx context.Context, name string) error {
 		return environment(err)
 	}
 	cmd := exec.Command(self, args...)
+	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.stdin(), w, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

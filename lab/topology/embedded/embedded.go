@@ -31,17 +31,22 @@ import (
 )
 
 // Driver brings up embedded meshes.
-type Driver struct{}
+type Driver struct {
+	// Tamper, when set, changes what each data plane carries out, behind the control plane's back: a
+	// mesh that is wrong in one thing. Tests prove with it that scenarios notice.
+	Tamper func(*xds.Snapshot) *xds.Snapshot
+}
 
 // mesh is one running lab.
 type mesh struct {
-	spec  topology.Spec
-	clock *clock.Real
-	rec   *observe.Recorder
-	net   *network
-	local *control.LocalServer
-	pool  *subscribe.Pool
-	log   *slog.Logger
+	spec   topology.Spec
+	tamper func(*xds.Snapshot) *xds.Snapshot
+	clock  *clock.Real
+	rec    *observe.Recorder
+	net    *network
+	local  *control.LocalServer
+	pool   *subscribe.Pool
+	log    *slog.Logger
 
 	apply sync.Mutex // one change at a time
 
@@ -57,7 +62,7 @@ type mesh struct {
 }
 
 // Up starts a mesh; it is ready when every proxy has ACKed. On failure nothing is left behind.
-func (Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) {
+func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
@@ -67,7 +72,7 @@ func (Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) {
 	}
 	c := clock.NewReal()
 	m := &mesh{
-		spec: s, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
+		spec: s, tamper: d.Tamper, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
 		config: &istio.Config{Mesh: s.Config.Mesh}, reg: &translate.Registry{},
 		pool: &subscribe.Pool{}, pods: map[string]*pod{}, snaps: map[string]*xds.Snapshot{},
 		killed: map[string]bool{},

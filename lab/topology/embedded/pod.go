@@ -172,7 +172,7 @@ func (p *pod) startProxy(s *translate.Pod) {
 	done := make(chan struct{})
 	sub := &subscribe.Client{
 		Node: &corev3.Node{Id: nodeID(s)}, Pool: p.m.pool, Conn: p.m.local.Conn, Delta: true,
-		Target: dataPlane{ctx, e, p.proxy},
+		Target: dataPlane{ctx, e, p.proxy, p.m.tamper},
 	}
 	go func() {
 		defer close(done)
@@ -186,13 +186,19 @@ type dataPlane struct {
 	ctx    context.Context
 	engine *engine.Engine
 	proxy  *proxy.Proxy
+	tamper func(*xds.Snapshot) *xds.Snapshot
 }
 
 // Check says whether the engine can carry a resource out.
 func (d dataPlane) Check(m proto.Message) error { return d.engine.Check(m) }
 
 // Update puts a snapshot into effect.
-func (d dataPlane) Update(s *xds.Snapshot) error { return d.proxy.Update(d.ctx, s) }
+func (d dataPlane) Update(s *xds.Snapshot) error {
+	if d.tamper != nil {
+		s = d.tamper(s)
+	}
+	return d.proxy.Update(d.ctx, s)
+}
 
 // nodeID is the node id that Istio's agent gives to a proxy.
 func nodeID(s *translate.Pod) string {
