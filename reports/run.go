@@ -2,6 +2,8 @@ package reports
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -31,7 +33,8 @@ type Header struct {
 	Duration time.Duration `json:"duration_ns"`
 	Mesh     MeshRun       `json:"mesh"`
 	Steps    []StepRun     `json:"steps"` // those that began, in order
-	// Places says where objects are written: "VirtualService default/recommendation" → "file:line".
+	// Places says where objects are written: "VirtualService default/recommendation" → "file:line",
+	// after the last step.
 	Places map[string]string `json:"places,omitempty"`
 	// Stopped says why the run ended before its last step: interrupted, or what the environment could not do.
 	Stopped string `json:"stopped,omitempty"`
@@ -51,6 +54,8 @@ type StepRun struct {
 	Until   clock.Instant `json:"until_ns"` // when the configuration is ACKed, Until when all traffic ended
 	Did     []Did         `json:"did"`
 	Skipped string        `json:"skipped,omitempty"` // a power that the topology lacks
+	// Places says where objects were written during the step, when that is not as in the Header.
+	Places map[string]string `json:"places,omitempty"`
 	Error   string        `json:"error,omitempty"`   // what could not be done
 }
 
@@ -69,4 +74,35 @@ type Did struct {
 	Client  string          `json:"client,omitempty"` // load, request: who sent
 	Sent    int             `json:"sent,omitempty"`   // request: how many were asked for
 	Replies []assert.Reply  `json:"replies,omitempty"`
+}
+
+// first is the first line of a recorded run.
+type first struct {
+	Run *Header `json:"run"`
+}
+
+// WriteRun writes a run as JSON lines: its Header, then the History.
+func WriteRun(w io.Writer, r *Run) error {
+	e := json.NewEncoder(w)
+	if err := e.Encode(first{&r.Header}); err != nil {
+		return err
+	}
+	return r.History.Encode(e)
+}
+
+// ReadRun reads what WriteRun wrote.
+func ReadRun(r io.Reader) (*Run, error) {
+	d := json.NewDecoder(r)
+	var f first
+	if err := d.Decode(&f); err != nil {
+		return nil, fmt.Errorf("not a recorded run: %w", err)
+	}
+	if f.Run == nil || f.Run.Schema != RunSchema {
+		return nil, fmt.Errorf("not a recorded run: its first line is no %s", RunSchema)
+	}
+	run := &Run{Header: *f.Run}
+	if err := run.History.Decode(d); err != nil {
+		return nil, err
+	}
+	return run, nil
 }

@@ -1,0 +1,287 @@
+package reports
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// Judge computes what a run came to. The error is of a record that is not a run of its scenario.
+func Judge(run *Run) (*Result, error) {
+	h := &run.Header
+	s, problems := scenarios.Parse(h.File, []byte(h.Scenario))
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("the recorded scenario is not valid: %v", problems[0])
+	}
+	if len(h.Steps) > len(s.Steps) {
+		return nil, fmt.Errorf("the run has %d steps, its scenario %d", len(h.Steps), len(s.Steps))
+	}
+	res := &Result{
+		Schema: ResultSchema, Scenario: s.Name, Topology: h.Topology, Proxy: h.Proxy,
+		Seed: strconv.FormatUint(h.Seed, 16), Version: h.Version, Reason: h.Stopped,
+		Steps: []StepResult{}, Faults: faults(&run.History), DurationMS: milliseconds(h.Duration),
+		File: h.File, About: s.About, Mesh: h.Mesh,
+	}
+	if !h.Began.IsZero() {
+		res.Began = h.Began.UTC().Format(time.RFC3339)
+	}
+	res.Verdict = assert.Pass
+	for i := range h.Steps {
+		step := judgeStep(run, s, i, res)
+		res.Steps = append(res.Steps, step)
+		res.Verdict = assert.Worst(res.Verdict, step.Verdict)
+		for _, v := range step.Expectations {
+			res.FalseAlarm += v.FalseAlarm
+		}
+	}
+	if len(h.Steps) < len(s.Steps) || h.Stopped != "" {
+		res.Verdict = assert.Worst(res.Verdict, assert.Inconclusive)
+	}
+	return res, nil
+}
+
+func judgeStep(run *Run, s *scenarios.Scenario, i int, res *Result) StepResult {
+	went, told := &run.Header.Steps[i], &s.Steps[i]
+	step := StepResult{
+		Name: went.Name, Did: went.Did, Skipped: went.Skipped, Error: went.Error,
+		DurationMS: milliseconds(time.Duration(went.Until - begin(went))),
+	}
+	for k := range went.Did {
+		if f := went.Did[k].Fortio; len(f) > 0 && step.Load == nil {
+			step.Load = f
+		} else if len(f) > 0 {
+			step.MoreLoads = append(step.MoreLoads, f)
+		}
+	}
+	step.Expectations = replies(went, told)
+	j := s.Judge(i, went.From, went.Until)
+	j.History(&run.History)
+	step.Expectations = append(step.Expectations, j.Verdicts()...)
+	outcomes := make([]assert.Outcome, 0, len(step.Expectations)+1)
+	for k := range step.Expectations {
+		v := &step.Expectations[k]
+		receipts(v, &run.History, went)
+		explain(v, run, went, res)
+		outcomes = append(outcomes, v.Outcome)
+	}
+	if went.Skipped != "" || went.Error != "" {
+		outcomes = append(outcomes, assert.Inconclusive)
+	}
+	step.Verdict = assert.Worst(outcomes...)
+	return step
+}
+
+// begin is when the step's first action began.
+func begin(s *StepRun) clock.Instant {
+	if len(s.Did) > 0 {
+		return s.Did[0].From
+	}
+	return s.From
+}
+
+// replies judges what the step's exact requests got.
+func replies(went *StepRun, told *scenarios.Step) []assert.Verdict {
+	out := []assert.Verdict{}
+	n := 0
+	for i := range told.Actions {
+		q := told.Actions[i].Request
+		if q == nil {
+			continue
+		}
+		did := nth(went.Did, "request", n)
+		n++
+		if q.Want == nil {
+			continue
+		}
+		var got []assert.Reply
+		if did != nil {
+			got = did.Replies
+		}
+		out = append(out, assert.Replies(q.Name(), q.Want, q.Count, got))
+	}
+	return out
+}
+
+// nth returns the n-th action of a kind that was done; nil when it did not come to it.
+func nth(did []Did, kind string, n int) *Did {
+	for i := range did {
+		if did[i].Kind == kind {
+			if n == 0 {
+				return &did[i]
+			}
+			n--
+		}
+	}
+	return nil
+}
+
+// receipts takes back a pass that rests on a fault which never took effect.
+func receipts(v *assert.Verdict, h *observe.History, went *StepRun) {
+	if v.Outcome != assert.Pass {
+		return
+	}
+	for i := range h.Faults {
+		f := &h.Faults[i]
+		overlaps := f.From < went.Until && (f.Until == 0 || f.Until > went.From)
+		if overlaps && fired(f, h) == 0 {
+			v.Outcome = assert.Inconclusive
+			v.Reason = fmt.Sprintf("%s of %s never took effect", f.Kind, f.Target)
+		}
+	}
+}
+
+// faultFlags are the flags that are the receipts of Istio's faults.
+var faultFlags = map[string]string{"abort": "FI", "delay": "DI"}
+
+// fired counts how often a fault took effect: its receipt, or the records that an Istio fault flagged.
+func fired(f *observe.Fault, h *observe.History) int64 {
+	flag, ok := faultFlags[f.Kind]
+	if f.Fired > 0 || !ok {
+		return f.Fired
+	}
+	var n int64
+	for i := range h.Requests {
+		r := &h.Requests[i]
+		if hasFlag(r, flag) && objectRef(r.Config) == f.Target && r.Start >= f.From &&
+			(f.Until == 0 || r.Start < f.Until) {
+			n++
+		}
+	}
+	return n
+}
+
+func hasFlag(r *observe.Request, flag string) bool {
+	for f := range strings.SplitSeq(r.Flags, ",") {
+		if f == flag {
+			return true
+		}
+	}
+	return false
+}
+
+// faults lists the injected faults with their receipts: those that the run recorded, and Istio's that
+// show in the requests' records.
+func faults(h *observe.History) []FaultResult {
+	out := []FaultResult{}
+	known := map[string]int{}
+	for i := range h.Faults {
+		f := &h.Faults[i]
+		out = append(out, FaultResult{f.Kind, f.Target, fired(f, h)})
+		known[f.Kind+" "+f.Target] = -1
+	}
+	for i := range h.Requests {
+		r := &h.Requests[i]
+		for _, kind := range []string{"abort", "delay"} {
+			if r.Reporter != observe.Source || !hasFlag(r, faultFlags[kind]) {
+				continue
+			}
+			target := objectRef(r.Config)
+			if target == "" {
+				target = r.Cluster
+			}
+			at, seen := known[kind+" "+target]
+			if !seen {
+				at = len(out)
+				known[kind+" "+target] = at
+				out = append(out, FaultResult{kind, target, 0})
+			}
+			if at >= 0 {
+				out[at].Fired++
+			}
+		}
+	}
+	return out
+}
+
+// objectRef turns the name of an object in route metadata,
+// "/apis/networking.istio.io/v1/namespaces/NS/virtual-service/NAME", into "VirtualService NS/NAME".
+func objectRef(config string) string {
+	parts := strings.Split(config, "/")
+	if len(parts) != 8 {
+		return config
+	}
+	var kind strings.Builder
+	for word := range strings.SplitSeq(parts[6], "-") {
+		if word != "" {
+			kind.WriteString(strings.ToUpper(word[:1]) + word[1:])
+		}
+	}
+	return kind.String() + " " + parts[5] + "/" + parts[7]
+}
+
+// explain adds to a verdict that is not a pass what its reader needs next: where the rule is written
+// and which command shows more.
+func explain(v *assert.Verdict, run *Run, went *StepRun, res *Result) {
+	v.Config = objectRef(v.Config)
+	places := went.Places
+	if places == nil {
+		places = run.Header.Places
+	}
+	if place := places[v.Config]; place != "" {
+		v.Config += " (" + place + ")"
+	}
+	if v.Outcome == assert.Pass {
+		v.Config = ""
+		return
+	}
+	file := res.Scenario + ".jsonl"
+	v.Hint = again(res) + " --history " + file
+	if len(v.Evidence) > 0 {
+		v.Hint += " && grep " + v.Evidence[0] + " " + file
+	}
+}
+
+// again is the command that repeats the run.
+func again(res *Result) string {
+	name := res.File
+	if name == "" || name == res.Scenario+".yaml" {
+		name = res.Scenario
+	}
+	return "mesh-lab run " + name + " --seed " + res.Seed
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// fortio is what reports read of fortio's own result.
+type fortio struct {
+	ActualDuration    time.Duration
+	DurationHistogram struct {
+		Count       int64
+		Percentiles []struct{ Percentile, Value float64 }
+	}
+	RetCodes map[string]int64
+}
+
+// readFortio reads a load's result; ok is false when there is none.
+func readFortio(data json.RawMessage) (f fortio, ok bool) {
+	ok = len(data) > 0 && json.Unmarshal(data, &f) == nil
+	return f, ok
+}
+
+// percentile returns a latency quantile of the load.
+func (f *fortio) percentile(q float64) (time.Duration, bool) {
+	for _, p := range f.DurationHistogram.Percentiles {
+		if p.Percentile == q {
+			return time.Duration(p.Value * float64(time.Second)), true
+		}
+	}
+	return 0, false
+}
+
+// errors counts what was not answered with 2xx or 3xx.
+func (f *fortio) errors() int64 {
+	var n int64
+	for code, count := range f.RetCodes {
+		if len(code) != 3 || code[0] != '2' && code[0] != '3' {
+			n += count
+		}
+	}
+	return n
+}
