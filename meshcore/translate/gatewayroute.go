@@ -22,10 +22,12 @@ func (t *Translator) gatewayRoutes(p *Pod) routeConfigs {
 }
 
 // gatewayHosts makes the virtual hosts of the servers that share a RouteConfiguration: one for each
-// host that a server and a VirtualService bound to its Gateway have in common. VirtualServices for one
-// host merge, in contrast to sidecars. (istio gateway.go buildGatewayHTTPRouteConfig)
+// host that a server and a VirtualService bound to its Gateway have in common. VirtualServices for
+// one host merge, in contrast to sidecars. (istio gateway.go buildGatewayHTTPRouteConfig)
 func (t *Translator) gatewayHosts(p *Pod, servers []*gatewayServer) []*routev3.VirtualHost {
-	b := gatewayHosts{byHost: map[string]*routev3.VirtualHost{}, attempts: countsAttempts(t.index.mesh)}
+	b := gatewayHosts{
+		byHost: map[string]*routev3.VirtualHost{}, attempts: countsAttempts(t.index.mesh),
+	}
 	// One Gateway's servers of a route name share the routes made for the first one, port and all.
 	made := map[string][]*routev3.Route{}
 	for _, s := range servers {
@@ -49,8 +51,8 @@ func (t *Translator) gatewayHosts(p *Pod, servers []*gatewayServer) []*routev3.V
 			}
 		}
 		if redirects(s) {
-			for _, h := range s.hosts { // "namespace/host" too, which then matches nothing, as in istiod
-				b.add(h, s, nil)
+			for _, h := range s.hosts {
+				b.add(h, s, nil) // "namespace/host" too, which matches nothing, as in istiod
 			}
 		}
 	}
@@ -61,7 +63,8 @@ func (t *Translator) gatewayHosts(p *Pod, servers []*gatewayServer) []*routev3.V
 	return b.collapsed()
 }
 
-// gatewaySite: in contrast to a sidecar, a destination without port gets the only one of its Service.
+// gatewaySite: in contrast to a sidecar, a destination without port gets the only one of its
+// Service.
 func (t *Translator) gatewaySite(p *Pod, s *gatewayServer) *routeSite {
 	sc := t.index.scope(p.Namespace)
 	port := s.spec.Port.Number
@@ -108,9 +111,9 @@ func (b *gatewayHosts) add(host string, s *gatewayServer, routes []*routev3.Rout
 	}
 }
 
-// collapsed returns the virtual hosts by name, those with the very same routes as one, named after the
-// most specific host; in each, routes that match everything come last, whose VirtualService is older
-// first. (istio gateway.go collapseDuplicateRoutes, route.go SortVHostRoutes)
+// collapsed returns the virtual hosts by name, those with the very same routes as one, named after
+// the most specific host; in each, routes that match everything come last, whose VirtualService is
+// older first. (istio gateway.go collapseDuplicateRoutes, route.go SortVHostRoutes)
 func (b *gatewayHosts) collapsed() []*routev3.VirtualHost {
 	var out []*routev3.VirtualHost
 	for _, h := range slices.SortedFunc(maps.Keys(b.byHost), compareHosts) {

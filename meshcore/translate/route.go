@@ -15,8 +15,8 @@ import (
 // meshGateway is the reserved gateway name that stands for every sidecar.
 const meshGateway = "mesh"
 
-// routeSite is where the rules of VirtualServices become routes: the proxy, the gateway it acts for,
-// the port, and how the place looks up what destinations refer to.
+// routeSite is where the rules of VirtualServices become routes: the proxy, the gateway it acts
+// for, the port, and how the place looks up what destinations refer to.
 type routeSite struct {
 	namespace string            // the proxy's
 	labels    map[string]string // the proxy's
@@ -25,7 +25,7 @@ type routeSite struct {
 	tls       bool              // the listener terminates TLS
 
 	retries       *networkingv1alpha3.HTTPRetry // the mesh's default; nil for Istio's
-	forwardedHost bool                          // append x-forwarded-host when the host is rewritten
+	forwardedHost bool                          // append x-forwarded-host on rewriting the host
 
 	cluster func(*networkingv1alpha3.Destination) string
 	hash    func(*networkingv1alpha3.Destination) *consistentHash // nil: no consistent hashing
@@ -56,8 +56,8 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// routes returns the routes of a VirtualService at a site: one for each match of each rule, up to the
-// first that matches everything. None means that the VirtualService has no say there.
+// routes returns the routes of a VirtualService at a site: one for each match of each rule, up to
+// the first that matches everything. None means that the VirtualService has no say there.
 func (vs *virtualService) routes(s *routeSite) []*routev3.Route {
 	var out []*routev3.Route
 	for _, rule := range vs.spec.Http {

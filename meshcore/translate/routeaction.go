@@ -10,8 +10,8 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 )
 
-// forwardAction translates a rule that forwards. Header operations of a single destination join those
-// of the route r; several destinations carry their own.
+// forwardAction translates a rule that forwards. Header operations of a single destination join
+// those of the route r; several destinations carry their own.
 func forwardAction(
 	r *routev3.Route, rule *networkingv1alpha3.HTTPRoute, authority string, s *routeSite,
 ) *routev3.RouteAction {
@@ -69,7 +69,8 @@ func rewrite(out *routev3.RouteAction, in *networkingv1alpha3.HTTPRewrite) {
 
 // forwardToOne gives a route its only destination, whose weight does not matter.
 func forwardToOne(
-	out *routev3.RouteAction, r *routev3.Route, to *networkingv1alpha3.HTTPRouteDestination, s *routeSite,
+	out *routev3.RouteAction, r *routev3.Route, to *networkingv1alpha3.HTTPRouteDestination,
+	s *routeSite,
 ) {
 	out.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: s.cluster(to.Destination)}
 	out.HashPolicy = hashPolicies(out.HashPolicy, s.hash(to.Destination))

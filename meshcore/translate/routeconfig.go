@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -20,14 +19,13 @@ const maxDirectResponseBody = 1 << 20
 
 type routeConfigs = map[string]*routev3.RouteConfiguration
 
-// sharedRoutes holds the outbound routes that sidecars have in common.
-type sharedRoutes struct {
+// routeIndex is what outbound routes need besides the index.
+type routeIndex struct {
 	labels  []string            // the keys of the pods' labels on which routes depend
 	aliases map[string][]string // see serviceAliases
-	made    sync.Map            // string → func() routeConfigs
 }
 
-func newSharedRoutes(c *istio.Config, ix *index) *sharedRoutes {
+func newRouteIndex(c *istio.Config, ix *index) *routeIndex {
 	keys := map[string]bool{}
 	add := func(selector map[string]string) {
 		for k := range selector {
@@ -44,25 +42,25 @@ func newSharedRoutes(c *istio.Config, ix *index) *sharedRoutes {
 	for _, o := range c.Kind("DestinationRule") {
 		add(o.Body.(*networkingv1alpha3.DestinationRule).GetWorkloadSelector().GetMatchLabels())
 	}
-	return &sharedRoutes{
+	return &routeIndex{
 		labels:  slices.Sorted(maps.Keys(keys)),
 		aliases: serviceAliases(ix.services),
 	}
 }
 
-// sidecarRoutes returns the outbound RouteConfigurations of a sidecar by name: "PORT" for ports that
-// are HTTP by declaration, "HOST:PORT" for those where the proxy is to find out. Sidecars share them:
-// read only.
+// sidecarRoutes returns the outbound RouteConfigurations of a sidecar by name: "PORT" for ports
+// that are HTTP by declaration, "HOST:PORT" for those where the proxy is to find out. Sidecars
+// share them: read only.
 func (t *Translator) sidecarRoutes(p *Pod) routeConfigs {
-	key := []string{p.Namespace}
+	key := []string{"routes", p.Namespace}
 	for _, label := range t.routes.labels {
 		if v, ok := p.Labels[label]; ok {
 			key = append(key, label+"="+v)
 		}
 	}
-	made, _ := t.routes.made.LoadOrStore(strings.Join(key, ","),
-		sync.OnceValue(func() routeConfigs { return t.makeSidecarRoutes(p) }))
-	return made.(func() routeConfigs)()
+	return once(&t.shared, strings.Join(key, "|"), func() routeConfigs {
+		return t.makeSidecarRoutes(p)
+	})
 }
 
 func (t *Translator) makeSidecarRoutes(p *Pod) routeConfigs {
@@ -160,8 +158,8 @@ func routeConfig(name string, hosts []*routev3.VirtualHost) *routev3.RouteConfig
 	}
 }
 
-// onlyHost is for a listener of one service, which need not look at the Host header: its virtual host
-// takes everything. (istio httproute.go getVirtualHostsForSniffedServicePort)
+// onlyHost is for a listener of one service, which need not look at the Host header: its virtual
+// host takes everything. (istio httproute.go getVirtualHostsForSniffedServicePort)
 func onlyHost(hosts []*routev3.VirtualHost, host string) []*routev3.VirtualHost {
 	var out []*routev3.VirtualHost
 	for _, vh := range hosts {
@@ -181,7 +179,8 @@ func onlyHost(hosts []*routev3.VirtualHost, host string) []*routev3.VirtualHost 
 // catchAllHost is where requests for unknown hosts go: to where the client sent them, or nowhere.
 func catchAllHost(mesh *meshconfig.MeshConfig) *routev3.VirtualHost {
 	r := &routev3.Route{Match: routeMatch(nil)}
-	if mesh.GetOutboundTrafficPolicy().GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY {
+	mode := mesh.GetOutboundTrafficPolicy().GetMode()
+	if mode == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY {
 		r.Name = "allow_any"
 		action := &routev3.RouteAction{
 			ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: "PassthroughCluster"},

@@ -4,9 +4,9 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 )
 
-// destinationHash returns the consistent hash that a proxy uses towards a destination of a rule: that
-// of the subset's port, else the subset's, else the port's, else the host's. Ports count only when the
-// destination names one. (istio route.go HashForHTTPDestination)
+// destinationHash returns the consistent hash that a proxy uses towards a destination of a rule:
+// that of the subset's port, else the subset's, else the port's, else the host's. Ports count only
+// when the destination names one. (istio route.go HashForHTTPDestination)
 func (sc *scope) destinationHash(p *Pod, d *networkingv1alpha3.Destination) *consistentHash {
 	rule := sc.destinationRule(p, d.GetHost())
 	if rule == nil {

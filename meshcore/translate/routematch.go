@@ -50,7 +50,9 @@ func pathMatch(out *routev3.RouteMatch, uri *networkingv1alpha3.StringMatch) {
 }
 
 // headerMatches returns the matchers of headers and withoutHeaders, in the order of their names.
-func headerMatches(with, without map[string]*networkingv1alpha3.StringMatch) []*routev3.HeaderMatcher {
+func headerMatches(
+	with, without map[string]*networkingv1alpha3.StringMatch,
+) []*routev3.HeaderMatcher {
 	var out []*routev3.HeaderMatcher
 	for _, name := range slices.Sorted(maps.Keys(with)) {
 		out = append(out, headerMatch(name, with[name]))

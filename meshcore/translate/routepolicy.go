@@ -126,8 +126,8 @@ var avoidPreviousHosts = []*routev3.RetryPolicy_RetryHostPredicate{{
 	},
 }}
 
-// retryConditions splits retryOn into Envoy's conditions and the status codes among them, which need
-// a condition of their own.
+// retryConditions splits retryOn into Envoy's conditions and the status codes among them, which
+// need a condition of their own.
 func retryConditions(retryOn string) (string, []uint32) {
 	var conditions []string
 	var statuses []uint32

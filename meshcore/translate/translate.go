@@ -73,20 +73,28 @@ type Translator struct {
 	config   *istio.Config
 	registry *Registry
 	index    *index
-	routes   *sharedRoutes
+	routes   *routeIndex
 	shared   shared
+	problems []istio.Diagnostic // of the configuration, whoever is asked for
 }
 
 // New indexes a configuration and what runs in the lab.
 func New(c *istio.Config, r *Registry) *Translator {
 	ix := newIndex(c, r)
-	return &Translator{config: c, registry: r, index: ix, routes: newSharedRoutes(c, ix)}
+	return &Translator{
+		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
+		problems: checkVirtualServices(c, ix),
+	}
 }
 
-// Snapshot returns everything that the proxy of a pod is given, and what could not be translated.
+// Diagnostics returns the problems that show only when the whole configuration is seen: as errors what
+// cannot be translated, as warnings what is left out, or sent nowhere, as istiod does it silently.
+func (t *Translator) Diagnostics() []istio.Diagnostic { return t.problems }
+
+// Snapshot returns everything that the proxy of a pod is given, and Diagnostics.
 func (t *Translator) Snapshot(p *Pod) (*xds.Snapshot, []istio.Diagnostic) {
 	if p.Role == Bare || p.Role == External {
-		return xds.NewSnapshot(), nil // nothing stands there that could be told anything
+		return xds.NewSnapshot(), t.problems // nothing stands there that could be told anything
 	}
-	return t.snapshot(p), nil
+	return t.snapshot(p), t.problems
 }

@@ -83,7 +83,8 @@ func (b *portHosts) ruledGroups() []hostGroup {
 			continue
 		}
 		g.hosts, g.services = b.split(vs, byHost)
-		g.services = slices.DeleteFunc(g.services, func(s *service) bool { return !b.speaksHTTP(s) })
+		g.services = slices.DeleteFunc(g.services,
+			func(s *service) bool { return !b.speaksHTTP(s) })
 		if len(g.services) > 0 || b.site.port == 80 {
 			out = append(out, g)
 		}

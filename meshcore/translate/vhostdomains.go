@@ -7,8 +7,8 @@ import (
 )
 
 // serviceDomains returns the spellings of the Host header that mean a service to a proxy of a
-// namespace, and which of them are short forms. Ports are not spelled, since Envoy is told to ignore
-// them. (istio httproute.go generateVirtualHostDomains)
+// namespace, and which of them are short forms. Ports are not spelled, since Envoy is told to
+// ignore them. (istio httproute.go generateVirtualHostDomains)
 func serviceDomains(s *service, aliases []string, namespace string) (domains, short []string) {
 	for _, host := range append([]string{strings.ToLower(s.Host)}, aliases...) {
 		alt := shortForms(host, namespace)
@@ -34,8 +34,8 @@ func hostDomain(host string) string {
 	return host
 }
 
-// shortForms returns the other names of a host: with the trailing dot, and for a Service without the
-// cluster's domain, in its own namespace as a bare name too. The order is istiod's.
+// shortForms returns the other names of a host: with the trailing dot, and for a Service without
+// the cluster's domain, in its own namespace as a bare name too. The order is istiod's.
 func shortForms(host, namespace string) []string {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil

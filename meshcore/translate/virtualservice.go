@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"fmt"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -20,8 +19,8 @@ type virtualService struct {
 	problems []istio.Diagnostic // what was left out of spec
 }
 
-// mergedVirtualServices returns the VirtualServices that have hosts, oldest first. One without hosts
-// is a delegate: it acts only where others refer to it.
+// mergedVirtualServices returns the VirtualServices that have hosts, oldest first. One without
+// hosts is a delegate: it acts only where others refer to it.
 func mergedVirtualServices(c *istio.Config) []*virtualService {
 	var roots, delegates []*virtualService
 	for _, o := range slices.SortedFunc(slices.Values(c.Kind("VirtualService")), compareAge) {
@@ -94,12 +93,6 @@ func ruleDestinations(rule *networkingv1alpha3.HTTPRoute) []*networkingv1alpha3.
 
 // warn adds a problem at a field of the VirtualService.
 func (vs *virtualService) warn(field, format string, args ...any) {
-	vs.report(istio.Warning, field, format, args...)
-}
-
-func (vs *virtualService) report(s istio.Severity, field, format string, args ...any) {
-	vs.problems = append(vs.problems, istio.Diagnostic{
-		Severity: s, Place: vs.object.At(field), Object: vs.object.Ref(), Field: field,
-		Msg: fmt.Sprintf(format, args...),
-	})
+	vs.problems = append(vs.problems,
+		diagnostic(istio.Warning, vs.object, field, format, args...))
 }

@@ -10,9 +10,9 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 )
 
-// mergeDelegates replaces each rule that delegates by the rules of the delegate, narrowed to what the
-// rule matches. A delegate that is missing or not exported takes its rule with it: istiod says so in
-// its log only. (istio virtualservice_controller.go mergeVirtualServices)
+// mergeDelegates replaces each rule that delegates by the rules of the delegate, narrowed to what
+// the rule matches. A delegate that is missing or not exported takes its rule with it: istiod says
+// so in its log only. (istio virtualservice_controller.go mergeVirtualServices)
 func (vs *virtualService) mergeDelegates(delegates []*virtualService) {
 	var rules []*networkingv1alpha3.HTTPRoute
 	for i, rule := range vs.spec.Http {
@@ -40,7 +40,8 @@ func (vs *virtualService) findDelegate(
 	})
 	switch {
 	case i < 0:
-		vs.warn(field, "there is no VirtualService %s/%s without hosts; the rule is left out", ns, ref.Name)
+		vs.warn(field, "there is no VirtualService %s/%s without hosts; the rule is left out",
+			ns, ref.Name)
 	case !delegates[i].exportTo.visible(ns, vs.object.Namespace):
 		vs.warn(field, "VirtualService %s/%s is not exported to namespace %s; the rule is left out",
 			ns, ref.Name, vs.object.Namespace)
@@ -50,21 +51,21 @@ func (vs *virtualService) findDelegate(
 	return nil
 }
 
-// mergeRules returns the delegate's rules as they act below the root's rule: what a rule does not say
-// itself it has from the root, headers as a whole. (istio virtualservice.go mergeHTTPRoute)
+// mergeRules returns the delegate's rules as they act below the root's rule: what a rule does not
+// say itself it has from the root, headers as a whole. (istio virtualservice.go mergeHTTPRoute)
 func (vs *virtualService) mergeRules(
 	root *networkingv1alpha3.HTTPRoute, delegate *virtualService, field string,
 ) []*networkingv1alpha3.HTTPRoute {
 	var out []*networkingv1alpha3.HTTPRoute
 	for i, rule := range delegate.spec.Http {
 		if rule.Delegate != nil {
-			vs.warn(field, "%s rule %d delegates further, which no delegate may; it is left out",
+			vs.warn(field, "%s spec.http[%d] is left out: no delegate may delegate further",
 				delegate.object.Ref(), i)
 			continue
 		}
 		match, ok := mergeMatches(root.Match, rule.Match)
 		if !ok {
-			vs.warn(field, "%s rule %d matches what this rule does not; it is left out",
+			vs.warn(field, "%s spec.http[%d] is left out: it matches what this rule does not",
 				delegate.object.Ref(), i)
 			continue
 		}
@@ -77,8 +78,9 @@ func (vs *virtualService) mergeRules(
 	return out
 }
 
-// mergeMatches returns every pair of a root's and a leaf's match of which the leaf's is the narrower;
-// false when some leaf match fits below none. (istio virtualservice.go mergeHTTPMatchRequests)
+// mergeMatches returns every pair of a root's and a leaf's match of which the leaf's is the
+// narrower; false when some leaf match fits below none. (istio virtualservice.go
+// mergeHTTPMatchRequests)
 func mergeMatches(
 	roots, leaves []*networkingv1alpha3.HTTPMatchRequest,
 ) ([]*networkingv1alpha3.HTTPMatchRequest, bool) {
@@ -114,7 +116,8 @@ func joinNames(root, leaf string) string {
 	return root + "-" + leaf
 }
 
-// inherit gives leaf every field that only root has, and every key of a map; but not the named fields.
+// inherit gives leaf every field that only root has, and every key of a map; but not the named
+// fields.
 func inherit(leaf, root proto.Message, except ...protoreflect.Name) {
 	to := leaf.ProtoReflect()
 	root.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
