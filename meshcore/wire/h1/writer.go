@@ -76,7 +76,8 @@ func (w *writer) request(h *wire.Head, fin bool) {
 	w.need()
 	w.left, w.chunked, w.silent = -1, false, false
 	w.out = append(append(w.out, h.Method...), ' ')
-	if string(h.Method) == "CONNECT" {
+	connect := string(h.Method) == "CONNECT"
+	if connect {
 		w.out = append(w.out, h.Authority...)
 	} else {
 		w.out = append(w.out, h.Target...)
@@ -87,6 +88,7 @@ func (w *writer) request(h *wire.Head, fin bool) {
 	case h.Upgrade != nil:
 		w.out = append(append(append(w.out, "connection: Upgrade\r\nupgrade: "...), h.Upgrade...),
 			"\r\n"...)
+	case connect:
 	case h.ContentLength >= 0:
 		w.left = h.ContentLength
 	case !fin:
