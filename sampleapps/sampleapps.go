@@ -1,4 +1,5 @@
-// Package sampleapps lists the bundled apps: the images that they stand for, and manifests to start with.
+// Package sampleapps lists the bundled apps: the images that they stand for, and manifests to start
+// with.
 package sampleapps
 
 import (
@@ -30,10 +31,12 @@ type App struct {
 // apps is the table of all apps.
 var apps = []App{
 	{
-		Name:   "curl",
-		About:  "a client without a server: requests and load are sent from it",
-		Images: []string{"mesh-lab/curl", "curlimages/curl", "governmentpaas/curl-ssl", "pstauffer/curl"},
-		New:    func(app.Env) (http.Handler, error) { return nil, nil },
+		Name:  "curl",
+		About: "a client without a server: requests and load are sent from it",
+		Images: []string{
+			"mesh-lab/curl", "curlimages/curl", "governmentpaas/curl-ssl", "pstauffer/curl",
+		},
+		New: func(app.Env) (http.Handler, error) { return nil, nil },
 	},
 	{
 		Name:   "customer",

@@ -16,7 +16,6 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -259,15 +258,13 @@ func nodeID(pod string) *corev3.Node {
 }
 
 // connect starts a client; stop ends it and waits for its end.
-func (l *lab) connect(pod string, x *target) (stop func()) {
-	return l.connectOver(l.local.Conn, pod, x)
-}
+func (l *lab) connect(pod string, x *target) (stop func()) { return l.connectTarget(pod, x) }
 
-func (l *lab) connectOver(conn grpc.ClientConnInterface, pod string, x *target) (stop func()) {
+func (l *lab) connectTarget(pod string, x subscribe.Target) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	c := &subscribe.Client{
-		Node: nodeID(pod), Conn: conn, Target: x, Delta: !l.world, Pool: &l.pool,
+		Node: nodeID(pod), Conn: l.local.Conn, Target: x, Delta: !l.world, Pool: &l.pool,
 		Backoff: &backoff.ZeroBackOff{},
 	}
 	go func() {

@@ -108,5 +108,4 @@ func (st *stream) resume(k kind) {
 		return
 	}
 	sub.sent, sub.acked = of.version, of.version
-	st.node.accepted[k] = of
 }

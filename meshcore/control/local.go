@@ -34,7 +34,8 @@ func GRPCOptions() []grpc.ServerOption {
 	}
 }
 
-// LocalServer is a Server that is served in memory, over one connection that any number of clients share.
+// LocalServer is a Server that is served in memory, over one connection that any number of clients
+// share.
 type LocalServer struct {
 	Server *Server
 	Conn   *grpc.ClientConn // for subscribe.Client
@@ -100,7 +101,8 @@ func (l *LocalServer) Start() {
 	l.Conn.ResetConnectBackoff()
 }
 
-// Stop ends all streams and refuses new ones: a control plane that is down. Proxies keep what they have.
+// Stop ends all streams and refuses new ones: a control plane that is down. Proxies keep what they
+// have.
 func (l *LocalServer) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

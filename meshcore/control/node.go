@@ -9,11 +9,11 @@ import (
 
 // node is one proxy: what it is to have, and the stream on which it asks. Server.mu guards it.
 type node struct {
-	key      string
-	present  bool // the last Set has it
-	served   sets // what it is to have now
-	accepted sets // what it last ACKed, by kind
-	stream   *stream
+	key       string
+	present   bool // the last Set has it
+	served    sets // what it is to have now
+	settledAt sets // what it had when it last had ACKed everything
+	stream    *stream
 }
 
 // stream is one ADS stream of a proxy, state of the world or delta. Server.mu guards it.
@@ -130,8 +130,8 @@ func (st *stream) differs(k kind) bool {
 	return false
 }
 
-// next makes the next response that is due, in the order of kinds, or returns nil. One response of each
-// kind is in flight at most: a slow proxy skips what has been overtaken.
+// next makes the next response that is due, in the order of kinds, or returns nil. One response of
+// each kind is in flight at most: a slow proxy skips what has been overtaken.
 func (st *stream) next(now clock.Instant) *reply {
 	if !st.live() {
 		return nil
@@ -175,8 +175,8 @@ func (st *stream) fillWorld(r *reply) {
 	}
 }
 
-// fillDelta puts in what the proxy lacks, and what it was sent and refused together with others: Envoy
-// may have dropped the good ones of a refused response too.
+// fillDelta puts in what the proxy lacks, and what it was sent and refused together with others:
+// Envoy may have dropped the good ones of a refused response too.
 func (st *stream) fillDelta(r *reply) {
 	sub := &st.subs[r.kind]
 	again := make(map[string]bool, len(sub.rejected))
@@ -204,9 +204,9 @@ func (st *stream) fillDelta(r *reply) {
 	r.version = r.of.version
 }
 
-// repeatEndpoints has the endpoints of clusters that change sent again after them. An updated cluster
-// warms in Envoy until an EDS response comes, and Envoy does not ask for it anew: the name is
-// subscribed already (source/common/config/watch_map.cc).
+// repeatEndpoints has the endpoints of clusters that change sent again after them. An updated
+// cluster warms in Envoy until an EDS response comes, and Envoy does not ask for it anew: the name
+// is subscribed already (source/common/config/watch_map.cc).
 func (st *stream) repeatEndpoints(r *reply) {
 	c, e := &st.subs[cds], &st.subs[eds]
 	for _, x := range r.resources {
@@ -253,7 +253,6 @@ func (st *stream) answered(k kind, reason string) *reply {
 	if reason == "" {
 		sub.acked = r.version
 		sub.rejected = nil
-		st.node.accepted[k] = r.of
 		return r
 	}
 	for _, x := range r.resources {
@@ -266,7 +265,7 @@ func (st *stream) answered(k kind, reason string) *reply {
 // settled reports whether the proxy has ACKed all that it is to have.
 func (n *node) settled() bool {
 	st := n.stream
-	if st == nil {
+	if st == nil || n.served[cds] == nil {
 		return false
 	}
 	for k := range kinds {

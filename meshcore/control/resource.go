@@ -95,8 +95,8 @@ func sameSet(a, b *set) bool {
 
 func short(hash []byte) string { return hex.EncodeToString(hash[:8]) }
 
-// cache keeps marshalled resources from one Set to the next: by pointer, so that what is shared by many
-// proxies is marshalled once, and by content, so that equal resources share their bytes.
+// cache keeps marshalled resources from one Set to the next: by pointer, so that what is shared by
+// many proxies is marshalled once, and by content, so that equal resources share their bytes.
 type cache struct {
 	byMessage, lastByMessage map[proto.Message]*resource
 	byContent, lastByContent map[string]*resource
@@ -109,6 +109,9 @@ func (c *cache) begin() {
 }
 
 func (c *cache) resource(k kind, name string, m proto.Message) (*resource, error) {
+	if own := xds.Name(m); own != name {
+		return nil, fmt.Errorf("%s %q is kept as %q", k, own, name)
+	}
 	if r := c.byMessage[m]; r != nil {
 		return r, nil
 	}
@@ -165,23 +168,21 @@ func references(m proto.Message) ([]string, error) {
 // sets is everything that one proxy is given.
 type sets [kinds]*set
 
+// sets marshals a snapshot. What it says of references is what Snapshot.Consistent says, from
+// references that are read once for each resource.
 func (c *cache) sets(s *xds.Snapshot) (sets, error) {
 	var out sets
-	var err error
-	fill := func(k kind, add func(byName map[string]*resource) error) {
-		byName := map[string]*resource{}
-		if err == nil {
-			err = add(byName)
+	for k := range kinds {
+		from := s.Resources(k.typeURL())
+		byName := make(map[string]*resource, len(from))
+		for _, name := range slices.Sorted(maps.Keys(from)) {
+			r, err := c.resource(k, name, from[name])
+			if err != nil {
+				return sets{}, err
+			}
+			byName[name] = r
 		}
 		out[k] = newSet(byName)
-	}
-	fill(cds, func(to map[string]*resource) error { return marshalAll(c, cds, s.Clusters, to) })
-	fill(eds, func(to map[string]*resource) error { return marshalAll(c, eds, s.Endpoints, to) })
-	fill(sds, func(to map[string]*resource) error { return marshalAll(c, sds, s.Secrets, to) })
-	fill(lds, func(to map[string]*resource) error { return marshalAll(c, lds, s.Listeners, to) })
-	fill(rds, func(to map[string]*resource) error { return marshalAll(c, rds, s.Routes, to) })
-	if err != nil {
-		return sets{}, err
 	}
 	return out, out.complete()
 }
@@ -197,17 +198,6 @@ func (s *sets) complete() error {
 				}
 			}
 		}
-	}
-	return nil
-}
-
-func marshalAll[M proto.Message](c *cache, k kind, from map[string]M, to map[string]*resource) error {
-	for _, name := range slices.Sorted(maps.Keys(from)) {
-		r, err := c.resource(k, name, from[name])
-		if err != nil {
-			return err
-		}
-		to[name] = r
 	}
 	return nil
 }

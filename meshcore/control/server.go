@@ -1,12 +1,14 @@
 // Package control serves snapshots to proxies over ADS, in the state of the world and in delta, and
 // keeps the books: what each proxy was sent of each kind, what it ACKed, why it refused.
 //
-//	Set ──▶ stage 1: clusters, endpoints added ──▶ all ACKed ──▶ stage 2: listeners, routes move
-//	                                                 ──▶ all ACKed ──▶ stage 3: the rest removed ──▶ all ACKed
+//	Set ─▶ 1 clusters, endpoints are added ─▶ all ACKed
+//	    ─▶ 2 listeners and routes move ─▶ all ACKed
+//	    ─▶ 3 what is not needed goes ─▶ all ACKed
+//
 //	proxy ◀── CDS, EDS, SDS, LDS, RDS ── stream (one response of each kind in flight) ◀── node
 //
-// It generates nothing and keeps no configuration of its own. Nothing in it polls: what waits is woken
-// by the answer that it waits for.
+// It generates nothing and keeps no configuration of its own. Nothing in it polls: what waits is
+// woken by the answer that it waits for.
 package control
 
 import (
@@ -32,8 +34,8 @@ type Options struct {
 	Sink  Sink        // may be nil
 }
 
-// Sink is given a record of each response once it has been answered, or its stream has ended without an
-// answer. It is called with the server's lock held: it must not call the server.
+// Sink is given a record of each response once it has been answered, or its stream has ended
+// without an answer. It is called with the server's lock held: it must not call the server.
 type Sink interface{ Push(observe.Push) }
 
 // Server is an ADS server. Its methods are safe for concurrent use.
@@ -62,8 +64,8 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, s)
 }
 
-// NackError is a proxy's refusal of a response. Message names resources and field paths as the proxy
-// wrote them.
+// NackError is a proxy's refusal of a response. Message names resources and field paths as the
+// proxy wrote them.
 type NackError struct{ Node, Type, Version, Message string }
 
 func (e *NackError) Error() string {

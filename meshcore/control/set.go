@@ -14,8 +14,8 @@ import (
 // Option changes how Set works.
 type Option func(*plan)
 
-// OneStep sends everything at once, as istiod does: a proxy whose route moves from a removed cluster to a
-// new one has a moment without either.
+// OneStep sends everything at once, as istiod does: a proxy whose route moves from a removed
+// cluster to a new one has a moment without either.
 func OneStep() Option { return func(p *plan) { p.oneStep = true } }
 
 // Optional names nodes that are waited for only while they are connected.
@@ -51,14 +51,15 @@ type wait struct {
 	err     error
 }
 
-// Set makes snapshots, by node (POD.NAMESPACE), the configuration of all proxies, and returns when every
-// one of them has ACKed it, those that connect only now included; or with the first refusal (a
-// *NackError), after which proxies keep what they have accepted and a later Set can mend; or when ctx
-// ends. Proxies that are not in snapshots are given nothing any more. Sets run one after the other.
+// Set makes snapshots, by node (POD.NAMESPACE), the configuration of all proxies, and returns when
+// every one of them has ACKed it, those that connect only now included; or with the first refusal
+// (a *NackError), after which proxies keep what they have accepted and a later Set can mend; or
+// when ctx ends. Proxies that are not in snapshots are given nothing any more. Sets run one after
+// the other.
 //
-// The change is made before it is broken: clusters and endpoints are added first, then listeners and
-// routes move, then what is no longer needed goes; each stage begins when all proxies have ACKed the one
-// before. A stage without a change is skipped.
+// The change is made before it is broken: clusters and endpoints are added first, then listeners
+// and routes move, then what is no longer needed goes; each stage begins when all proxies have
+// ACKed the one before. A stage without a change is skipped.
 func (s *Server) Set(
 	ctx context.Context, snapshots map[string]*xds.Snapshot, options ...Option,
 ) (Result, error) {
@@ -79,15 +80,12 @@ func (s *Server) Set(
 	}
 	result := Result{Nodes: len(p.targets)}
 	for i, stage := range stages {
-		last := i == len(stages)-1
-		changed, w := s.begin(p, stage, last)
+		changed, w := s.begin(p, stage, i == len(stages)-1)
 		if changed {
 			result.Stages++
 		}
-		if changed || last {
-			if err = s.await(ctx, w); err != nil {
-				break
-			}
+		if err = s.await(ctx, w); err != nil { // at once, where nothing changed and all is settled
+			break
 		}
 	}
 	result.Changed = len(p.changed)
@@ -106,8 +104,8 @@ func addition(k kind, base, target *set) *set {
 	return target.union(base)
 }
 
-// move is the second stage. Listeners go with it: two of them may not have one address, so a renamed one
-// cannot stand beside the old one.
+// move is the second stage. Listeners go with it: two of them may not have one address, so a
+// renamed one cannot stand beside the old one.
 func move(k kind, base, target *set) *set {
 	if k == lds {
 		return target
@@ -147,20 +145,21 @@ func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*pl
 	return p, nil
 }
 
-// base returns what the proxy may have in force. Where it refused the last response that is what it
-// had ACKed before, for what it refused must not come again.
+// base returns what the proxy may have in force. Where it refused something that is what it had when it
+// last had ACKed everything: what it refused must not come again, nor what waits for that.
 func (n *node) base() sets {
-	base := n.served
-	for k := range kinds {
-		if n.stream != nil && n.stream.subs[k].nack != "" {
-			base[k] = n.accepted[k]
+	if n.stream != nil {
+		for k := range kinds {
+			if n.stream.subs[k].nack != "" {
+				return n.settledAt
+			}
 		}
 	}
-	return base
+	return n.served
 }
 
-// begin serves a stage to all nodes and sets up the wait for it. The last stage lets go of the nodes
-// that are not in the plan.
+// begin serves a stage to all nodes and sets up the wait for it. The last stage lets go of the
+// nodes that are not in the plan.
 func (s *Server) begin(
 	p *plan, stage func(k kind, base, target *set) *set, last bool,
 ) (changed bool, w *wait) {
@@ -189,8 +188,8 @@ func (s *Server) begin(
 			n.stream.signal()
 		}
 	}
-	// Whoever refused and is offered nothing newer fails the stage at once; in a fixed order, so that
-	// the error is the same one each time.
+	// Whoever refused and is offered nothing newer fails the stage at once; in a fixed order, so
+	// that the error is the same one each time.
 	for _, key := range slices.Sorted(maps.Keys(p.targets)) {
 		s.progress(s.nodes[key])
 	}
@@ -200,14 +199,19 @@ func (s *Server) begin(
 
 // forget stops giving anything to a node. Caller must hold mu.
 func (s *Server) forget(n *node) {
-	n.present, n.served, n.accepted = false, sets{}, sets{}
+	n.present, n.served, n.settledAt = false, sets{}, sets{}
 	if n.stream == nil {
 		delete(s.nodes, n.key)
 	}
 }
 
-// progress looks whether a node still holds up the running stage. Caller must hold mu.
+// progress looks whether a node has settled, and whether it holds up the running stage. Caller must
+// hold mu.
 func (s *Server) progress(n *node) {
+	settled := n.settled()
+	if settled {
+		n.settledAt = n.served
+	}
 	w := s.waiting
 	if w == nil {
 		return
@@ -220,7 +224,7 @@ func (s *Server) progress(n *node) {
 		w.finish(refused)
 		return
 	}
-	if n.settled() || optional && n.stream == nil {
+	if settled || optional && n.stream == nil {
 		delete(w.pending, n)
 		w.finishIfDone()
 	}

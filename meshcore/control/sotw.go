@@ -42,7 +42,7 @@ func (s *Server) worldRequest(st *stream, q *discoveryv3.DiscoveryRequest) error
 	}
 	k, ok := kindOf(q.GetTypeUrl())
 	if !ok {
-		return nil // Envoy asks for what it was configured with; what mesh-lab has none of stays silent
+		return nil // not served: whoever asks for it waits
 	}
 	if !st.live() {
 		return errReplaced
@@ -53,7 +53,7 @@ func (s *Server) worldRequest(st *stream, q *discoveryv3.DiscoveryRequest) error
 	if !first {
 		switch nonce := q.GetResponseNonce(); {
 		case nonce != sub.nonce:
-			return nil // stale: what it says was overtaken, and comes again with the next answer
+			return nil // stale: overtaken; what it says comes again with the next answer
 		case sub.inFlight != nil:
 			s.answer(st, k, refusal(q.GetErrorDetail()))
 		}

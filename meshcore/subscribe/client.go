@@ -1,5 +1,6 @@
-// Package subscribe is the ADS client of our own data plane: it asks for resources in Envoy's order,
-// warms them, hands the engine snapshots in which every reference is met, and answers ACK or NACK.
+// Package subscribe is the ADS client of our own data plane: it asks for resources in Envoy's
+// order, warms them, hands the engine snapshots in which every reference is met, and answers ACK or
+// NACK.
 //
 //	CDS ─▶ EDS of its clusters ─▶ LDS ─▶ RDS of its listeners          each response:
 //	decode ─▶ Target.Check each ─▶ accept ─▶ warm ─▶ Target.Update ─▶ ask for what is new ─▶ ACK
@@ -35,8 +36,8 @@ import (
 
 // Target is the data plane behind a client. Its methods are called by one goroutine.
 type Target interface {
-	// Check says whether one resource (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
-	// can be carried out; the error names the field path.
+	// Check says whether one resource (Cluster, ClusterLoadAssignment, Listener,
+	// RouteConfiguration) can be carried out; the error names the field path.
 	Check(proto.Message) error
 	// Update puts a snapshot into effect, or returns an error and leaves everything as it was.
 	Update(*xds.Snapshot) error
@@ -90,8 +91,8 @@ type transport interface {
 	answer(r *response, refusal error) error
 }
 
-// Run subscribes until ctx ends and returns its error. A stream that breaks is opened again; the data
-// plane keeps what it has meanwhile.
+// Run subscribes until ctx ends and returns its error. A stream that breaks is opened again; the
+// data plane keeps what it has meanwhile.
 func (c *Client) Run(ctx context.Context) error {
 	if c.Pool == nil {
 		c.Pool = &Pool{}
@@ -187,8 +188,8 @@ func (c *Client) handle(t transport, r *response) error {
 	return t.answer(r, nil)
 }
 
-// follow asks for what the accepted resources need: endpoints of clusters, listeners once all clusters
-// are warm, routes of listeners.
+// follow asks for what the accepted resources need: endpoints of clusters, listeners once all
+// clusters are warm, routes of listeners.
 func (c *Client) follow(t transport) error {
 	if c.accepted[cds] == nil {
 		return nil
@@ -297,9 +298,9 @@ func all(errs []error) error {
 	return errors.New(strings.Join(reasons, "; "))
 }
 
-// removed takes a name out, as far as Envoy does: a cluster without endpoints is one that has none, and
-// routes and endpoints that are in use stay (source/extensions/clusters/eds/eds.cc onConfigUpdate,
-// source/common/rds/rds_route_config_subscription.cc).
+// removed takes a name out, as far as Envoy does: a cluster without endpoints is one that has none,
+// and routes and endpoints that are in use stay (source/extensions/clusters/eds/eds.cc
+// onConfigUpdate, source/common/rds/rds_route_config_subscription.cc).
 func (c *Client) removed(k kind, name string, table map[string]held) {
 	switch k {
 	case cds, lds:

@@ -24,8 +24,9 @@ type resource struct {
 	refs []string // EDS name of a cluster, RDS names of a listener
 }
 
-// Pool lets clients in one process share decoded resources: of what a hundred sidecars are given, most is
-// the same. It holds resources only as long as a client does. The zero Pool is ready for use.
+// Pool lets clients in one process share decoded resources: of what a hundred sidecars are given,
+// most is the same. It holds resources only as long as a client does. The zero Pool is ready for
+// use.
 type Pool struct {
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]weak.Pointer[resource]

@@ -41,16 +41,17 @@ type held struct {
 	version string // delta
 }
 
-// tables are accepted resources by kind and name. They are replaced, never changed, so that a refused
-// response leaves no trace.
+// tables are accepted resources by kind and name. They are replaced, never changed, so that a
+// refused response leaves no trace.
 type tables [kinds]map[string]held
 
-// active is what the data plane has in effect: of each resource the newest that is warm. Envoy keeps
-// an old cluster or listener at work while its successor waits for endpoints or routes
+// active is what the data plane has in effect: of each resource the newest that is warm. Envoy
+// keeps an old cluster or listener at work while its successor waits for endpoints or routes
 // (source/common/upstream/cluster_manager_impl.cc, source/common/listener_manager/).
 type active [kinds]map[string]*resource
 
-// warm returns what is to be in effect: now is what has been accepted, old what is in effect so far.
+// warm returns what is to be in effect: now is what has been accepted, old what is in effect so
+// far.
 func warm(now *tables, old *active) *active {
 	a := &active{}
 	for k := range kinds {

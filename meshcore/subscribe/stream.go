@@ -64,7 +64,8 @@ func (d *delta) recv() (*response, bool, error) {
 	}
 	k, ok := kindOf(p.GetTypeUrl())
 	r := &response{
-		kind: k, version: p.GetSystemVersionInfo(), nonce: p.GetNonce(), removed: p.GetRemovedResources(),
+		kind: k, version: p.GetSystemVersionInfo(), nonce: p.GetNonce(),
+		removed: p.GetRemovedResources(),
 	}
 	for _, x := range p.GetResources() {
 		r.resources = append(r.resources, versioned{x.GetVersion(), x.GetResource()})

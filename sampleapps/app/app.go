@@ -1,5 +1,6 @@
-// Package app is what the sample apps have in common: what an app is given from outside, and the few
-// things that each of them does the same way. Apps hold no mesh logic; they are plain net/http handlers.
+// Package app is what the sample apps have in common: what an app is given from outside, and the
+// few things that each of them does the same way. Apps hold no mesh logic; they are plain net/http
+// handlers.
 package app
 
 import (
@@ -61,8 +62,8 @@ func (e *Env) Tag() string {
 
 var versionTag = regexp.MustCompile(`^(v\d+)([.-].*)?$`)
 
-// AppVersion returns the version that the app shows: the variable VERSION, else the pod's version label,
-// else the image's tag ("v2" of "v2.1" and "v2-timeout"), else v1.
+// AppVersion returns the version that the app shows: the variable VERSION, else the pod's version
+// label, else the image's tag ("v2" of "v2.1" and "v2-timeout"), else v1.
 func (e *Env) AppVersion() string {
 	tag := ""
 	if m := versionTag.FindStringSubmatch(e.Tag()); m != nil {
@@ -79,7 +80,8 @@ func (e *Env) Logger() *slog.Logger {
 	return e.Log
 }
 
-// Wait waits for d on the app's clock, or until the client goes away; it reports whether d has passed.
+// Wait waits for d on the app's clock, or until the client goes away; it reports whether d has
+// passed.
 func (e *Env) Wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -95,8 +97,8 @@ func (e *Env) Wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Get is an outgoing GET with headers of its own and those of the incoming request that keep a trace
-// together.
+// Get is an outgoing GET with headers of its own and those of the incoming request that keep a
+// trace together.
 func (e *Env) Get(in *http.Request, url string, headers http.Header) (*Reply, error) {
 	out, err := http.NewRequestWithContext(in.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -162,7 +164,8 @@ func Failure(err error) string {
 		return "UnknownHostException: " + dns.Name
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "ConnectException: Connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF):
 		return "SocketException: Connection reset"
 	}
 	return "IOException: " + err.Error()
@@ -184,8 +187,9 @@ func Text(w http.ResponseWriter, status int, body string) {
 // Up is what the tutorial's apps answer to health checks.
 const Up = `{"status":"UP","checks":[]}`
 
-// Routes are an app's handlers by "METHOD /path". Other paths get 404, other methods 405, both without a
-// body. Repeated slashes count as one, as in the tutorial's apps: a rewritten prefix leaves some.
+// Routes are an app's handlers by "METHOD /path". Other paths get 404, other methods 405, both
+// without a body. Repeated slashes count as one, as in the tutorial's apps: a rewritten prefix
+// leaves some.
 type Routes map[string]http.HandlerFunc
 
 // Healthy adds the health endpoints: body is what they answer.

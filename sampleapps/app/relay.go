@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Relay is an app that answers with what the next app answers, its own name in front: the tutorial's
-// customer and preference.
+// Relay is an app that answers with what the next app answers, its own name in front: the
+// tutorial's customer and preference.
 type Relay struct {
 	Env    Env
 	Prefix string // "customer => "
@@ -18,8 +18,8 @@ type Relay struct {
 	Headers func(in *http.Request) http.Header
 }
 
-// Handler returns the relay as a handler. The variable VARIANT chooses how it speaks: "quarkus" (as the
-// tutorial's current text shows it) or "spring".
+// Handler returns the relay as a handler. The variable VARIANT chooses how it speaks: "quarkus" (as
+// the tutorial's current text shows it) or "spring".
 func (y Relay) Handler() (http.Handler, error) {
 	switch v := y.Env.Var("VARIANT", "quarkus"); v {
 	case "quarkus":
@@ -77,6 +77,6 @@ func (y Relay) call(r *http.Request) (*Reply, error) {
 	return y.Env.Post(r, y.Next, body, y.Headers(r))
 }
 
-// Personal are the headers about the end user that the tutorial's apps pass on. Its variants forward
-// one of the last two each; these forward both.
+// Personal are the headers about the end user that the tutorial's apps pass on. Its variants
+// forward one of the last two each; these forward both.
 var Personal = []string{"authorization", "user-preference", "baggage-user-preference"}

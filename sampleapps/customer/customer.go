@@ -1,4 +1,5 @@
-// Package customer is the tutorial's first service: it asks preference and puts its own name in front.
+// Package customer is the tutorial's first service: it asks preference and puts its own name in
+// front.
 package customer
 
 import (

@@ -1,5 +1,5 @@
-// Package echo is the generic server: it answers with what it saw, as JSON, and does what headers and
-// environment tell it: fail, wait, break off, call the next one.
+// Package echo is the generic server: it answers with what it saw, as JSON, and does what headers
+// and environment tell it: fail, wait, break off, call the next one.
 package echo
 
 import (
@@ -64,9 +64,9 @@ type service struct {
 	keys  map[string]int // requests by x-echo-key
 }
 
-// Handler returns the app; nil when ECHO_REFUSE says that nobody is to listen. Variables: ECHO_STATUS,
-// ECHO_DELAY, ECHO_FAIL_FIRST, ECHO_RESET, ECHO_REFUSE. (ECHO_READY=false concerns the endpoints of the
-// pod, not its app.)
+// Handler returns the app; nil when ECHO_REFUSE says that nobody is to listen. Variables:
+// ECHO_STATUS, ECHO_DELAY, ECHO_FAIL_FIRST, ECHO_RESET, ECHO_REFUSE. (ECHO_READY=false concerns the
+// endpoints of the pod, not its app.)
 func Handler(env app.Env) (http.Handler, error) {
 	s := &service{env: env, keys: map[string]int{}}
 	var err error
@@ -176,7 +176,8 @@ func wishOf(h http.Header, delay time.Duration) (wish, error) {
 }
 
 // account counts a request and decides its status; 0 leaves it to what is called next, or is 200.
-// Headers win over the environment. A key makes requests that belong together: the first N of them fail.
+// Headers win over the environment. A key makes requests that belong together: the first N of them
+// fail.
 func (s *service) account(key string, w wish) (count, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

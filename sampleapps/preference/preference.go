@@ -1,5 +1,5 @@
-// Package preference is the tutorial's second service: it asks recommendation and puts its own name in
-// front. Version v2 does so in capitals.
+// Package preference is the tutorial's second service: it asks recommendation and puts its own name
+// in front. Version v2 does so in capitals.
 package preference
 
 import (

@@ -133,8 +133,8 @@ func (s *service) keepsFilms() bool {
 	return false
 }
 
-// recommend answers in the order of the tutorial: Quarkus counts, then waits; Vert.x waits, then counts.
-// Either way a request whose caller gave up counts.
+// recommend answers in the order of the tutorial: Quarkus counts, then waits; Vert.x waits, then
+// counts. Either way a request whose caller gave up counts.
 func (s *service) recommend(w http.ResponseWriter, r *http.Request) {
 	count, bad, delay := 0, false, s.pause()
 	if !s.vertx {
@@ -171,8 +171,8 @@ func (s *service) pause() time.Duration {
 	return s.delay
 }
 
-// take counts and logs a request. The Vert.x app logs before it counts, and a misbehaving call sets its
-// count back to 0.
+// take counts and logs a request. The Vert.x app logs before it counts, and a misbehaving call sets
+// its count back to 0.
 func (s *service) take() (count int, bad bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
