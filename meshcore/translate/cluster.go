@@ -133,10 +133,10 @@ func (c *clusters) passthrough(name string) *clusterv3.Cluster {
 	return b.build()
 }
 
-// inbound makes the clusters of a sidecar's own ports.
-func (ix *index) inboundClusters(p *Pod, out map[string]*clusterv3.Cluster) {
-	sc := ix.scope(p.Namespace)
-	for _, ip := range ix.inboundPorts(p) {
+// inboundClusters makes the clusters of a sidecar's own ports.
+func (ix *index) inboundClusters(ports []*inboundPort, sc *scope) []*clusterv3.Cluster {
+	var out []*clusterv3.Cluster
+	for _, ip := range ports {
 		name := inboundClusterName(ip.target)
 		first := ip.uses[0]
 		b := &clusterBuilder{ix: ix, out: &clusterv3.Cluster{
@@ -158,8 +158,9 @@ func (ix *index) inboundClusters(p *Pod, out map[string]*clusterv3.Cluster) {
 		b.upstreamProtocol(first.port, false)
 		policy := withMeshDefaults(dr.policy(first.port.number, ""), ix.mesh)
 		b.connectionPool(policy.GetConnectionPool(), policy.GetRetryBudget())
-		out[name] = b.build()
+		out = append(out, b.build())
 	}
+	return out
 }
 
 // maxSeconds is istiod's "for ever": 292 years.

@@ -57,7 +57,7 @@ func (ip *inboundPort) services() []*service {
 
 // virtualInbound takes every captured connection to the pod: by port to the application's chains, else
 // to the pod unseen.
-func (ix *index) virtualInbound(p *Pod, m *managers) *listenerv3.Listener {
+func (ix *index) virtualInbound(ports []*inboundPort, m *managers) *listenerv3.Listener {
 	own := ix.inboundPort()
 	l := &listenerv3.Listener{
 		Name:    "virtualInbound",
@@ -82,7 +82,7 @@ func (ix *index) virtualInbound(p *Pod, m *managers) *listenerv3.Listener {
 	}
 	l.FilterChains = append(l.FilterChains, catchAll.chains(m)...)
 	declared := []uint32{own} // ports that need no look
-	for _, ip := range ix.inboundPorts(p) {
+	for _, ip := range ports {
 		first := ip.uses[0]
 		name := listenerName(wildcard, ip.target)
 		c := inboundChain{

@@ -135,6 +135,9 @@ func addSlice(e *discoveryv1.EndpointSlice, add addEndpoint) {
 			name = *p.Name
 		}
 		for _, ep := range e.Endpoints {
+			if gone := ep.Conditions.Terminating; gone != nil && *gone {
+				continue
+			}
 			ready := ep.Conditions.Ready == nil || *ep.Conditions.Ready
 			for _, a := range ep.Addresses {
 				add(a, name, uint32(*p.Port), ready)

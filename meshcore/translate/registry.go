@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -23,6 +24,9 @@ const (
 	externalAnnotation = "mesh-lab.dev/external-host" // a server outside of the mesh, with this name
 )
 
+// maxPods bounds what one process is asked to start.
+const maxPods = 5000
+
 // Where addresses are drawn from, the first free one first.
 var (
 	firstPodIP     = netip.MustParseAddr("10.244.0.2")
@@ -37,7 +41,9 @@ func NewRegistry(c *istio.Config, prev *Registry) (*Registry, []istio.Diagnostic
 		config:   c,
 		out:      &Registry{nextPod: firstPodIP, nextService: firstServiceIP},
 		old:      map[string]netip.Addr{},
-		used:     map[netip.Addr]string{},
+		used:     map[netip.Addr]bool{},
+		holder:   map[netip.Addr]string{},
+		ids:      map[string]*istio.Object{},
 		excluded: map[string]bool{},
 	}
 	b.remember(prev)
@@ -51,7 +57,7 @@ func NewRegistry(c *istio.Config, prev *Registry) (*Registry, []istio.Diagnostic
 			b.addService(o, body)
 		case *corev1.Pod:
 			if !b.owned(o, body.OwnerReferences) {
-				b.addPod(o, o.Name, podSource{body.ObjectMeta, body.Spec, o.Name})
+				b.addPod(o, o.Name, podSource{body.ObjectMeta, body.Spec, o.Name, o.Namespace})
 			}
 		case *appsv1.Deployment:
 			b.addReplicas(o, body.Spec.Replicas, body.Spec.Template)
@@ -70,9 +76,11 @@ func NewRegistry(c *istio.Config, prev *Registry) (*Registry, []istio.Diagnostic
 type registryBuilder struct {
 	config      *istio.Config
 	out         *Registry
-	old         map[string]netip.Addr // by "pod/NAME.NS", "service/NAME.NS"
-	used        map[netip.Addr]string // who has an address
-	excluded    map[string]bool       // namespaces with istio-injection: disabled
+	old         map[string]netip.Addr    // by "pod/NAME.NS", "service/NAME.NS"
+	used        map[netip.Addr]bool      // not to be drawn
+	holder      map[netip.Addr]string    // who has an address now
+	ids         map[string]*istio.Object // of the pods, by what they come from
+	excluded    map[string]bool          // namespaces with istio-injection: disabled
 	diagnostics []istio.Diagnostic
 }
 
@@ -81,7 +89,9 @@ func (b *registryBuilder) remember(prev *Registry) {
 	if prev == nil {
 		return
 	}
-	b.out.nextPod, b.out.nextService = prev.nextPod, prev.nextService
+	if prev.nextPod.IsValid() {
+		b.out.nextPod, b.out.nextService = prev.nextPod, prev.nextService
+	}
 	for _, p := range prev.Pods {
 		b.old["pod/"+p.ID()] = p.IP
 	}
@@ -109,12 +119,18 @@ func (b *registryBuilder) reserve() {
 			text = chosenIP(body.Spec.Template.Annotations)
 		}
 		if ip, err := netip.ParseAddr(text); err == nil {
-			b.used[ip] = ""
+			b.used[ip] = true
 		}
 	}
-	for who, ip := range b.old {
-		b.used[ip] = who
+	for _, ip := range b.old {
+		b.used[ip] = true
 	}
+}
+
+func (b *registryBuilder) problem(o *istio.Object, field, format string, args ...any) {
+	b.diagnostics = append(b.diagnostics, istio.Diagnostic{
+		Place: o.At(field), Object: o.Ref(), Field: field, Msg: fmt.Sprintf(format, args...),
+	})
 }
 
 func chosenIP(annotations map[string]string) string {
@@ -143,7 +159,9 @@ func (b *registryBuilder) addService(o *istio.Object, body *corev1.Service) {
 	}
 	headless := body.Spec.ClusterIP == corev1.ClusterIPNone
 	if !headless && body.Spec.Type != corev1.ServiceTypeExternalName {
-		s.VIP = b.address("service/"+s.Name+"."+s.Namespace, body.Spec.ClusterIP, &b.out.nextService)
+		who := "service/" + s.Name + "." + s.Namespace
+		s.VIP = b.address(who, body.Spec.ClusterIP, &b.out.nextService)
+		b.take(o, "spec.clusterIP", who, s.VIP)
 	}
 	b.out.Services = append(b.out.Services, s)
 }
@@ -159,14 +177,19 @@ func (b *registryBuilder) address(who, chosen string, next *netip.Addr) netip.Ad
 	for {
 		ip := *next
 		*next = ip.Next()
-		if last := ip.As4()[3]; last == 0 || last == 255 {
-			continue
-		}
-		if _, taken := b.used[ip]; !taken {
-			b.used[ip] = who
+		if last := ip.As4()[3]; last != 0 && last != 255 && !b.used[ip] {
+			b.used[ip] = true
 			return ip
 		}
 	}
+}
+
+// take notes who has an address; two cannot.
+func (b *registryBuilder) take(o *istio.Object, field, who string, ip netip.Addr) {
+	if other := b.holder[ip]; other != "" {
+		b.problem(o, field, "%s and %s cannot both have the address %s", other, who, ip)
+	}
+	b.holder[ip] = who
 }
 
 // podSource is what a pod is made of.
@@ -174,6 +197,7 @@ type podSource struct {
 	meta     metav1.ObjectMeta
 	spec     corev1.PodSpec
 	workload string
+	at       string // namespace
 }
 
 func (b *registryBuilder) addReplicas(o *istio.Object, replicas *int32, t corev1.PodTemplateSpec) {
@@ -181,28 +205,63 @@ func (b *registryBuilder) addReplicas(o *istio.Object, replicas *int32, t corev1
 	if replicas != nil {
 		n = *replicas
 	}
+	if int(n)+len(b.out.Pods) > maxPods {
+		b.problem(o, "spec.replicas", "%d replicas: the lab runs at most %d pods", n, maxPods)
+		return
+	}
 	for i := range n {
-		b.addPod(o, fmt.Sprintf("%s-%d", o.Name, i), podSource{t.ObjectMeta, t.Spec, o.Name})
+		src := podSource{t.ObjectMeta, t.Spec, o.Name, o.Namespace}
+		b.addPod(o, fmt.Sprintf("%s-%d", o.Name, i), src)
 	}
 }
 
 func (b *registryBuilder) addPod(o *istio.Object, name string, src podSource) {
 	p := &Pod{
-		Name: name, Namespace: o.Namespace, Workload: src.workload,
+		Name: name, Namespace: src.at, Workload: src.workload,
 		Labels: src.meta.Labels, Annotations: src.meta.Annotations,
-		ServiceAccount: src.spec.ServiceAccountName,
-		Host:           src.meta.Annotations[externalAnnotation],
-		Locality:       localityOf(src),
-		Containers:     src.spec.Containers,
-		Created:        o.Created, Object: o,
+		ServiceAccount: cmp.Or(
+			src.spec.ServiceAccountName, src.spec.DeprecatedServiceAccount, "default"),
+		Host:       src.meta.Annotations[externalAnnotation],
+		Locality:   localityOf(src),
+		Containers: src.spec.Containers,
+		Created:    o.Created, Object: o,
 	}
-	if p.ServiceAccount == "" {
-		p.ServiceAccount = "default"
+	if other := b.ids[p.ID()]; other != nil {
+		b.problem(o, "metadata.name", "its pod %s is also one of %s: rename one of them", p.ID(), other.Ref())
+		return
 	}
-	p.Ready = p.Annotations[readyAnnotation] != "false" && p.Annotations[readyShort] != "false"
+	b.ids[p.ID()] = o
+	p.Ready = b.ready(o, p)
 	p.Role = b.role(p, src.spec)
-	p.IP = b.address("pod/"+p.ID(), chosenIP(p.Annotations), &b.out.nextPod)
+	chosen := chosenIP(p.Annotations)
+	field := templateField(o) + "annotations"
+	if _, err := netip.ParseAddr(chosen); err != nil && chosen != "" {
+		b.problem(o, field, "%s: %q is not an IP address", ipAnnotation, chosen)
+	}
+	p.IP = b.address("pod/"+p.ID(), chosen, &b.out.nextPod)
+	b.take(o, field, "pod/"+p.ID(), p.IP)
 	b.out.Pods = append(b.out.Pods, p)
+}
+
+// templateField is where the metadata of an object's pods is written.
+func templateField(o *istio.Object) string {
+	if o.Kind == "Pod" {
+		return "metadata."
+	}
+	return "spec.template.metadata."
+}
+
+func (b *registryBuilder) ready(o *istio.Object, p *Pod) bool {
+	for _, name := range []string{readyAnnotation, readyShort} {
+		switch value := p.Annotations[name]; value {
+		case "", "true":
+		case "false":
+			return false
+		default:
+			b.problem(o, templateField(o)+"annotations", "%s: %q must be true or false", name, value)
+		}
+	}
+	return true
 }
 
 func (b *registryBuilder) role(p *Pod, spec corev1.PodSpec) Role {

@@ -18,10 +18,13 @@ func (b *registryBuilder) makeGateways() {
 		if !ok || b.selected(gw.Selector) {
 			continue
 		}
-		src := madeGateway(o, gw)
+		src := madeGateway(o, gw, b.config.Mesh.GetRootNamespace())
+		before := len(b.out.Pods)
 		b.addPod(o, src.workload+"-0", src)
-		// The pod stands where Istio's default installation puts it, not where the Gateway is.
-		p := b.out.Pods[len(b.out.Pods)-1]
+		if len(b.out.Pods) == before {
+			continue // its name is taken: reported
+		}
+		p := b.out.Pods[before]
 		b.diagnostics = append(b.diagnostics, istio.Diagnostic{
 			Severity: istio.Warning, Place: o.At("spec.selector"), Object: o.Ref(),
 			Field: "spec.selector",
@@ -40,16 +43,18 @@ func (b *registryBuilder) selected(selector map[string]string) bool {
 	return false
 }
 
-// madeGateway describes the pod of a Gateway without one. It is named like those of Istio's default
-// installation: istio-ingressgateway for the label istio: ingressgateway.
-func madeGateway(o *istio.Object, gw *networkingv1alpha3.Gateway) podSource {
-	name := o.Name + "-gateway"
-	if kind := gw.Selector["istio"]; kind != "" {
-		name = "istio-" + kind
-	}
-	return podSource{
+// madeGateway describes the pod of a Gateway without one: for Istio's own gateways it stands and is
+// named as in Istio's default installation, others stand beside their Gateway.
+func madeGateway(o *istio.Object, gw *networkingv1alpha3.Gateway, root string) podSource {
+	src := podSource{
 		meta:     metav1.ObjectMeta{Labels: maps.Clone(gw.Selector)},
 		spec:     corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Image: "auto"}}},
-		workload: name,
+		workload: o.Name + "-gateway",
+		at:       o.Namespace,
 	}
+	switch kind := gw.Selector["istio"]; kind {
+	case "ingressgateway", "egressgateway":
+		src.workload, src.at = "istio-"+kind, root
+	}
+	return src
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -50,10 +51,35 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 		func() []*listenerv3.Listener {
 			return append(ix.outboundListeners(p, m), ix.virtualOutbound())
 		}))
-	addListeners(s, []*listenerv3.Listener{ix.virtualInbound(p, m)})
-	ix.inboundClusters(p, s.Clusters)
+	ports := ix.inboundPorts(p)
+	in := once(&t.shared, "inbound|"+telemetry+"|"+portsKey(ports), func() inboundResources {
+		return inboundResources{
+			ix.virtualInbound(ports, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),
+		}
+	})
+	addListeners(s, []*listenerv3.Listener{in.listener})
+	for _, c := range in.clusters {
+		s.Clusters[c.Name] = c
+	}
 	s.Routes = t.sidecarRoutes(p)
 	return s
+}
+
+// inboundResources are what a sidecar needs for its own pod.
+type inboundResources struct {
+	listener *listenerv3.Listener
+	clusters []*clusterv3.Cluster
+}
+
+// portsKey says all of a pod's ports on which inbound resources depend.
+func portsKey(ports []*inboundPort) string {
+	var key strings.Builder
+	for _, ip := range ports {
+		for _, u := range ip.uses {
+			fmt.Fprintf(&key, "%d %s %d,", ip.target, u.service.Host, u.port.number)
+		}
+	}
+	return key.String()
 }
 
 func roleName(r Role) string {
