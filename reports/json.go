@@ -20,10 +20,7 @@ func Fortio(r *Result) map[string][]byte {
 	out := map[string][]byte{}
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		if s.Load == nil {
-			continue
-		}
-		for k, data := range append([]json.RawMessage{s.Load}, s.MoreLoads...) {
+		for k, data := range s.loads() {
 			name := fmt.Sprintf("%s-%d-%s", slug(r.Scenario), i+1, slug(s.Name))
 			if k > 0 {
 				name += fmt.Sprintf("-%d", k+1)
@@ -32,6 +29,14 @@ func Fortio(r *Result) map[string][]byte {
 		}
 	}
 	return out
+}
+
+// loads returns fortio's result of each load of the step, in order.
+func (s *StepResult) loads() []json.RawMessage {
+	if s.Load == nil {
+		return nil
+	}
+	return append([]json.RawMessage{s.Load}, s.MoreLoads...)
 }
 
 // slug makes a file name of a title.

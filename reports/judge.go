@@ -50,15 +50,17 @@ func Judge(run *Run) (*Result, error) {
 func judgeStep(run *Run, s *scenarios.Scenario, i int, res *Result) StepResult {
 	went, told := &run.Header.Steps[i], &s.Steps[i]
 	step := StepResult{
-		Name: went.Name, Did: went.Did, Skipped: went.Skipped, Error: went.Error,
+		Name: went.Name, Skipped: went.Skipped, Error: went.Error,
 		DurationMS: milliseconds(time.Duration(went.Until - begin(went))),
 	}
-	for k := range went.Did {
-		if f := went.Did[k].Fortio; len(f) > 0 && step.Load == nil {
+	for _, d := range went.Did {
+		if f := d.Fortio; len(f) > 0 && step.Load == nil {
 			step.Load = f
 		} else if len(f) > 0 {
 			step.MoreLoads = append(step.MoreLoads, f)
 		}
+		d.Fortio = nil
+		step.Did = append(step.Did, d)
 	}
 	step.Expectations = replies(went, told)
 	j := s.Judge(i, went.From, went.Until)

@@ -37,7 +37,7 @@ type Result struct {
 }
 
 // StepResult is what one step came to. Load is fortio's own JSON of its load; a step with several
-// has the others in MoreLoads.
+// has the others in MoreLoads. Did lists its actions, loads without fortio's JSON.
 type StepResult struct {
 	Name         string            `json:"name"`
 	Verdict      assert.Outcome    `json:"verdict"`

@@ -56,7 +56,7 @@ type StepRun struct {
 	Skipped string        `json:"skipped,omitempty"` // a power that the topology lacks
 	// Places says where objects were written during the step, when that is not as in the Header.
 	Places map[string]string `json:"places,omitempty"`
-	Error   string        `json:"error,omitempty"`   // what could not be done
+	Error  string            `json:"error,omitempty"` // what could not be done
 }
 
 // Did is one action of a step as it went, in the order of the scenario's actions.

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -117,7 +118,7 @@ func circled(n int) string {
 }
 
 func (t *text) step(i int, s *StepResult) {
-	first, rest := "", s.Did
+	first, rest, loads := "", s.Did, s.loads()
 	if len(rest) > 0 && rest[0].Kind == "apply" {
 		first, rest = done(&rest[0]), rest[1:]
 	}
@@ -125,7 +126,11 @@ func (t *text) step(i int, s *StepResult) {
 	t.line("  %s %s", circled(i+1), t.paint(bold, pad(s.Name, t.title))+"  "+first)
 	for k := range rest {
 		d := &rest[k]
-		t.line("    %s %s", pad(d.Kind, 6), done(d))
+		how := done(d)
+		if d.Kind == "load" && len(loads) > 0 {
+			how, loads = loaded(d, loads[0]), loads[1:]
+		}
+		t.line("    %s %s", pad(d.Kind, 7), how)
 	}
 	if s.Skipped != "" {
 		t.line("    %s skipped: %s", t.paint(yellow, "?"), s.Skipped)
@@ -148,8 +153,6 @@ func done(d *Did) string {
 		}
 		return fmt.Sprintf("%s → %d of %s in %s", strings.Join(names, ", "), d.Proxies,
 			plural(int64(d.Total), "proxy"), took(d.Took))
-	case "load":
-		return loaded(d)
 	case "request":
 		return fmt.Sprintf("%s from %s: %s", d.What, d.Client,
 			plural(int64(len(d.Replies)), "reply"))
@@ -157,8 +160,9 @@ func done(d *Did) string {
 	return d.What
 }
 
-func loaded(d *Did) string {
-	f, ok := readFortio(d.Fortio)
+// loaded says how a load went, from fortio's result.
+func loaded(d *Did, result json.RawMessage) string {
+	f, ok := readFortio(result)
 	if !ok {
 		return d.What + " from " + d.Client
 	}
@@ -178,7 +182,11 @@ var marks = map[assert.Outcome]struct{ mark, color string }{
 
 func (t *text) expectation(v *assert.Verdict) {
 	m := marks[v.Outcome]
-	columns := pad(v.Name, t.name) + "   " + pad(v.Observed, t.observed)
+	name := v.Name
+	if utf8.RuneCountInString(name) > t.name { // too long for its column: a line of its own
+		name += "\n" + strings.Repeat(" ", 6+t.name)
+	}
+	columns := pad(name, t.name) + "   " + pad(v.Observed, t.observed)
 	if w := wanted(v) + detail(v); w != "" {
 		columns += "   " + t.paint(dim, pad(wanted(v), t.wanted)+"   "+detail(v))
 	}
@@ -235,7 +243,7 @@ func explanation(v *assert.Verdict) []said {
 	}
 	add("why", v.Reason)
 	if v.Since != nil {
-		add("since", took(time.Duration(*v.Since))+" of the run")
+		add("since", took(time.Duration(*v.Since))+" into the run")
 	}
 	add("requests", strings.Join(v.Evidence, " "))
 	add("rule", v.Config)

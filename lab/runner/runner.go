@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -194,6 +195,7 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 	if err != nil && ctx.Err() == nil {
 		sr.Error = err.Error()
 	}
+	sr.Places = maps.Clone(r.out.Header.Places)
 	r.out.Header.Steps = append(r.out.Header.Steps, sr)
 	return err
 }

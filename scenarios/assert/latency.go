@@ -151,7 +151,7 @@ func (m *quantileMonitor) State() Outcome { return m.share.State() }
 
 // Verdict judges the quantile.
 func (m *quantileMonitor) Verdict() Verdict {
-	v := Verdict{Name: m.q.Name(), Wanted: m.q.Bound.String()}
+	v := Verdict{Name: m.q.Name(), Of: m.q.Name(), Wanted: m.q.Bound.String()}
 	m.share.fill(&v)
 	n := len(m.took)
 	if n == 0 {
@@ -163,22 +163,25 @@ func (m *quantileMonitor) Verdict() Verdict {
 	}
 	lo, hi := m.ranks(n)
 	v.Observed = millis(rank(m.q.Q))
-	v.Unit, v.SmallestDrift = "ms", 0
-	v.Interval = &[2]float64{ms(sorted[lo]), ms(sorted[hi])}
+	v.Unit, v.SmallestDrift, v.Interval = "ms", 0, nil
+	known := "at least " + millis(sorted[lo])
+	if hi < n { // else the quantile may lie above everything that was seen
+		v.Interval = &[2]float64{ms(sorted[lo]), ms(sorted[hi])}
+		known = fmt.Sprintf("in %s to %s", millis(sorted[lo]), millis(sorted[hi]))
+	}
 	slow := int64(n) - m.share.seq.Hits
 	switch v.Outcome {
 	case Fail:
 		v.Reason = fmt.Sprintf("%s of %s took %s or longer", count(slow), count(int64(n)),
 			millis(m.limit))
 	case Inconclusive:
-		v.Reason = fmt.Sprintf("%s requests are too few: it is somewhere in %s to %s",
-			count(int64(n)), millis(sorted[lo]), millis(sorted[hi]))
+		v.Reason = fmt.Sprintf("%s requests are too few: it is %s", count(int64(n)), known)
 	}
 	return v
 }
 
 // ranks returns the order statistics between which the quantile lies: those k for which the share of
-// q is inside the interval of k hits in n draws.
+// q is inside the interval of k hits in n draws. hi is n when no observation bounds it.
 func (m *quantileMonitor) ranks(n int) (lo, hi int) {
 	inside := func(k int) bool {
 		s := Sequence{Draws: int64(n), Hits: int64(k)}
@@ -186,7 +189,7 @@ func (m *quantileMonitor) ranks(n int) (lo, hi int) {
 	}
 	mid := int(m.q.Q * float64(n))
 	lo = max(0, mid-1-searchOut(mid, func(d int) bool { return inside(mid - d) }))
-	hi = min(n-1, mid+searchOut(n-mid, func(d int) bool { return inside(mid + d) }))
+	hi = min(n, mid+searchOut(n-mid, func(d int) bool { return inside(mid + d) }))
 	return lo, hi
 }
 
