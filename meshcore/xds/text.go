@@ -131,14 +131,38 @@ func (s *Snapshot) plain() (map[string]any, error) {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			var v any
-			if err := json.Unmarshal(b, &v); err != nil {
+			d := json.NewDecoder(bytes.NewReader(b))
+			d.UseNumber()
+			if err := d.Decode(&v); err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			list = append(list, v)
+			list = append(list, numbers(v))
 		}
 		if len(list) > 0 {
 			out[keys[typeURL]] = list
 		}
 	}
 	return out, nil
+}
+
+// numbers puts integers and floats in the place of json.Number, which YAML would print as text.
+func numbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = numbers(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = numbers(e)
+		}
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		if f, err := v.Float64(); err == nil {
+			return f
+		}
+	}
+	return v
 }
