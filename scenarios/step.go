@@ -26,6 +26,7 @@ var laterKeys = []string{"pause", "resume", "partition", "delay", "heal", "contr
 func (s *Step) decode(d *decoder, n *yaml.Node, field string) {
 	s.Place = istio.Place{File: d.file, Line: n.Line, Column: n.Column}
 	var expect *yaml.Node
+	before := len(d.problems)
 	for _, e := range d.entries(n, field) {
 		key, at := e.key.Value, join(field, e.key.Value)
 		switch {
@@ -49,7 +50,9 @@ func (s *Step) decode(d *decoder, n *yaml.Node, field string) {
 	if expect != nil {
 		s.expectations(d, expect, join(field, "expect"))
 	}
-	s.check(d, n, field)
+	if len(d.problems) == before {
+		s.check(d, n, field)
+	}
 }
 
 // check reports what a step cannot mean.

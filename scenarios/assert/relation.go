@@ -85,7 +85,7 @@ type relation struct {
 	seen         map[string]bool
 	settled      *Proportion // of all draws but the newest, while the load runs
 	at           int         // how many are in it
-	anonymous    int64 // records without an id that could not be joined
+	anonymous    int64       // records without an id that could not be joined
 }
 
 // Request takes one record.

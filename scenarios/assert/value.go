@@ -212,7 +212,9 @@ func (s *Span) UnmarshalText(b []byte) error {
 		return err
 	}
 	switch {
-	case isRange && op == "":
+	case isRange && op != "":
+		return fmt.Errorf("%q has two bounds too many; write it as 1s..1.3s", b)
+	case isRange:
 		if err := e.UnmarshalText([]byte(to)); err != nil {
 			return err
 		}
