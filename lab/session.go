@@ -73,8 +73,8 @@ func (e *env) seed() (uint64, error) {
 	return s, nil
 }
 
-// bring starts a mesh of its own for one command.
-func (e *env) bring(ctx context.Context, s source) (topology.Mesh, uint64, error) {
+// bring starts a mesh of its own for one command; fixed publishes gateways on their own ports.
+func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, uint64, error) {
 	c, err := e.config(s)
 	if err != nil {
 		return nil, 0, err
@@ -87,7 +87,7 @@ func (e *env) bring(ctx context.Context, s source) (topology.Mesh, uint64, error
 		return nil, 0, usage("the configuration is empty")
 	}
 	m, err := embedded.Driver{}.Up(ctx, topology.Spec{
-		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log,
+		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
 	})
 	if err != nil {
 		return nil, 0, upError(err)
@@ -145,7 +145,7 @@ func (e *env) lab(ctx context.Context, s source, name string) (*remote.Client, f
 		c, err := running(ctx, name)
 		return c, func() error { return nil }, err
 	}
-	m, seed, err := e.bring(ctx, s)
+	m, seed, err := e.bring(ctx, s, false)
 	if err != nil {
 		return nil, nil, err
 	}

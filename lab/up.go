@@ -55,7 +55,7 @@ func (e *env) up(ctx context.Context, s source, name string) (err error) {
 	defer os.Remove(path)
 	defer l.Close()
 	began := time.Now()
-	m, seed, err := e.bring(ctx, s)
+	m, seed, err := e.bring(ctx, s, true)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ type Spec struct {
 	UnknownImage string // app to run for images that are not known; empty: refuse them
 	Log          *slog.Logger
 	KeepHeaders  []string // request headers to keep in records, lower-case
+	// FixedPorts publishes gateways on their own port numbers where these are free, so that a person
+	// finds them there; otherwise any free port will do.
+	FixedPorts bool
 }
 
 // Mesh is a running mesh. Its methods are safe for concurrent use.

@@ -17,12 +17,13 @@ import (
 
 // downstream is one accepted connection; serve is its goroutine.
 type downstream struct {
-	p     *Proxy
-	bind  netip.AddrPort
-	proxy bool // a PROXY header is to come
-	conn  net.Conn
-	srv   *h1.Server
-	ended chan struct{} // closed at the end
+	p      *Proxy
+	bind   netip.AddrPort
+	proxy  bool    // a PROXY header is to come
+	origin *Origin // in its place, for sockets given to Serve
+	conn   net.Conn
+	srv    *h1.Server
+	ended  chan struct{} // closed at the end
 
 	info     engine.ConnInfo
 	listener *engine.Listener
@@ -38,7 +39,7 @@ type downstream struct {
 	// What interrupts the goroutine, see kick.
 	gone    atomic.Bool // the client hung up
 	wake    chan struct{}
-	nudge   func() // wakes sleep, and nothing else
+	nudge   func()                   // wakes sleep, and nothing else
 	waiting atomic.Pointer[upstream] // that it reads from
 	watched watched
 
@@ -86,7 +87,7 @@ func (w *work) reset() {
 
 func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
 	d := &downstream{
-		p: p, bind: l.bind, proxy: l.proxied, conn: conn, ended: make(chan struct{}),
+		p: p, bind: l.bind, proxy: l.proxied, origin: l.origin, conn: conn, ended: make(chan struct{}),
 		wake: make(chan struct{}, 1), born: p.opt.Clock.Now(),
 	}
 	d.srv = h1.NewServer(conn, h1.RequestLimits)
@@ -181,6 +182,9 @@ func (d *downstream) begin() bool {
 	d.info.Direct = addrPort(d.conn.RemoteAddr())
 	d.info.Local, d.info.Remote = d.bind, d.info.Direct
 	d.info.Transport = "raw_buffer"
+	if d.origin != nil {
+		d.origin.addresses(d)
+	}
 	if d.proxy && !d.readProxyHeader() {
 		return false
 	}

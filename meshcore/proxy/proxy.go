@@ -65,6 +65,7 @@ type Proxy struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	watch  watcher
+	peers  atomic.Uint32 // ports for peers that have none
 	seq    atomic.Uint64 // requests and TCP connections so far: numbers their random values
 
 	update sync.Mutex // engine.Update, engine.Tick and the listeners change one at a time
@@ -86,6 +87,7 @@ type listener struct {
 	net.Listener
 	bind    netip.AddrPort
 	proxied bool
+	origin  *Origin // of a socket given to Serve
 }
 
 // New returns a proxy without listeners; Update opens them.

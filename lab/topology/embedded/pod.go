@@ -326,8 +326,44 @@ func (n *podNetwork) Listen(
 		return nil, false, err
 	}
 	n.p.m.net.publish(ip, addr.Port(), l)
+	if n.p.spec.Load().Role == translate.Gateway {
+		if err := n.p.publish(addr); err != nil {
+			return nil, false, errors.Join(err, l.Close())
+		}
+	}
 	return l, true, nil
 }
+
+// publish opens a gateway's port on 127.0.0.1 for the user's own clients, who come from outside.
+func (p *pod) publish(addr netip.AddrPort) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.published[addr.Port()] != "" {
+		return nil // bound before: the socket has stayed
+	}
+	port := uint16(0)
+	if p.m.spec.FixedPorts {
+		port = addr.Port()
+	}
+	l, err := net.Listen("tcp4", netip.AddrPortFrom(localhost, port).String())
+	if err != nil && port != 0 {
+		l, err = net.Listen("tcp4", netip.AddrPortFrom(localhost, 0).String())
+	}
+	if err != nil {
+		return fmt.Errorf("embedded: publish gateway: %w", err)
+	}
+	_, err = p.proxy.Serve(l, proxy.Origin{
+		Bind: addr, Local: netip.AddrPortFrom(p.spec.Load().IP, addr.Port()),
+		Remote: netip.AddrPortFrom(topology.OutsideAddr, 0),
+	})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	p.published[addr.Port()] = l.Addr().String()
+	return nil
+}
+
+var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // Dial connects the pod's proxy to a logical address: to its own app, to another pod, or to one
 // behind a Service.
