@@ -15,8 +15,8 @@ type line struct {
 	Change  *Change  `json:"change,omitempty"`
 }
 
-// Encode writes a History as JSON lines: {"request": {...}}, {"client": {...}} and so on, each sort in
-// its own order.
+// Encode writes a History as JSON lines: {"request": {...}}, {"client": {...}} and so on, each
+// sort in its own order.
 func (h *History) Encode(e *json.Encoder) error {
 	for i := range h.Changes {
 		if err := e.Encode(line{Change: &h.Changes[i]}); err != nil {
