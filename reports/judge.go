@@ -142,7 +142,8 @@ func receipts(v *assert.Verdict, h *observe.History, went *StepRun) {
 // faultFlags are the flags that are the receipts of Istio's faults.
 var faultFlags = map[string]string{"abort": "FI", "delay": "DI"}
 
-// fired counts how often a fault took effect: its receipt, or the records that an Istio fault flagged.
+// fired counts how often a fault took effect: its receipt, or the records that an Istio fault
+// flagged.
 func fired(f *observe.Fault, h *observe.History) int64 {
 	flag, ok := faultFlags[f.Kind]
 	if f.Fired > 0 || !ok {
@@ -168,8 +169,8 @@ func hasFlag(r *observe.Request, flag string) bool {
 	return false
 }
 
-// faults lists the injected faults with their receipts: those that the run recorded, and Istio's that
-// show in the requests' records.
+// faults lists the injected faults with their receipts: those that the run recorded, and Istio's
+// that show in the requests' records.
 func faults(h *observe.History) []FaultResult {
 	out := []FaultResult{}
 	known := map[string]int{}
@@ -218,8 +219,8 @@ func objectRef(config string) string {
 	return kind.String() + " " + parts[5] + "/" + parts[7]
 }
 
-// explain adds to a verdict that is not a pass what its reader needs next: where the rule is written
-// and which command shows more.
+// explain adds to a verdict that is not a pass what its reader needs next: where the rule is
+// written and which command shows more.
 func explain(v *assert.Verdict, run *Run, went *StepRun, res *Result) {
 	v.Config = objectRef(v.Config)
 	places := went.Places

@@ -52,8 +52,8 @@ type junitProblem struct {
 	Text    string `xml:",chardata"`
 }
 
-// JUnit writes Results as JUnit XML: a scenario is a test suite, an expectation a test case. Inconclusive
-// is an error, since it is no pass.
+// JUnit writes Results as JUnit XML: a scenario is a test suite, an expectation a test case.
+// Inconclusive is an error, since it is no pass.
 func JUnit(w io.Writer, results ...*Result) error {
 	all := junitSuites{Name: "mesh-lab"}
 	total := 0.0

@@ -41,8 +41,8 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// story is a run of testdata/story.yaml: n requests in the first step of which a share goes to v2, and
-// some stray ones in the second.
+// story is a run of testdata/story.yaml: n requests in the first step of which a share goes to
+// v2, and some stray ones in the second.
 type story struct {
 	n     int
 	v2    float64

@@ -1,5 +1,6 @@
-// Package reports turns a recorded run into its Result and renders it: text for a terminal, JSON, JUnit
-// XML, fortio's JSON. Everything is computed from the Run, so that a file can be reported again later.
+// Package reports turns a recorded run into its Result and renders it: text for a terminal, JSON,
+// JUnit XML, fortio's JSON. Everything is computed from the Run, so that a file can be reported
+// again later.
 //
 //	Run (Header + observe.History, JSON lines) ─▶ Judge ─▶ Result ─┬▶ Text
 //	                                                              ├▶ JSON

@@ -36,7 +36,8 @@ type Header struct {
 	// Places says where objects are written: "VirtualService default/recommendation" → "file:line",
 	// after the last step.
 	Places map[string]string `json:"places,omitempty"`
-	// Stopped says why the run ended before its last step: interrupted, or what the environment could not do.
+	// Stopped says why the run ended before its last step: interrupted, or what the environment
+	// could not do.
 	Stopped string `json:"stopped,omitempty"`
 }
 
@@ -49,9 +50,11 @@ type MeshRun struct {
 
 // StepRun is one step as it went.
 type StepRun struct {
-	Name    string        `json:"name"`
-	From    clock.Instant `json:"from_ns"`  // what starts in [From, Until) is judged: the runner sets From
-	Until   clock.Instant `json:"until_ns"` // when the configuration is ACKed, Until when all traffic ended
+	Name string `json:"name"`
+	// What starts in [From, Until) is judged: From is when the configuration was ACKed, Until
+	// when all traffic had ended.
+	From    clock.Instant `json:"from_ns"`
+	Until   clock.Instant `json:"until_ns"`
 	Did     []Did         `json:"did"`
 	Skipped string        `json:"skipped,omitempty"` // a power that the topology lacks
 	// Places says where objects were written during the step, when that is not as in the Header.
@@ -61,12 +64,12 @@ type StepRun struct {
 
 // Did is one action of a step as it went, in the order of the scenario's actions.
 type Did struct {
-	Kind  string        `json:"kind"` // apply, delete, scale, kill, restart, exec, wait, load, request
+	Kind  string        `json:"kind"` // the action's key: apply, load, ...
 	What  string        `json:"what"` // files, workloads, URL
 	From  clock.Instant `json:"from_ns"`
 	Until clock.Instant `json:"until_ns"`
 
-	Proxies int           `json:"proxies,omitempty"` // apply, delete, scale: that were changed and have ACKed
+	Proxies int           `json:"proxies,omitempty"` // apply: changed, and have ACKed
 	Total   int           `json:"total,omitempty"`
 	Took    time.Duration `json:"took_ns,omitempty"`
 

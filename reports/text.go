@@ -38,8 +38,8 @@ type text struct {
 	title, name, observed, wanted int // widths of the columns
 }
 
-// Text writes a Result for a reader: the story as it went, and for what failed what one needs to know
-// next.
+// Text writes a Result for a reader: the story as it went, and for what failed what one needs to
+// know next.
 func Text(w io.Writer, r *Result, o TextOptions) error {
 	t := &text{color: o.Color, res: r}
 	t.measure()
@@ -310,5 +310,6 @@ func took(d time.Duration) string {
 	case d >= 10*time.Millisecond:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	}
-	return strings.Replace(fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)), ".0 ", " ", 1)
+	ms := fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond))
+	return strings.TrimSuffix(ms, ".0") + " ms"
 }

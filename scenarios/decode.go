@@ -14,10 +14,10 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
-// decoder fills Go values from YAML nodes by their yaml tags. It is strict: an unknown key is a problem
-// with a suggestion. It reports every problem and goes on. A struct's field that is tagged
-// scalar:"true" takes a scalar in the struct's place; an inline field that is a putter takes the keys
-// that no other field has; a single value stands for a list of one.
+// decoder fills Go values from YAML nodes by their yaml tags. It is strict: an unknown key is a
+// problem with a suggestion. It reports every problem and goes on. A struct's field that is
+// tagged scalar:"true" takes a scalar in the struct's place; an inline field that is a putter
+// takes the keys that no other field has; a single value stands for a list of one.
 type decoder struct {
 	file     string
 	scenario string
@@ -211,7 +211,8 @@ func (d *decoder) entries(n *yaml.Node, field string) []entry {
 		}
 		same := func(e entry) bool { return e.key.Value == key.Value }
 		if j := slices.IndexFunc(out, same); j >= 0 {
-			d.report(key, join(field, key.Value), "is given twice: first in line %d", out[j].key.Line)
+			d.report(key, join(field, key.Value), "is given twice: first in line %d",
+				out[j].key.Line)
 			continue
 		}
 		out = append(out, entry{key, value})
@@ -273,7 +274,8 @@ func (t *fieldTable) get(name string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-// fieldsOf returns a struct's fields, the one that takes other keys, and the one that takes a scalar.
+// fieldsOf returns a struct's fields, the one that takes other keys, and the one that takes a
+// scalar.
 func fieldsOf(v reflect.Value) (t fieldTable, rest putter, scalar reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)

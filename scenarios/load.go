@@ -100,7 +100,8 @@ func (s *Scenario) Validate() error {
 	}
 	for _, n := range s.Needs {
 		if !slices.Contains(powers, n) {
-			return fmt.Errorf("needs: unknown power %q; known are %s", n, strings.Join(powers, ", "))
+			return fmt.Errorf("needs: unknown power %q; known are %s", n,
+				strings.Join(powers, ", "))
 		}
 	}
 	return nil
@@ -112,7 +113,8 @@ var powers = []string{"kill", "exec", "control plane"}
 // Validate says what is wrong with an exec.
 func (e *Exec) Validate() error {
 	if len(e.In) == 0 || (e.Get == "") == (e.Post == "") {
-		return fmt.Errorf("exec needs a workload and a path: {in: recommendation-v2, get: /misbehave}")
+		return fmt.Errorf("exec needs a workload and a path: " +
+			"{in: recommendation-v2, get: /misbehave}")
 	}
 	if !strings.HasPrefix(e.Get+e.Post, "/") {
 		return fmt.Errorf("a path begins with /")

@@ -1,5 +1,6 @@
-// Package scenarios reads scenario files: stories of a mesh, of what is changed, sent and broken, and of
-// what must be seen. It holds the bundled catalogue. It is pure: files come through an fs.FS.
+// Package scenarios reads scenario files: stories of a mesh, of what is changed, sent and broken,
+// and of what must be seen. It holds the bundled catalogue. It is pure: files come through an
+// fs.FS.
 //
 //	canary.yaml ─▶ Parse ─▶ Scenario ─▶ Resolve (files, fs.FS) ─▶ lab/runner carries it out
 //	                          └▶ Judge(step) ─▶ assert.Judge: expectations with their part of α
@@ -100,7 +101,7 @@ type Documents []Document
 // Document is one piece of configuration.
 type Document struct {
 	File  string // relative to the scenario file; of an inline document the scenario file
-	Line  int    // of an inline document: the line of the scenario file in which Data begins; else 0
+	Line  int    // of an inline document: where Data begins in the scenario file; else 0
 	Data  []byte // contents; of a file read by Resolve
 	Place istio.Place
 }
@@ -126,7 +127,7 @@ type Load struct {
 	From        string        `yaml:"from" about:"workload that sends, or outside"`
 	To          string        `yaml:"to" about:"URL"`
 	Gateway     string        `yaml:"gateway" about:"from outside: NAME or NAME.NAMESPACE"`
-	QPS         float64       `yaml:"qps" about:"requests per second; as fast as it goes unless said"`
+	QPS         float64       `yaml:"qps" about:"requests per second; no limit unless said"`
 	Connections int           `yaml:"connections" about:"8 unless said"`
 	Requests    int           `yaml:"requests" about:"exactly so many"`
 	Duration    time.Duration `yaml:"duration" about:"so long"`
@@ -135,7 +136,7 @@ type Load struct {
 	Method      string        `yaml:"method" about:"GET unless said"`
 	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
 	Body        string        `yaml:"body" about:"request body"`
-	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} gives each request the next"`
+	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
 }
 
@@ -174,7 +175,7 @@ type Request struct {
 	Method      string            `yaml:"method" about:"GET unless said"`
 	Host        string            `yaml:"host" about:"Host header, when it is not the URL's"`
 	Body        string            `yaml:"body" about:"request body"`
-	Headers     Headers           `yaml:"headers" about:"x-user: user-{1..20} gives each request the next"`
+	Headers     Headers           `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
 	Count       int               `yaml:"count" about:"how many; 1 unless said"`
 	Connections int               `yaml:"connections" about:"at a time; 1 unless said"`
 	Timeout     time.Duration     `yaml:"timeout" about:"of the client; 30s unless said"`
@@ -222,13 +223,14 @@ func (s *Scenario) KeepHeaders() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Judge returns the judge of step i over records that start in [from, until): its expectations, each
-// with its part of the suite's false-alarm rate.
+// Judge returns the judge of step i over records that start in [from, until): its expectations,
+// each with its part of the suite's false-alarm rate.
 func (s *Scenario) Judge(i int, from, until clock.Instant) *assert.Judge {
 	return assert.NewJudge(s.Terms(i, from, until), s.Steps[i].Expect...)
 }
 
-// Terms returns the terms of step i: α is divided evenly over all statistical expectations of the suite.
+// Terms returns the terms of step i: α is divided evenly over all statistical expectations of the
+// suite.
 func (s *Scenario) Terms(i int, from, until clock.Instant) assert.Terms {
 	statistical := 0
 	for _, step := range s.Steps {

@@ -10,8 +10,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
 
-// Schema returns the JSON Schema of scenario files. It is made from the same types that files are read
-// into, so that both say the same.
+// Schema returns the JSON Schema of scenario files. It is made from the same types that files are
+// read into, so that both say the same.
 func Schema() []byte {
 	g := &schemer{defs: object{}}
 	root := g.structure(reflect.TypeFor[Scenario]())
@@ -32,7 +32,7 @@ type object = map[string]any
 // stepShape is a step as it is written; Step.decode reads it.
 type stepShape struct {
 	Name    string        `yaml:"name" about:"title of the scene"`
-	Apply   Documents     `yaml:"apply" about:"configuration to apply: files, or objects written here"`
+	Apply   Documents     `yaml:"apply" about:"configuration: files, or objects written here"`
 	Delete  Documents     `yaml:"delete" about:"configuration to delete"`
 	Scale   scaleList     `yaml:"scale" about:"number of replicas of each workload"`
 	Kill    []string      `yaml:"kill" about:"pods or workloads to stop"`
@@ -69,7 +69,7 @@ func (g *schemer) schema(t reflect.Type) object {
 	case t == reflect.TypeFor[Decided]():
 		return object{"const": "decided"}
 	case t == durationType || t == reflect.TypeFor[assert.Duration]():
-		return object{"type": "string", "pattern": `^[0-9.]+(ns|us|µs|ms|s|m|h)([0-9.]+(ns|us|µs|ms|s|m|h))*$`}
+		return object{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$`}
 	case t == reflect.TypeFor[assert.Points]():
 		return object{"type": "string", "pattern": `^\s*±?\s*[0-9.]+\s*%\s*$`}
 	case p.Implements(textType):

@@ -13,10 +13,11 @@ import (
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
 
-// stepKeys are a step's keys; those of actions may be written in any order, which is the order in which
-// they are done.
+// stepKeys are a step's keys; those of actions may be written in any order, which is the order in
+// which they are done.
 var stepKeys = []string{
-	"name", "apply", "delete", "scale", "kill", "restart", "exec", "wait", "load", "request", "expect",
+	"name", "apply", "delete", "scale", "kill", "restart", "exec", "wait", "load", "request",
+	"expect",
 }
 
 // laterKeys are known, but not carried out yet.
@@ -66,7 +67,8 @@ func (s *Step) check(d *decoder, n *yaml.Node, field string) {
 		}
 	}
 	if len(s.Actions) == 0 && len(n.Content) > 0 {
-		d.report(n, field, "a step does something: %s", strings.Join(stepKeys[1:len(stepKeys)-1], ", "))
+		d.report(n, field, "a step does something: %s",
+			strings.Join(stepKeys[1:len(stepKeys)-1], ", "))
 	} else if len(s.Expect) > 0 && !loads && !s.waits() {
 		d.report(n, field, "nothing is sent in this step that could be judged: add load or request")
 	}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Template is a text with generators: "user-{1..20}" gives user-1 to user-20 in turn, "{a,b}" a and b,
-// "{n}" the request's own number. Text without braces stays itself.
+// Template is a text with generators: "user-{1..20}" gives user-1 to user-20 in turn, "{a,b}" a
+// and b, "{n}" the request's own number. Text without braces stays itself.
 type Template struct {
 	text  string
 	parts []part

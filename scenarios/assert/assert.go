@@ -1,15 +1,16 @@
-// Package assert judges a run: expectations are pure functions of the History, and each verdict states
-// its error rates. It never sends, waits or asks for the time.
+// Package assert judges a run: expectations are pure functions of the History, and each verdict
+// states its error rates. It never sends, waits or asks for the time.
 //
 //	observe.History ─▶ Judge ─┬▶ Monitor (one for each Expectation) ─▶ Verdict
 //	   (or record by record,  └▶ Decided: the load may stop
 //	    while the load runs)
 //
-// Shares are judged by an anytime-valid confidence sequence (Sequence), so that one may look after every
-// request: fail as soon as the wanted share has left the interval, pass as soon as the interval
-// lies inside wanted ± tolerance, inconclusive otherwise. What is exact (0 %, 100 %, stickiness, rotation,
-// counts) is judged exactly. Records are judged in the order of the History, each step by itself, so
-// that the monitor of a running load and a later Check of the file say the same.
+// Shares are judged by an anytime-valid confidence sequence (Sequence), so that one may look
+// after every request: fail as soon as the wanted share has left the interval, pass as soon as
+// the interval lies inside wanted ± tolerance, inconclusive otherwise. What is exact (0 %, 100 %,
+// stickiness, rotation, counts) is judged exactly. Records are judged in the order of the
+// History, each step by itself, so that the monitor of a running load and a later Check of the
+// file say the same.
 package assert
 
 import (
@@ -203,8 +204,8 @@ func (j *Judge) History(h *observe.History) {
 	}
 }
 
-// Decided says that more load cannot change the step's outcome for the better: something has failed, or
-// everything is decided. A load `until: decided` stops at this moment.
+// Decided says that more load cannot change the step's outcome for the better: something has
+// failed, or everything is decided. A load `until: decided` stops at this moment.
 func (j *Judge) Decided() bool {
 	all := true
 	for _, m := range j.monitors {

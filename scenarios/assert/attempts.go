@@ -8,8 +8,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Attempts wants a number of upstream tries for each request: as the caller's sidecar made them (from,
-// to), or as they arrived at the destination (at), where the tries of one request share its id.
+// Attempts wants a number of upstream tries for each request: as the caller's sidecar made them
+// (from, to), or as they arrived at the destination (at), where the tries of one request share
+// its id.
 type Attempts struct {
 	Where `yaml:",inline"`
 	Each  Number `yaml:"each" about:"tries of each request: 3, <= 3, 1..3"`
@@ -64,8 +65,8 @@ func (m *attemptsMonitor) Request(r *observe.Request) {
 	m.total += n
 }
 
-// State says whether a drift of the tolerance would have shown; the tries of a request come one by one,
-// so that only the verdict can fail.
+// State says whether a drift of the tolerance would have shown; the tries of a request come one
+// by one, so that only the verdict can fail.
 func (m *attemptsMonitor) State() Outcome {
 	p := NewProportion(Exactly(1), m.terms)
 	p.seq = Sequence{Draws: int64(len(m.tries)), Hits: int64(len(m.tries))}

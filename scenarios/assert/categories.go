@@ -18,8 +18,8 @@ type category struct {
 	n     int64
 }
 
-// categories judges several shares or numbers of one population of records together. The part of α is
-// divided over the statistical shares (Bonferroni), so that all intervals hold together.
+// categories judges several shares or numbers of one population of records together. The part of
+// α is divided over the statistical shares (Bonferroni), so that all intervals hold together.
 type categories struct {
 	unchanged
 	name   string
@@ -30,8 +30,8 @@ type categories struct {
 	wanted string // printed; empty: made from the categories
 }
 
-// newCategories prepares the judges. With exclusive categories whose shares add up to 100 %, a request of
-// no category is stray, and of two shares one suffices: the other is its complement.
+// newCategories prepares the judges. With exclusive categories whose shares add up to 100 %, a
+// request of no category is stray, and of two shares one suffices: the other is its complement.
 func newCategories(c *categories, t Terms, exclusive bool) *categories {
 	total, statistical := 0.0, 0
 	for _, k := range c.all {
@@ -151,8 +151,8 @@ func (c *categories) Verdict() Verdict {
 	return v
 }
 
-// decisive returns the category that the outcome hangs on: a failed one, an undecided one, or the one
-// that is known least.
+// decisive returns the category that the outcome hangs on: a failed one, an undecided one, or the
+// one that is known least.
 func (c *categories) decisive() *category {
 	best, rank := c.all[0], -1.0
 	for _, k := range c.judged() {

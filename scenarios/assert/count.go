@@ -38,7 +38,8 @@ func (c *Count) Monitor(t Terms) Monitor {
 
 func anything(*observe.Request) bool { return true }
 
-// Never wants no record of a sort at all, from a moment after the step's beginning on if it says so.
+// Never wants no record of a sort at all, from a moment after the step's beginning on if it says
+// so.
 type Never struct {
 	Where `yaml:",inline"`
 	After Duration `yaml:"after" about:"counted from so long after the step's beginning"`

@@ -9,8 +9,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Ejected wants hosts to be ejected by outlier detection, from the proxies' changes: how often, how soon,
-// and for how long.
+// Ejected wants hosts to be ejected by outlier detection, from the proxies' changes: how often,
+// how soon, and for how long.
 type Ejected struct {
 	Pod    string   `yaml:"pod" about:"the pod, workload or service that is ejected"`
 	By     string   `yaml:"by" about:"the workload whose sidecar ejects it; any unless said"`
@@ -40,7 +40,8 @@ func (e *Ejected) Monitor(t Terms) Monitor {
 		times = AtLeast(1)
 	}
 	return &ejectionMonitor{name: e.Name(), pod: e.Pod, by: e.By, times: times,
-		within: time.Duration(e.Within), span: e.For, terms: t, address: map[string]observe.Workload{}}
+		within: time.Duration(e.Within), span: e.For, terms: t,
+		address: map[string]observe.Workload{}}
 }
 
 // Returned wants ejected hosts to be back: how often, and how long after their ejection.

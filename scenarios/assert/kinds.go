@@ -68,8 +68,8 @@ func New(key string) (Expectation, bool) {
 	return nil, false
 }
 
-// HeadersOf returns the request headers that records must keep for an expectation, lower-case. It finds
-// them in the expectation itself and in every Where of it.
+// HeadersOf returns the request headers that records must keep for an expectation, lower-case. It
+// finds them in the expectation itself and in every Where of it.
 func HeadersOf(e Expectation) []string {
 	if h, ok := e.(interface{ Headers() []string }); ok {
 		return h.Headers()

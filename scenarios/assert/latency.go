@@ -11,7 +11,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Slower wants a share of the requests to take at least as long as a limit: the share of delayed ones.
+// Slower wants a share of the requests to take at least as long as a limit: the share of delayed
+// ones.
 type Slower struct {
 	Than      Duration `yaml:"than" about:"the limit: 400ms"`
 	Share     Share    `yaml:"share" about:"their share: 30%"`
@@ -76,11 +77,12 @@ func (f *Faster) Monitor(t Terms) Monitor {
 	}, t, false)
 }
 
-// Quantile wants a latency quantile below (or above) a bound. That the 99th percentile is below 250 ms
-// means that at most 1 % of all requests take 250 ms or longer; that share is what is judged, so the
-// verdict has the error rates of a share, with no tolerance: a mesh whose true share of slow requests is
-// more than 1 % passes with probability at most α, one with less fails with probability at most α.
-// The interval printed for the quantile is that of the same confidence sequence, by order statistics.
+// Quantile wants a latency quantile below (or above) a bound. That the 99th percentile is below
+// 250 ms means that at most 1 % of all requests take 250 ms or longer; that share is what is
+// judged, so the verdict has the error rates of a share, with no tolerance: a mesh whose true
+// share of slow requests is more than 1 % passes with probability at most α, one with less fails
+// with probability at most α. The interval printed for the quantile is that of the same
+// confidence sequence, by order statistics.
 type Quantile struct {
 	Q     float64 `yaml:"-"` // 0.99 for p99
 	Bound Span    `yaml:"bound" scalar:"true" about:"< 250ms, >= 1s"`
@@ -180,8 +182,8 @@ func (m *quantileMonitor) Verdict() Verdict {
 	return v
 }
 
-// ranks returns the order statistics between which the quantile lies: those k for which the share of
-// q is inside the interval of k hits in n draws. hi is n when no observation bounds it.
+// ranks returns the order statistics between which the quantile lies: those k for which the share
+// of q is inside the interval of k hits in n draws. hi is n when no observation bounds it.
 func (m *quantileMonitor) ranks(n int) (lo, hi int) {
 	inside := func(k int) bool {
 		s := Sequence{Draws: int64(n), Hits: int64(k)}

@@ -7,8 +7,8 @@ import (
 )
 
 // Overflow wants a circuit breaker to have refused requests, and the accounts to agree exactly:
-// as many requests flagged UO at the caller's sidecar as clients got 503s, and none of the refused seen
-// at the destination.
+// as many requests flagged UO at the caller's sidecar as clients got 503s, and none of the
+// refused seen at the destination.
 type Overflow struct {
 	From string `yaml:"from" about:"the caller whose sidecar's breaker opens"`
 	To   string `yaml:"to" about:"the destination; NAME or NAME.NAMESPACE"`
@@ -35,8 +35,8 @@ func (o *Overflow) Monitor(Terms) Monitor {
 	if !want.Set() {
 		want = AtLeast(1)
 	}
-	return &overflowMonitor{o: o, want: want, refused: map[string]bool{}, arrived: map[string]bool{},
-		sent: Where{From: o.From, To: o.To}, got: Where{At: o.To}}
+	return &overflowMonitor{o: o, want: want, refused: map[string]bool{},
+		arrived: map[string]bool{}, sent: Where{From: o.From, To: o.To}, got: Where{At: o.To}}
 }
 
 type overflowMonitor struct {
@@ -73,8 +73,8 @@ func (m *overflowMonitor) Request(r *observe.Request) {
 	}
 }
 
-// State says that no more load is needed. Records of one request come one by one, so that the accounts
-// agree only in the end.
+// State says that no more load is needed. Records of one request come one by one, so that the
+// accounts agree only in the end.
 func (m *overflowMonitor) State() Outcome {
 	if m.want.Holds(m.flagged) {
 		return Pass

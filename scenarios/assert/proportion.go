@@ -8,10 +8,11 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Proportion judges one share while its draws come in, at O(1) for each draw. It keeps the running
-// intersection of the intervals of all moments, which Ville's inequality allows: a bound that was once
-// excluded stays so. It fails for good when the wanted share leaves the intersection, also after it
-// had passed; a right mesh does so with probability at most α however long the load goes on.
+// Proportion judges one share while its draws come in, at O(1) for each draw. It keeps the
+// running intersection of the intervals of all moments, which Ville's inequality allows: a bound
+// that was once excluded stays so. It fails for good when the wanted share leaves the
+// intersection, also after it had passed; a right mesh does so with probability at most α however
+// long the load goes on.
 type Proportion struct {
 	want  Share
 	alpha float64
@@ -26,7 +27,8 @@ type Proportion struct {
 	misses      evidence
 }
 
-// NewProportion returns the judge of a share; a share without a tolerance of its own takes the terms'.
+// NewProportion returns the judge of a share; a share without a tolerance of its own takes the
+// terms'.
 func NewProportion(want Share, t Terms) *Proportion {
 	if want.Tolerance == 0 {
 		want.Tolerance = t.Tolerance
@@ -106,7 +108,8 @@ func (p *Proportion) Outcome() Outcome {
 	return p.State()
 }
 
-// Interval returns the running intersection of the intervals of the moments that decided and of now.
+// Interval returns the running intersection of the intervals of the moments that decided and of
+// now.
 func (p *Proportion) Interval() (lo, hi float64) {
 	lo, hi = p.seq.Interval(p.alpha)
 	lo, hi = max(lo, p.lo), min(hi, p.hi)

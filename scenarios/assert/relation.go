@@ -6,8 +6,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Relation wants a share of some requests to have another record too, joined by the request's id: "of
-// what preference aborted, 0 % was seen at recommendation".
+// Relation wants a share of some requests to have another record too, joined by the request's id:
+// "of what preference aborted, 0 % was seen at recommendation".
 type Relation struct {
 	Of        Where  `yaml:"of" about:"which requests; the load's unless said"`
 	That      Where  `yaml:"that" about:"what must also have been seen of the same request"`
@@ -73,8 +73,8 @@ func (h *Hidden) Monitor(t Terms) Monitor {
 		seen: map[string]bool{}, wanted: "no client sees it"}
 }
 
-// relation judges the share of one sort of requests that are of another sort too. The two records of a
-// request come in any order, so it is judged over what has come in whenever it is asked.
+// relation judges the share of one sort of requests that are of another sort too. The two records
+// of a request come in any order, so it is judged over what has come in whenever it is asked.
 type relation struct {
 	unchanged
 	name, wanted string
@@ -106,8 +106,8 @@ func (m *relation) Request(r *observe.Request) {
 	}
 }
 
-// pending is how many of the newest requests are left out while the load runs: their other record may
-// still come.
+// pending is how many of the newest requests are left out while the load runs: their other record
+// may still come.
 const pending = 100
 
 // State says whether the share is decided, the newest requests aside.

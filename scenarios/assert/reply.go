@@ -33,7 +33,7 @@ type Backend struct {
 // WantReply is what each reply of a request step must be. What is not set is free.
 type WantReply struct {
 	Status   Statuses `yaml:"status" about:"status of each reply: 200, 5xx, a list"`
-	Error    string   `yaml:"error" about:"connect, reset, timeout, tls or protocol: no reply at all"`
+	Error    string   `yaml:"error" about:"no reply: connect, reset, timeout, tls, protocol"`
 	Body     string   `yaml:"body" about:"the whole body, white space at its ends aside"`
 	Contains string   `yaml:"contains" about:"a part of the body"`
 	Matches  string   `yaml:"matches" about:"a regular expression (RE2) that the body matches"`
@@ -52,7 +52,8 @@ func (w *WantReply) Validate() error {
 	return nil
 }
 
-// Replies judges the replies of an exact request: each must be as wanted, and there must be sent of them.
+// Replies judges the replies of an exact request: each must be as wanted, and there must be sent
+// of them.
 func Replies(name string, want *WantReply, sent int, replies []Reply) Verdict {
 	v := Verdict{Name: name, Wanted: want.String(), Samples: int64(len(replies))}
 	if len(replies) < sent || sent == 0 {

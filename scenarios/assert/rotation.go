@@ -8,8 +8,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Rotation wants strict round robin: each caller's sidecar takes a service's pods in turn, in the order
-// in which requests started. It is meant for one connection; requests that race have no order.
+// Rotation wants strict round robin: each caller's sidecar takes a service's pods in turn, in the
+// order in which requests started. It is meant for one connection; requests that race have no
+// order.
 type Rotation struct {
 	Service string `yaml:"service" about:"the destination; NAME or NAME.NAMESPACE"`
 	By      string `yaml:"by" about:"pod (default) or version"`

@@ -2,14 +2,16 @@ package assert
 
 import "math"
 
-// Sequence is a confidence sequence for a proportion: with x hits in n draws, the beta-binomial mixture
+// Sequence is a confidence sequence for a proportion: with x hits in n draws, the beta-binomial
+// mixture
 //
 //	M(p) = B(x+1, n-x+1) / (p^x (1-p)^(n-x))
 //
 // is a martingale with mean 1 under the true p, so by Ville's inequality it ever exceeds 1/α with
-// probability at most α: {p : M(p) < 1/α} holds the truth at every n at once. (H. Robbins, Statistical
-// methods related to the law of the iterated logarithm, 1970; Howard, Ramdas, McAuliffe, Sekhon 2021.)
-// The draws must be independent. log M is convex in p, so the set is an interval around x/n.
+// probability at most α: {p : M(p) < 1/α} holds the truth at every n at once. (H. Robbins,
+// Statistical methods related to the law of the iterated logarithm, 1970; Howard, Ramdas,
+// McAuliffe, Sekhon 2021.) The draws must be independent. log M is convex in p, so the set is an
+// interval around x/n.
 type Sequence struct {
 	Draws, Hits int64
 

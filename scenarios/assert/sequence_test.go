@@ -90,8 +90,8 @@ func TestSequenceBelowAndAboveAreTheIntervalsEnds(t *testing.T) {
 	})
 }
 
-// atMost fails the test when k of n would be a surprise (less than 1e-6, by the exact binomial tail) for
-// a probability of at most p.
+// atMost fails the test when k of n would be a surprise (less than 1e-6, by the exact binomial
+// tail) for a probability of at most p.
 func atMost(t *testing.T, what string, k, n int, p float64) {
 	t.Helper()
 	if tail := binomialTail(k, n, p); tail < 1e-6 {
@@ -160,8 +160,8 @@ func split(t testing.TB, shares ...float64) *Split {
 	return s
 }
 
-// Over many simulated meshes: a right one fails with probability at most α, one that is off by more than
-// the tolerance passes with probability at most α, although every request is looked at.
+// Over many simulated meshes: a right one fails with probability at most α, one that is off by
+// more than the tolerance passes with probability at most α, although every request is looked at.
 func TestStatedErrorRatesHold(t *testing.T) {
 	t.Logf("-seed %d", *seed)
 	const meshes, most = 1000, 600

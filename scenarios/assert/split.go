@@ -6,9 +6,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Split wants the requests to a service to be shared out among its versions, workloads or pods. It
-// looks at the callers' sidecars: one draw a request, counted for the host that answered. Named shares that
-// add up to 100 % leave nothing for others.
+// Split wants the requests to a service to be shared out among its versions, workloads or pods.
+// It looks at the callers' sidecars: one draw a request, counted for the host that answered.
+// Named shares that add up to 100 % leave nothing for others.
 type Split struct {
 	Service   string `yaml:"service" about:"the destination; NAME or NAME.NAMESPACE"`
 	By        string `yaml:"by" about:"version (default), workload or pod"`

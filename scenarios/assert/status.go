@@ -6,8 +6,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Success wants a share of the requests to be answered with 2xx or 3xx, as the client sees it unless
-// where says otherwise.
+// Success wants a share of the requests to be answered with 2xx or 3xx, as the client sees it
+// unless where says otherwise.
 type Success struct {
 	Share     Share  `yaml:"share" scalar:"true" about:"100%, >= 99%"`
 	Where     Where  `yaml:"where" about:"which requests; the load's unless said"`
@@ -95,7 +95,7 @@ func (s *Status) Monitor(t Terms) Monitor {
 		}
 		c.all = append(c.all, &category{
 			name: n.Name, want: n.Amount,
-			is: func(r *observe.Request) bool { return want.Low <= r.Status && r.Status <= want.High },
+			is: func(r *observe.Request) bool { return Statuses{want}.Holds(r.Status) },
 		})
 	}
 	return newCategories(c, t, true)
@@ -117,7 +117,8 @@ func (f *Flags) Validate() error {
 		return fmt.Errorf("flags needs flags: UO: 30%%")
 	}
 	if f.Where.View() == ClientView {
-		return fmt.Errorf("only sidecars report flags: add where: {from: WORKLOAD} or {at: WORKLOAD}")
+		return fmt.Errorf("only sidecars report flags: " +
+			"add where: {from: WORKLOAD} or {at: WORKLOAD}")
 	}
 	return f.Where.Validate()
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Sticky wants all requests with one key to go to one pod of a service, exactly, and enough pods to be in
-// use. Within version, a key may have one pod of each version: weights choose the subset by
-// a draw for each request, only then does the hash choose the pod.
+// Sticky wants all requests with one key to go to one pod of a service, exactly, and enough pods
+// to be in use. Within version, a key may have one pod of each version: weights choose the subset
+// by a draw for each request, only then does the hash choose the pod.
 type Sticky struct {
 	By      string `yaml:"by" about:"header NAME, cookie NAME, query NAME or source"`
 	Service string `yaml:"service" about:"the destination; NAME or NAME.NAMESPACE"`
@@ -166,15 +166,17 @@ func (m *stickyMonitor) Verdict() Verdict {
 	return v
 }
 
-// Scattered is the contrast of Sticky: requests with one key meet several pods. It is decided as soon as
-// a key has met two.
+// Scattered is the contrast of Sticky: requests with one key meet several pods. It is decided as
+// soon as a key has met two.
 type Scattered struct {
 	By      string `yaml:"by" about:"header NAME, cookie NAME, query NAME or source"`
 	Service string `yaml:"service" about:"the destination; NAME or NAME.NAMESPACE"`
 	Where   Where  `yaml:"where" about:"which requests; all of them unless said"`
 }
 
-func (s *Scattered) sticky() *Sticky { return &Sticky{By: s.By, Service: s.Service, Where: s.Where} }
+func (s *Scattered) sticky() *Sticky {
+	return &Sticky{By: s.By, Service: s.Service, Where: s.Where}
+}
 
 // Name says what is judged.
 func (s *Scattered) Name() string { return fmt.Sprintf("scattered %s by %s", s.Service, s.By) }
@@ -229,7 +231,8 @@ func (m *scatteredMonitor) State() Outcome {
 	return Inconclusive
 }
 
-// Verdict judges the keys: when each was seen often enough to meet another pod and none did, it fails.
+// Verdict judges the keys: when each was seen often enough to meet another pod and none did, it
+// fails.
 func (m *scatteredMonitor) Verdict() Verdict {
 	v := Verdict{Name: m.name, Wanted: "several pods for a key", Samples: m.n, Outcome: m.State()}
 	v.Observed = fmt.Sprintf("%s of %s keys on several pods", count(int64(m.split)),

@@ -108,7 +108,8 @@ func percent(text string) (float64, error) {
 		return 0, fmt.Errorf("%q is no share; write it as 10%%", strings.TrimSpace(text))
 	}
 	if !(p >= 0 && p <= 100) {
-		return 0, fmt.Errorf("a share lies between 0%% and 100%%, not at %s", strings.TrimSpace(text))
+		return 0, fmt.Errorf("a share lies between 0%% and 100%%, not at %s",
+			strings.TrimSpace(text))
 	}
 	return p / 100, nil
 }

@@ -14,7 +14,7 @@ import (
 // that sent the load. It is the vocabulary that all expectations share.
 type Where struct {
 	From     string   `yaml:"from" about:"as the sidecar of this workload (or service) sent it"`
-	At       string   `yaml:"at" about:"as the sidecar of this service, workload or pod received it"`
+	At       string   `yaml:"at" about:"as this service, workload or pod received it"`
 	To       string   `yaml:"to" about:"service (or workload) that the caller's sidecar chose"`
 	Version  string   `yaml:"version" about:"version of the destination"`
 	Pod      string   `yaml:"pod" about:"pod of the destination"`
@@ -25,7 +25,7 @@ type Where struct {
 	Path     string   `yaml:"path" about:"path; a trailing * matches any rest"`
 	Method   string   `yaml:"method" about:"method"`
 	Header   Pairs    `yaml:"header" about:"request headers; \"*\" is any value, \"-\" is none"`
-	Attempts Number   `yaml:"attempts" about:"upstream attempts of the caller's sidecar: 3, >= 2, 1..3"`
+	Attempts Number   `yaml:"attempts" about:"tries of the caller's sidecar: 3, >= 2, 1..3"`
 	Took     Span     `yaml:"took" about:"duration: < 250ms, >= 1s, 1s..1.3s"`
 }
 
@@ -149,11 +149,13 @@ func (w *Where) String() string {
 // self returns the workload whose sidecar wrote a record.
 func self(r *observe.Request) observe.Workload {
 	pod, _, _ := strings.Cut(r.Proxy, ".")
-	return observe.Workload{Pod: pod, Workload: r.Workload, Version: r.Version, Namespace: r.Namespace}
+	return observe.Workload{Pod: pod, Workload: r.Workload, Version: r.Version,
+		Namespace: r.Namespace}
 }
 
-// isWorkload says whether name (NAME or NAME.NAMESPACE...) means this pod, its workload or its service.
-// A workload recommendation-v1 of version v1 belongs to recommendation, as manifests are usually written.
+// isWorkload says whether name (NAME or NAME.NAMESPACE...) means this pod, its workload or its
+// service. A workload recommendation-v1 of version v1 belongs to recommendation, as manifests are
+// usually written.
 func isWorkload(name string, w observe.Workload) bool {
 	name, ns, _ := strings.Cut(name, ".")
 	ns, _, _ = strings.Cut(ns, ".")
