@@ -188,7 +188,7 @@ func (p *Proxy) accept(l *listener) {
 	for {
 		conn, err := l.Accept()
 		switch {
-		case errors.Is(err, net.ErrClosed) || p.ctx.Err() != nil:
+		case errors.Is(err, net.ErrClosed) || err != nil && p.ctx.Err() != nil:
 			return
 		case err != nil: // out of descriptors, or the peer has gone already
 			p.log.Warn("accept", "at", l.bind, "err", err)

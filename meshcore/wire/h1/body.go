@@ -22,6 +22,7 @@ type body struct {
 	left     int64
 	chunks   chunks
 	trailers *wire.Head
+	bad      *Error // found behind data that is to be delivered first
 }
 
 // start prepares for the body that a head announces. length is the content-length as received, which
@@ -43,6 +44,9 @@ func (b *body) start(h *wire.Head, length int64, tunnel bool) {
 
 // done says that the message was received to its end.
 func (b *body) done() bool {
+	if b.bad != nil {
+		return false
+	}
 	switch b.framing {
 	case framingLength:
 		return b.left == 0
@@ -54,6 +58,9 @@ func (b *body) done() bool {
 
 // readBody returns the next piece. The end of the connection ends only a body that nothing else bounds.
 func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
+	if b.bad != nil {
+		return nil, false, b.bad
+	}
 	if b.done() {
 		return nil, true, nil
 	}
@@ -84,6 +91,9 @@ func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
 			bad = b.parseTrailers()
 		}
 		if bad != nil {
+			if b.bad = bad; len(p) > 0 {
+				return p, false, nil
+			}
 			return nil, false, bad
 		}
 		return p, b.done(), nil
