@@ -85,7 +85,9 @@ type Event struct {
 	HeadSent bool   // Reset: the request head had been written
 	Protocol bool   // Reset: the upstream broke the protocol (Envoy: 502 protocol_error)
 	Reason   string // transport failure reason, in Envoy's words, for details and body
-	Local    bool   // Reset: by our side (local reset)
+	Local    bool   // Reset: by our side (local reset); ConnectFail: no socket or no local address
+	Refused  bool   // Reset: HTTP/2 REFUSED_STREAM
+	Stream   bool   // Reset: HTTP/2 RST_STREAM, not the connection
 }
 
 // ConnInfo is what is known of a downstream connection when a filter chain is chosen.

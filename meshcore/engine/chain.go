@@ -1,6 +1,16 @@
 package engine
 
-import "time"
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+)
 
 // Chain is a compiled filter chain. RDS updates reach it without its replacement.
 type Chain struct {
@@ -9,21 +19,236 @@ type Chain struct {
 	HTTP *HTTPOptions
 	// TCPIdle is tcp_proxy's idle_timeout: 1 h unless set, 0 for none.
 	TCPIdle time.Duration
+	// BufferLimit is per_connection_buffer_limit_bytes: how much of a request body is kept for a
+	// retry (1 MiB unless set).
+	BufferLimit int
+
+	listener *Listener
+	match    chainMatch
+	hcm      *hcm
+	tcp      *tcpProxy
 }
 
-// HTTPOptions are the settings of an HTTP connection manager that the driver carries out.
-type HTTPOptions struct {
-	IdleTimeout           time.Duration // downstream connection without request: 1 h unless set, 0 none
-	StreamIdleTimeout     time.Duration // 5 min unless set, 0 none
-	RequestTimeout        time.Duration // whole request received, 0 none
-	RequestHeadersTimeout time.Duration // request head received, 0 none
-	DelayedCloseTimeout   time.Duration // 1 s unless set
-	MaxConnectionDuration time.Duration // 0 none
-	MaxRequests           int           // max_requests_per_connection, 0 none
-	MaxHeadersKB          int           // 60 unless set
-	MaxHeaders            int           // 100 unless set
-	Proxy100Continue      bool
-	AcceptHTTP10          bool
-	HTTP2                 bool // codec_type HTTP2: prior knowledge only
-	ServerName            string
+// chainMatch is a compiled FilterChainMatch. An empty list asks for nothing.
+type chainMatch struct {
+	port          uint16 // 0: any
+	dest          []netip.Prefix
+	servers       []string // "*.example.com" as ".example.com"
+	transport     string
+	protocols     []string
+	directSources []netip.Prefix
+	sourceType    listenerv3.FilterChainMatch_ConnectionSourceType
+	sources       []netip.Prefix
+	sourcePorts   []uint32
+}
+
+func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.FilterChain) *Chain {
+	ch := &Chain{Name: m.GetName(), listener: l, BufferLimit: 1 << 20}
+	if b := lm.GetPerConnectionBufferLimitBytes(); b != nil {
+		ch.BufferLimit = int(b.GetValue())
+	}
+	ch.match = c.chainMatch(m.GetFilterChainMatch())
+	for i, f := range m.GetFilters() {
+		leave := c.at("filters", i)
+		switch h, t := (&hcmv3.HttpConnectionManager{}), (&tcpproxyv3.TcpProxy{}); {
+		case c.any(f.GetTypedConfig(), h):
+			leaveAny := c.in("typed_config")
+			ch.hcm = c.hcm(l, h)
+			ch.HTTP = &ch.hcm.opt
+			leaveAny()
+		case c.any(f.GetTypedConfig(), t):
+			leaveAny := c.in("typed_config")
+			ch.tcp = c.tcpProxy(t)
+			ch.TCPIdle = ch.tcp.idle
+			leaveAny()
+		default:
+			c.fail("typed_config", "%s %s", f.GetName(), notCarried)
+		}
+		if i != len(m.GetFilters())-1 {
+			c.fail("", "%s must be the last filter of its chain", f.GetName())
+		}
+		leave()
+	}
+	return ch
+}
+
+func (c *compiler) chainMatch(m *listenerv3.FilterChainMatch) chainMatch {
+	defer c.in("filter_chain_match")()
+	out := chainMatch{port: uint16(m.GetDestinationPort().GetValue()),
+		transport: m.GetTransportProtocol(), protocols: m.GetApplicationProtocols(),
+		sourceType: m.GetSourceType(), sourcePorts: m.GetSourcePorts(),
+		dest:          c.prefixes("prefix_ranges", m.GetPrefixRanges()),
+		directSources: c.prefixes("direct_source_prefix_ranges", m.GetDirectSourcePrefixRanges()),
+		sources:       c.prefixes("source_prefix_ranges", m.GetSourcePrefixRanges())}
+	for _, s := range m.GetServerNames() {
+		s = strings.ToLower(s)
+		if strings.HasPrefix(s, "*.") {
+			s = s[1:]
+		} else if strings.Contains(s, "*") {
+			c.fail("server_names", "partial wildcards are not supported in server_names: %s", s)
+		}
+		out.servers = append(out.servers, s)
+	}
+	return out
+}
+
+func (c *compiler) prefixes(field string, list []*corev3.CidrRange) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range list {
+		ip, err := netip.ParseAddr(r.GetAddressPrefix())
+		if err != nil {
+			c.fail(field, "malformed IP address: %s", r.GetAddressPrefix())
+			continue
+		}
+		p, err := ip.Prefix(int(r.GetPrefixLen().GetValue()))
+		if err != nil {
+			c.fail(field, "invalid prefix length %d", r.GetPrefixLen().GetValue())
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// duplicateChains refuses chains with the same match, as Envoy does (filter_chain_manager_impl.cc).
+func (c *compiler) duplicateChains(l *Listener) {
+	for i, a := range l.chains {
+		for _, b := range l.chains[:i] {
+			if a.match.equal(&b.match) {
+				c.fail("filter_chains", "filter chain '%s' has the same matching rules defined as '%s'",
+					a.Name, b.Name)
+				return
+			}
+		}
+	}
+}
+
+func (m *chainMatch) equal(o *chainMatch) bool {
+	return m.port == o.port && m.transport == o.transport && m.sourceType == o.sourceType &&
+		slices.Equal(m.dest, o.dest) && slices.Equal(m.servers, o.servers) &&
+		slices.Equal(m.protocols, o.protocols) && slices.Equal(m.sources, o.sources) &&
+		slices.Equal(m.directSources, o.directSources) &&
+		slices.Equal(m.sourcePorts, o.sourcePorts)
+}
+
+// Chain returns the filter chain of a connection; nil means that none matches and the connection is
+// closed (Envoy: NR, filter_chain_not_found).
+//
+// The criteria are looked at one after the other, and each keeps only the chains with the most specific
+// value that fits; what was dropped never comes back, even if the rest fails later
+// (source/common/listener_manager/filter_chain_manager_impl.cc findFilterChain).
+func (l *Listener) Chain(ci *ConnInfo) *Chain {
+	list := l.byPort[ci.Local.Port()]
+	if len(list) == 0 {
+		list = l.byPort[0]
+	}
+	list = bestPrefix(list, ci.Local.Addr(), func(m *chainMatch) []netip.Prefix { return m.dest })
+	list = bestServer(list, ci.SNI)
+	list = bestString(list, ci.Transport, func(m *chainMatch) string { return m.transport })
+	list = bestProtocol(list, ci.ALPN)
+	list = bestPrefix(list, ci.Direct.Addr(),
+		func(m *chainMatch) []netip.Prefix { return m.directSources })
+	list = bestSourceType(list, ci)
+	list = bestPrefix(list, ci.Remote.Addr(),
+		func(m *chainMatch) []netip.Prefix { return m.sources })
+	list = bestSourcePort(list, uint32(ci.Remote.Port()))
+	if len(list) > 0 {
+		return list[0]
+	}
+	return l.fallback
+}
+
+// keep returns the chains for which f holds.
+func keep(list []*Chain, f func(*chainMatch) bool) []*Chain {
+	if !slices.ContainsFunc(list, func(c *Chain) bool { return !f(&c.match) }) {
+		return list
+	}
+	var out []*Chain
+	for _, c := range list {
+		if f(&c.match) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func bestPrefix(list []*Chain, ip netip.Addr, of func(*chainMatch) []netip.Prefix) []*Chain {
+	best := -1 // the longest prefix that fits; none is 0.0.0.0/0
+	for _, c := range list {
+		ps := of(&c.match)
+		if len(ps) == 0 {
+			best = max(best, 0)
+		}
+		for _, p := range ps {
+			if p.Contains(ip) {
+				best = max(best, p.Bits())
+			}
+		}
+	}
+	return keep(list, func(m *chainMatch) bool {
+		ps := of(m)
+		return best == 0 && len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool {
+			return p.Bits() == best && p.Contains(ip)
+		})
+	})
+}
+
+func bestServer(list []*Chain, sni string) []*Chain {
+	has := func(name string) bool {
+		return slices.ContainsFunc(list, func(c *Chain) bool {
+			return slices.Contains(c.match.servers, name)
+		})
+	}
+	try := func(name string) []*Chain {
+		return keep(list, func(m *chainMatch) bool { return slices.Contains(m.servers, name) })
+	}
+	if sni != "" {
+		if has(sni) {
+			return try(sni)
+		}
+		for i := 1; i < len(sni)-1; i++ {
+			if sni[i] == '.' && has(sni[i:]) {
+				return try(sni[i:])
+			}
+		}
+	}
+	return keep(list, func(m *chainMatch) bool { return len(m.servers) == 0 })
+}
+
+func bestString(list []*Chain, want string, of func(*chainMatch) string) []*Chain {
+	if exact := keep(list, func(m *chainMatch) bool { return of(m) == want }); len(exact) > 0 {
+		return exact
+	}
+	return keep(list, func(m *chainMatch) bool { return of(m) == "" })
+}
+
+func bestProtocol(list []*Chain, alpn []string) []*Chain {
+	for _, p := range alpn {
+		fits := keep(list, func(m *chainMatch) bool { return slices.Contains(m.protocols, p) })
+		if len(fits) > 0 {
+			return fits
+		}
+	}
+	return keep(list, func(m *chainMatch) bool { return len(m.protocols) == 0 })
+}
+
+func bestSourceType(list []*Chain, ci *ConnInfo) []*Chain {
+	special := listenerv3.FilterChainMatch_EXTERNAL
+	if ci.Remote.Addr() == ci.Local.Addr() || ci.Remote.Addr().IsLoopback() {
+		special = listenerv3.FilterChainMatch_SAME_IP_OR_LOOPBACK
+	}
+	fits := keep(list, func(m *chainMatch) bool { return m.sourceType == special })
+	if len(fits) > 0 {
+		return fits
+	}
+	return keep(list, func(m *chainMatch) bool {
+		return m.sourceType == listenerv3.FilterChainMatch_ANY
+	})
+}
+
+func bestSourcePort(list []*Chain, port uint32) []*Chain {
+	fits := keep(list, func(m *chainMatch) bool { return slices.Contains(m.sourcePorts, port) })
+	if len(fits) > 0 {
+		return fits
+	}
+	return keep(list, func(m *chainMatch) bool { return len(m.sourcePorts) == 0 })
 }

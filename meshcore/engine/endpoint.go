@@ -2,12 +2,19 @@ package engine
 
 import (
 	"net/netip"
+	"strings"
 	"sync/atomic"
-	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// Endpoint is one upstream host of one cluster. It is the same value as long as the cluster and the
-// host's address stay, so that pools and counts can hang on it.
+// Endpoint is one upstream host of one cluster. It is the same value as long as the cluster's own
+// configuration and the host's address stay, so that pools and counts can hang on it.
 type Endpoint struct {
 	Addr    netip.AddrPort
 	Source  netip.Addr // upstream_bind_config's address; invalid when there is none
@@ -15,15 +22,99 @@ type Endpoint struct {
 	// Pool is the driver's: its connection pool to this endpoint.
 	Pool atomic.Value
 
-	active atomic.Int64 // requests in flight, for LEAST_REQUEST (Envoy's host rq_active)
+	host    lb.Host
+	monitor *outlier.Monitor // nil without outlier detection
+	dest    atomic.Pointer[observe.Workload]
 }
 
-// Cluster is a compiled cluster.
-type Cluster struct {
-	Name                     string
-	ConnectTimeout           time.Duration
-	MaxRequestsPerConnection int           // 0: no limit
-	IdleTimeout              time.Duration // 1 h unless set; 0: none
-	MaxConnectionDuration    time.Duration // 0: none
-	HTTP2                    bool          // upstream speaks HTTP/2 (prior knowledge)
+// Active returns the number of requests in flight (Envoy's host rq_active).
+func (ep *Endpoint) Active() int64 { return ep.host.Active.Load() }
+
+// Workload says whose pod it is, as far as the endpoint's metadata tells.
+func (ep *Endpoint) Workload() observe.Workload {
+	if w := ep.dest.Load(); w != nil {
+		return *w
+	}
+	return observe.Workload{}
+}
+
+func (c *Cluster) newEndpoint(addr netip.AddrPort) *Endpoint {
+	ep := &Endpoint{Addr: addr, Source: c.source, Cluster: c}
+	ep.host.Address = addr.String()
+	ep.host.Value = ep
+	if c.detector != nil {
+		ep.monitor = c.detector.Add(ep)
+	}
+	return ep
+}
+
+// assignment is a compiled ClusterLoadAssignment.
+type assignment struct {
+	localities     []localityHosts
+	factor         uint32
+	weightedHealth bool
+}
+
+type localityHosts struct {
+	lb.LocalityEndpoints // without its Endpoints
+	hosts                []assigned
+}
+
+type assigned struct {
+	addr      netip.AddrPort
+	weight    uint32
+	unhealthy bool
+	hashKey   string
+	workload  observe.Workload
+}
+
+func (c *compiler) assignment(m *endpointv3.ClusterLoadAssignment) *assignment {
+	a := &assignment{weightedHealth: m.GetPolicy().GetWeightedPriorityHealth(),
+		factor: m.GetPolicy().GetOverprovisioningFactor().GetValue()}
+	for i, l := range m.GetEndpoints() {
+		leave := c.at("endpoints", i)
+		out := localityHosts{LocalityEndpoints: lb.LocalityEndpoints{Priority: l.GetPriority(),
+			Weight: l.GetLoadBalancingWeight().GetValue(), Locality: lb.Locality{
+				Region: l.GetLocality().GetRegion(), Zone: l.GetLocality().GetZone(),
+				SubZone: l.GetLocality().GetSubZone()}}}
+		if l.GetPriority() > 128 {
+			c.fail("priority", "value must be less than or equal to 128")
+		}
+		for j, e := range l.GetLbEndpoints() {
+			leave := c.at("lb_endpoints", j)
+			out.hosts = append(out.hosts, c.assigned(e))
+			leave()
+		}
+		a.localities = append(a.localities, out)
+		leave()
+	}
+	return a
+}
+
+func (c *compiler) assigned(m *endpointv3.LbEndpoint) assigned {
+	out := assigned{addr: c.address("endpoint.address", m.GetEndpoint().GetAddress()),
+		weight: m.GetLoadBalancingWeight().GetValue(), workload: workloadOf(m.GetMetadata())}
+	if w := m.GetLoadBalancingWeight(); w != nil && w.GetValue() == 0 {
+		c.fail("load_balancing_weight", "value must be greater than or equal to 1")
+	}
+	switch m.GetHealthStatus() {
+	case corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_DRAINING, corev3.HealthStatus_TIMEOUT:
+		out.unhealthy = true
+	case corev3.HealthStatus_DEGRADED:
+		c.fail("health_status", "DEGRADED "+notCarried)
+	}
+	lbMeta := m.GetMetadata().GetFilterMetadata()["envoy.lb"].GetFields()
+	out.hashKey = lbMeta["hash_key"].GetStringValue()
+	return out
+}
+
+// workloadOf reads istiod's endpoint metadata: istio.workload is "name;namespace;app;version;cluster".
+func workloadOf(m *corev3.Metadata) observe.Workload {
+	text := m.GetFilterMetadata()["istio"].GetFields()["workload"].GetStringValue()
+	part := strings.Split(text, ";")
+	if len(part) < 4 {
+		return observe.Workload{}
+	}
+	return observe.Workload{Pod: part[0], Workload: part[0], Namespace: part[1],
+		Service: part[2], Version: part[3]}
 }

@@ -1,53 +1,160 @@
 package engine
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
-
-	"google.golang.org/protobuf/proto"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
-	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
 // Options says which proxy an Engine decides for.
 type Options struct {
 	Node     string // node id of the records: POD.NAMESPACE
 	Workload observe.Workload
-	Seed     uint64
+	Locality lb.Locality
+	// IP is the proxy's own address: it stands in x-forwarded-for for loopback clients and in
+	// mirrored copies.
+	IP   netip.Addr
+	Seed uint64
 	// KeepHeaders names the request headers (lower-case) that records keep.
 	KeepHeaders []string
-	// Removed is called during Update for each endpoint that left the configuration: its idle
+	// Removed is called during Update and Tick for each endpoint that left the configuration: its idle
 	// connections are to be closed, those in use after their exchange.
 	Removed func(*Endpoint)
 	// Changed is told of ejections and un-ejections.
 	Changed func(observe.Change)
+	// Wake asks for a call of Tick at an instant that may be before the one that Tick named.
+	Wake func(at clock.Instant)
+	// Wall turns an instant into wall time, for the date header and START_TIME. Nil: the run's
+	// beginning is 1970.
+	Wall func(clock.Instant) time.Time
 }
 
-// Engine is the policy core of one proxy. Update and Tick must not be called at the same time as each
-// other; everything else is safe for concurrent use, beside them too.
+// Engine is the policy core of one proxy. Update, Check and Tick are serialised; everything else is safe
+// for concurrent use, beside them too.
 type Engine struct {
-	opt Options
+	opt   Options
+	dates atomic.Pointer[dateText]
+
+	mu        sync.Mutex // guards what follows
+	clusters  map[string]*slot[Cluster]
+	routes    map[string]*slot[routeConfig]
+	listeners atomic.Pointer[[]*Listener] // sorted by name; read without mu
+	have      resources
+	live      []*Cluster // sorted by name
 }
 
 // New returns an engine without configuration.
-func New(opt Options) *Engine { return &Engine{opt: opt} }
+func New(opt Options) *Engine {
+	e := &Engine{opt: opt, clusters: map[string]*slot[Cluster]{},
+		routes: map[string]*slot[routeConfig]{}}
+	if e.opt.Wall == nil {
+		e.opt.Wall = func(i clock.Instant) time.Time { return time.Unix(0, int64(i)) }
+	}
+	e.listeners.Store(&[]*Listener{})
+	return e
+}
 
-// Check says whether one resource can be carried out; the error is a Refusals.
-func (e *Engine) Check(m proto.Message) error { return nil }
+// clusterSlot returns the slot of a cluster; it is empty until the cluster comes. Caller must hold mu.
+func (e *Engine) clusterSlot(name string) *slot[Cluster] {
+	s := e.clusters[name]
+	if s == nil {
+		s = &slot[Cluster]{}
+		e.clusters[name] = s
+	}
+	return s
+}
 
-// Update takes a snapshot. Resources that are the same message as before, or equal to it, cost
-// next to nothing. When a resource of a type is refused, all resources of that type stay as they were
-// (as Envoy rejects a response) and the error, a Refusals, names them; other types are taken.
-func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error { return nil }
+func (e *Engine) routeSlot(name string) *slot[routeConfig] {
+	s := e.routes[name]
+	if s == nil {
+		s = &slot[routeConfig]{}
+		e.routes[name] = s
+	}
+	return s
+}
 
-// Tick carries out what time alone makes due (outlier intervals and ends of ejections) and returns when
-// it is to be called again; clock.Never when nothing is due. After an Update it must be asked again.
-func (e *Engine) Tick(now clock.Instant) (next clock.Instant) { return clock.Never }
+// Tick carries out what time alone makes due (outlier intervals and ends of ejections, merged changes of
+// hosts) and returns when it is to be called again; clock.Never when nothing is due. It is
+// to be called after each Update, too.
+func (e *Engine) Tick(now clock.Instant) (next clock.Instant) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	next = noDeadline
+	for _, c := range e.live {
+		next = min(next, c.tick(now))
+	}
+	return next
+}
 
 // Binds lists the addresses to listen on, sorted: the listeners with bind_to_port.
-func (e *Engine) Binds() []netip.AddrPort { return nil }
+func (e *Engine) Binds() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, l := range *e.listeners.Load() {
+		if l.bind {
+			out = append(out, l.addr)
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return slices.Compact(out)
+}
 
 // Listener returns the listener that handles a connection accepted on bind whose original destination is
-// local; nil when there is none any more.
-func (e *Engine) Listener(bind, local netip.AddrPort) *Listener { return nil }
+// local; nil when there is none any more. A listener with use_original_dst hands over to the one with
+// the destination's address, else to the one of its port on any address, else it keeps the connection
+// (connection_handler_impl.cc getBalancedHandlerByAddress).
+func (e *Engine) Listener(bind, local netip.AddrPort) *Listener {
+	list := *e.listeners.Load()
+	var own, exact, wild *Listener
+	for _, l := range list {
+		if l.bind && l.addr == bind {
+			own = l
+		}
+		switch {
+		case l.addr == local:
+			exact = l
+		case l.addr.Port() == local.Port() && l.addr.Addr().IsUnspecified():
+			wild = l
+		}
+	}
+	if own == nil || !own.handover {
+		return own
+	}
+	return cmp.Or(exact, wild, own)
+}
+
+// ip is the proxy's own address.
+func (e *Engine) ip(ci *ConnInfo) netip.Addr {
+	if e.opt.IP.IsValid() {
+		return e.opt.IP
+	}
+	return ci.Local.Addr()
+}
+
+type dateText struct {
+	second int64
+	text   []byte
+}
+
+// date returns the date header of an instant; it is made once a second.
+func (e *Engine) date(now clock.Instant) []byte {
+	at := e.opt.Wall(now)
+	d := e.dates.Load()
+	if d == nil || d.second != at.Unix() {
+		d = &dateText{second: at.Unix(),
+			text: at.UTC().AppendFormat(nil, "Mon, 02 Jan 2006 15:04:05 GMT")}
+		e.dates.Store(d)
+	}
+	return d.text
+}
+
+func sortedAddrs(m map[netip.AddrPort]*Endpoint) []netip.AddrPort {
+	return slices.SortedFunc(maps.Keys(m), netip.AddrPort.Compare)
+}

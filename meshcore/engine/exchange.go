@@ -1,7 +1,11 @@
 package engine
 
 import (
+	"net/netip"
+	"time"
+
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
@@ -10,51 +14,292 @@ import (
 // it for the next one, and calls it from one goroutine at a time.
 type Exchange struct {
 	// Record is complete when the Directive is Done. The driver sets Record.BytesReceived, BytesSent
-	// and Protocol (and, for TCP, nothing else). Its strings are valid for ever; Attempts and Mirrors are
-	// reused by the next Start, so whoever keeps a record must clone them.
+	// and Protocol ("HTTP/1.1" by default). A copy of it stays valid when the exchange is used again.
 	Record observe.Request
+
+	e     *Engine
+	chain *Chain
+	hcm   *hcm
+	ci    *ConnInfo
+	head  *wire.Head // the request's
+	resp  *wire.Head // the response's, once there is one
+	rnd   uint64
+
+	state    state
+	standing Directive     // what the driver is doing now
+	start    clock.Instant // Start
+	now      clock.Instant // of the latest call
+	until    clock.Instant // Wait
+	remote   netip.AddrPort
+	grpc     bool
+	route    *route
+	target   *target
+	next     int // filter
+	delaying *fault
+	// tellOperation: the response names the route's operation (inbound).
+	tellOperation bool
+
+	corsState
+	retry        retryState
+	cluster      *Cluster
+	ep           *Endpoint // of the attempt in flight
+	answered     *Endpoint // whose response goes downstream
+	tried        []*Endpoint
+	lbc          lb.Context
+	priorities   lb.PreviousPriorities
+	skip         func(*lb.Host) bool
+	mirrors      []*Mirror
+	setCookies   []string
+	attempt      int
+	lost         bool // the body can not be sent again
+	counted      bool // in ep's active requests
+	headSent     bool
+	afterTimeout bool // the attempt before ended by its time-out
+
+	complete    bool          // the request has been received
+	completeAt  clock.Instant // since then the route time-out runs; Never before
+	connectedAt clock.Instant
+	global      time.Duration // route time-out, 0 for none
+	perTry      time.Duration
+	duration    clock.Instant // bound of the whole stream
+	due         dueKind       // what the standing deadline is
+
+	upstreamStatus int // %RESPONSE_CODE%: 0 until the upstream answered
+	started        bool
+	replyHead      wire.Head
+	replyBody      []byte
+	flags          [8]string
+	flagCount      int
+	attempts       []observe.Attempt
+	copies         []observe.Attempt
+
+	text    []byte // where the record's strings are
+	buf     []byte
+	hostBuf [256]byte
+	pathBuf []byte
 }
 
+// state is where an exchange stands.
+type state uint8
+
+const (
+	stateDone state = iota
+	stateDelay
+	stateAttempt
+	stateBackOff
+	stateReply
+	stateForward
+	stateAborted
+)
+
+// dueKind says which of several deadlines comes first.
+type dueKind uint8
+
+const (
+	dueNone dueKind = iota
+	dueRoute
+	duePerTry
+	dueMaxStream
+	dueDuration
+)
+
 // Start begins an HTTP exchange: the request head was received (its end, too, if h.NoBody). h is
-// changed into what goes upstream. Start counts as the time of the record.
+// changed into what goes upstream. now is the record's start.
 func (e *Engine) Start(x *Exchange, c *Chain, ci *ConnInfo, h *wire.Head,
 	now clock.Instant, rnd uint64) Directive {
-	return Directive{Kind: Done}
+	x.reset(e, c, ci, now, rnd)
+	x.head, x.hcm = h, c.hcm
+	x.Record.Protocol = protocolOf(ci, h)
+	x.complete = h.NoBody
+	x.grpc = isGRPC(h)
+	return x.stand(x.decode(now))
+}
+
+func (x *Exchange) reset(e *Engine, c *Chain, ci *ConnInfo, now clock.Instant, rnd uint64) {
+	if x.skip == nil {
+		x.skip = x.skipHost
+	}
+	text, buf, path, attempts := x.text, x.buf, x.pathBuf, x.attempts
+	copies, tried, skip, reply := x.copies, x.tried[:0], x.skip, x.replyHead
+	cookies := x.setCookies[:0]
+	*x = Exchange{e: e, chain: c, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf, pathBuf: path,
+		attempts: attempts, copies: copies, tried: tried, skip: skip, replyHead: reply,
+		setCookies: cookies, completeAt: noDeadline, connectedAt: noDeadline,
+		duration: noDeadline, remote: ci.Remote}
+	r := &x.Record
+	r.Start, r.Proxy, r.Workload = now, e.opt.Node, e.opt.Workload.Workload
+	r.Version, r.Namespace = e.opt.Workload.Version, e.opt.Workload.Namespace
+	r.Reporter = observe.Destination
+	if c.listener.Outbound {
+		r.Reporter = observe.Source
+	}
+	r.Listener, r.Chain = c.listener.Name, c.Name
+	x.buf = ci.Local.AppendTo(x.buf[:0])
+	r.Local = x.intern(x.buf)
+}
+
+// stand remembers what the driver was told.
+func (x *Exchange) stand(d Directive) Directive {
+	x.standing = d
+	return d
 }
 
 // Handle takes an event of an HTTP exchange.
-func (x *Exchange) Handle(ev Event, now clock.Instant) Directive { return Directive{Kind: Done} }
+func (x *Exchange) Handle(ev Event, now clock.Instant) Directive {
+	x.now = now
+	switch ev.Kind {
+	case RequestComplete:
+		return x.stand(x.requestComplete(now))
+	case ClientGone:
+		return x.stand(x.clientGone(now))
+	case BadRequest:
+		return x.stand(x.badRequest(ev, now))
+	}
+	switch x.state {
+	case stateDelay:
+		return x.stand(x.delayed(ev, now))
+	case stateBackOff:
+		return x.stand(x.backedOff(ev, now))
+	case stateAttempt:
+		return x.stand(x.attempted(ev, now))
+	case stateForward:
+		return x.stand(x.forwarding(ev, now))
+	case stateReply, stateAborted:
+		return x.stand(x.finish(now))
+	}
+	return Directive{Kind: Done, Deadline: noDeadline}
+}
 
-// Reply returns the local reply to send, valid until the exchange ends. To HEAD requests the head
-// is sent as it is, without the body.
-func (x *Exchange) Reply() (head *wire.Head, body []byte) { return nil, nil }
+// requestComplete restates the directive with the deadlines that run from now on.
+func (x *Exchange) requestComplete(now clock.Instant) Directive {
+	if x.complete {
+		return x.standing
+	}
+	x.complete = true
+	d := x.standing
+	if x.state == stateAttempt || x.state == stateForward {
+		x.completeAt = now
+		d.Deadline = x.deadline()
+	}
+	return d
+}
+
+func (x *Exchange) clientGone(now clock.Instant) Directive {
+	if x.state == stateDone {
+		return Directive{Kind: Done, Deadline: noDeadline}
+	}
+	x.flag("DC")
+	x.Record.Details = "downstream_remote_disconnect"
+	x.endAttempt(now, 0, "DC")
+	return x.finish(now)
+}
+
+// badRequest answers a body that breaks the protocol (conn_manager_impl.cc onCodecError).
+func (x *Exchange) badRequest(ev Event, now clock.Instant) Directive {
+	x.flag("DPE")
+	x.endAttempt(now, 0, "")
+	details := ev.Reason
+	if details == "" {
+		details = "codec_error:_http1.body_malformed"
+	}
+	if x.started {
+		x.Record.Details = details
+		return x.cut()
+	}
+	return x.reply(localReply{status: 400, body: "Bad Request", details: details, grpc: -1})
+}
+
+// delayed goes on behind the fault filter's delay.
+func (x *Exchange) delayed(ev Event, now clock.Instant) Directive {
+	f := x.delaying
+	f.active.Add(-1)
+	if ev.Kind == Timeout || now >= x.duration {
+		return x.durationReached()
+	}
+	if d, done := x.abort(f); done {
+		return d
+	}
+	return x.filters(now)
+}
+
+// backedOff sends the next attempt.
+func (x *Exchange) backedOff(ev Event, now clock.Instant) Directive {
+	if ev.Kind == Timeout || x.due != dueNone && now >= x.standing.Deadline {
+		return x.timedOut(now)
+	}
+	return x.again(now)
+}
+
+// cut ends the exchange by breaking off the response.
+func (x *Exchange) cut() Directive {
+	x.state = stateAborted
+	return Directive{Kind: Abort, Deadline: noDeadline}
+}
+
+// durationReached is the end of max_stream_duration (conn_manager_impl.cc
+// onStreamMaxDurationReached).
+func (x *Exchange) durationReached() Directive {
+	x.flag("DT")
+	if x.started {
+		x.Record.Details = "max_duration_timeout"
+		return x.cut()
+	}
+	status := 504
+	if !x.complete {
+		status = 408
+	}
+	return x.reply(localReply{status: status, body: "downstream duration timeout",
+		details: "max_duration_timeout", grpc: -1})
+}
 
 // BodyLost says that the request body can not be sent again (buffer limit): there will be no retry.
-func (x *Exchange) BodyLost() {}
-
-// Mirrors returns the copies to send beside the first attempt; asked after an Attempt directive, it is
-// empty for all later ones. The values and heads are the driver's to keep.
-func (x *Exchange) Mirrors() []*Mirror { return nil }
-
-// Mirror is one copy of a request. Nobody waits for its answer.
-type Mirror struct {
-	Endpoint *Endpoint
-	Head     *wire.Head
-	Deadline clock.Instant // the cluster route's time-out holds for copies too
+func (x *Exchange) BodyLost() {
+	x.lost = true
+	if x.retry.policy != nil {
+		x.retry.drop()
+	}
+	x.standing.Retryable = false
 }
 
-// Done reports how a copy ended: ResponseHead (with the head), ConnectFail, Reset, ... (so that outlier
-// detection and the active count know).
-func (m *Mirror) Done(ev Event, now clock.Instant) {}
-
-// StartTCP begins a TCP exchange: Attempt names the endpoint to connect to, Abort closes the
-// connection (then Handle with Sent gives Done).
-func (e *Engine) StartTCP(x *Exchange, c *Chain, ci *ConnInfo, now clock.Instant,
-	rnd uint64) Directive {
-	return Directive{Kind: Done}
+// StreamIdleTimeout is how long the exchange may go without progress: the route's idle_timeout, else the
+// connection manager's stream_idle_timeout; 0 for no bound.
+func (x *Exchange) StreamIdleTimeout() time.Duration {
+	if x.route != nil && x.route.action != nil && x.route.action.idle != nil {
+		return *x.route.action.idle
+	}
+	return x.hcm.opt.StreamIdleTimeout
 }
 
-// HandleTCP takes an event of a TCP exchange: Connected (answered by Forward: copy bytes both ways),
-// ConnectFail, ConnectTimeout, Overflow (answered by Attempt or Abort), Sent (both ends are finished),
-// Reset, ClientGone, Timeout (answered by Done).
-func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive { return Directive{Kind: Done} }
+// IdleTimedOut is what the driver calls instead of Handle when StreamIdleTimeout passed.
+func (x *Exchange) IdleTimedOut(now clock.Instant) Directive {
+	x.flag("SI")
+	x.endAttempt(now, 0, "SI")
+	if x.started {
+		x.Record.Details = "stream_idle_timeout"
+		return x.stand(x.cut())
+	}
+	status := 504
+	if !x.complete {
+		status = 408
+	}
+	return x.stand(x.reply(localReply{status: status, body: "stream timeout",
+		details: "stream_idle_timeout", grpc: -1}))
+}
+
+func protocolOf(ci *ConnInfo, h *wire.Head) string {
+	switch {
+	case ci.HTTP2:
+		return "HTTP/2"
+	case h.Minor == 0:
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
+}
+
+// isGRPC is grpc/common.cc isGrpcRequestHeaders.
+func isGRPC(h *wire.Head) bool {
+	v, ok := h.Get("content-type")
+	const want = "application/grpc"
+	return ok && len(v) >= len(want) && string(v[:len(want)]) == want &&
+		(len(v) == len(want) || v[len(want)] == '+') && len(h.Target) > 0
+}

@@ -1,6 +1,16 @@
 package engine
 
-import "time"
+import (
+	"net/netip"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+)
 
 // Listener is a compiled listener. It stays valid (and unchanged) after an Update for the connections
 // that hold it.
@@ -12,6 +22,15 @@ type Listener struct {
 	// ContinueOnTimeout says that the connection goes on, its protocol undetected.
 	InspectTimeout    time.Duration
 	ContinueOnTimeout bool
+
+	addr     netip.AddrPort
+	bind     bool // bind_to_port
+	handover bool // use_original_dst
+	http     *inspector
+	tls      *inspector
+	chains   []*Chain
+	fallback *Chain // default_filter_chain
+	byPort   map[uint16][]*Chain
 }
 
 // Inspect says what must be found out before Chain is asked.
@@ -20,9 +39,121 @@ type Inspect struct {
 	TLS  bool // tls_inspector: Transport, SNI, ALPN
 }
 
-// Inspect returns the inspectors that this connection needs (filter_disabled is heeded).
-func (l *Listener) Inspect(ci *ConnInfo) Inspect { return Inspect{} }
+type inspector struct{ disabled predicate }
 
-// Chain returns the filter chain of a connection; nil means that none matches and the connection is
-// closed (Envoy: NR, filter_chain_not_found).
-func (l *Listener) Chain(ci *ConnInfo) *Chain { return nil }
+type predicate func(port uint16) bool
+
+// Inspect returns the inspectors that this connection needs (filter_disabled is heeded).
+func (l *Listener) Inspect(ci *ConnInfo) Inspect {
+	return Inspect{HTTP: l.http.wanted(ci), TLS: l.tls.wanted(ci)}
+}
+
+func (i *inspector) wanted(ci *ConnInfo) bool {
+	return i != nil && (i.disabled == nil || !i.disabled(ci.Local.Port()))
+}
+
+func (c *compiler) listener(m *listenerv3.Listener) *Listener {
+	l := &Listener{Name: m.GetName(), InspectTimeout: 15 * time.Second,
+		ContinueOnTimeout: m.GetContinueOnListenerFiltersTimeout(),
+		Outbound:          m.GetTrafficDirection() == corev3.TrafficDirection_OUTBOUND,
+		bind:              m.GetBindToPort() == nil || m.GetBindToPort().GetValue(),
+		handover:          m.GetUseOriginalDst().GetValue()}
+	if d := m.GetListenerFiltersTimeout(); d != nil {
+		l.InspectTimeout = c.duration("listener_filters_timeout", d)
+	}
+	if m.GetAddress() == nil {
+		c.fail("address", "value is required")
+	} else {
+		l.addr = c.address("address", m.GetAddress())
+	}
+	for i, f := range m.GetListenerFilters() {
+		c.listenerFilter(i, l, f)
+	}
+	if len(m.GetFilterChains()) == 0 && m.GetDefaultFilterChain() == nil {
+		c.fail("filter_chains", "error adding listener '%v': no filter chains specified", l.addr)
+	}
+	for i, f := range m.GetFilterChains() {
+		leave := c.at("filter_chains", i)
+		l.chains = append(l.chains, c.chain(l, m, f))
+		leave()
+	}
+	c.duplicateChains(l)
+	if f := m.GetDefaultFilterChain(); f != nil {
+		leave := c.in("default_filter_chain")
+		l.fallback = c.chain(l, m, f)
+		leave()
+	}
+	l.byPort = map[uint16][]*Chain{}
+	for _, ch := range l.chains {
+		l.byPort[ch.match.port] = append(l.byPort[ch.match.port], ch)
+	}
+	return l
+}
+
+func (c *compiler) listenerFilter(i int, l *Listener, m *listenerv3.ListenerFilter) {
+	defer c.at("listener_filters", i)()
+	in := &inspector{disabled: predicateOf(m.GetFilterDisabled())}
+	switch a := m.GetTypedConfig(); {
+	case c.any(a, &httpinspectorv3.HttpInspector{}):
+		l.http = in
+	case c.any(a, &tlsinspectorv3.TlsInspector{}):
+		l.tls = in
+	case c.any(a, &originaldstv3.OriginalDst{}), c.any(a, &proxyprotocolv3.ProxyProtocol{}):
+		// The driver tells where a connection was going, however it knows.
+	default:
+		c.fail("typed_config", "%s %s", m.GetName(), notCarried)
+	}
+}
+
+func predicateOf(m *listenerv3.ListenerFilterChainMatchPredicate) predicate {
+	switch r := m.GetRule().(type) {
+	case *listenerv3.ListenerFilterChainMatchPredicate_AnyMatch:
+		return func(uint16) bool { return r.AnyMatch }
+	case *listenerv3.ListenerFilterChainMatchPredicate_DestinationPortRange:
+		from, to := r.DestinationPortRange.GetStart(), r.DestinationPortRange.GetEnd()
+		return func(p uint16) bool { return int32(p) >= from && int32(p) < to }
+	case *listenerv3.ListenerFilterChainMatchPredicate_NotMatch:
+		inner := predicateOf(r.NotMatch)
+		return func(p uint16) bool { return !inner(p) }
+	case *listenerv3.ListenerFilterChainMatchPredicate_OrMatch:
+		return setOf(r.OrMatch.GetRules(), true)
+	case *listenerv3.ListenerFilterChainMatchPredicate_AndMatch:
+		return setOf(r.AndMatch.GetRules(), false)
+	}
+	return nil
+}
+
+// setOf ends at the first rule that answers until.
+func setOf(rules []*listenerv3.ListenerFilterChainMatchPredicate, until bool) predicate {
+	var list []predicate
+	for _, r := range rules {
+		list = append(list, predicateOf(r))
+	}
+	return func(p uint16) bool {
+		for _, f := range list {
+			if f(p) == until {
+				return until
+			}
+		}
+		return !until
+	}
+}
+
+func (c *compiler) address(field string, m *corev3.Address) netip.AddrPort {
+	s := m.GetSocketAddress()
+	if s == nil {
+		c.fail(field, "only socket addresses are carried out")
+		return netip.AddrPort{}
+	}
+	ip, err := netip.ParseAddr(s.GetAddress())
+	if err != nil {
+		c.fail(field+".socket_address.address", "malformed IP address: %s", s.GetAddress())
+	}
+	if s.GetPortValue() > 65535 {
+		c.fail(field+".socket_address.port_value", "value must be less than or equal to 65535")
+	}
+	if s.GetProtocol() != corev3.SocketAddress_TCP {
+		c.notCarried(field+".socket_address.protocol", s.GetProtocol().String())
+	}
+	return netip.AddrPortFrom(ip, uint16(s.GetPortValue()))
+}

@@ -1,0 +1,297 @@
+package engine
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	upstreamsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
+)
+
+// Cluster is a compiled cluster with its state. A changed Cluster resource makes a new one with fresh
+// state, as in Envoy (cluster_manager_impl.cc addOrUpdateCluster); changed endpoints do not.
+type Cluster struct {
+	Name                     string
+	ConnectTimeout           time.Duration
+	MaxRequestsPerConnection int           // 0: no limit
+	IdleTimeout              time.Duration // 1 h unless set; 0: none
+	MaxConnectionDuration    time.Duration // 0: none
+	HTTP2                    bool          // upstream speaks HTTP/2 (prior knowledge)
+	// UseDownstreamProtocol says that the upstream protocol is the downstream's.
+	UseDownstreamProtocol bool
+	// Breaker bounds connections, pending requests, requests and retries of all endpoints together.
+	Breaker *breaker.Breaker
+
+	e         *Engine
+	kind      clusterv3.Cluster_DiscoveryType
+	service   string // EDS resource name
+	source    netip.Addr
+	header    string // ORIGINAL_DST: the request header with the address
+	useHeader bool
+	static    *assignment
+	maxStream time.Duration
+	cleanup   time.Duration
+	balancer  *lb.Balancer
+	detector  *outlier.Detector
+
+	mu      sync.Mutex // guards what follows
+	hosts   map[netip.AddrPort]*Endpoint
+	sweep   clock.Instant // next outlier interval
+	refresh clock.Instant // when a merged change of hosts is due
+	clean   clock.Instant // ORIGINAL_DST: next look for unused hosts
+	used    map[*Endpoint]bool
+}
+
+func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
+	out := &Cluster{e: c.e, Name: m.GetName(), ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour,
+		kind: m.GetType(), hosts: map[netip.AddrPort]*Endpoint{}, sweep: clock.Never,
+		refresh: clock.Never, clean: clock.Never, cleanup: 5 * time.Second,
+		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue())}
+	if out.Name == "" {
+		c.fail("name", "value length must be at least 1 characters")
+	}
+	if d := m.GetConnectTimeout(); d != nil {
+		if out.ConnectTimeout = c.duration("connect_timeout", d); out.ConnectTimeout <= 0 {
+			c.fail("connect_timeout", "value must be greater than 0s")
+		}
+	}
+	if m.GetHttp2ProtocolOptions() != nil {
+		out.HTTP2 = true
+	}
+	c.protocolOptions(out, m)
+	c.discovery(out, m)
+	c.loadBalancing(out, m)
+	c.breakers(out, m.GetCircuitBreakers())
+	if od := m.GetOutlierDetection(); od != nil {
+		c.outlierDetection(out, od)
+	}
+	if b := m.GetUpstreamBindConfig(); b != nil {
+		ip, err := netip.ParseAddr(b.GetSourceAddress().GetAddress())
+		if err != nil {
+			c.fail("upstream_bind_config.source_address", "malformed IP address: %s",
+				b.GetSourceAddress().GetAddress())
+		}
+		out.source = ip
+	}
+	return out
+}
+
+func (c *compiler) protocolOptions(out *Cluster, m *clusterv3.Cluster) {
+	defer c.in("typed_extension_protocol_options")()
+	for name, a := range m.GetTypedExtensionProtocolOptions() {
+		o := &upstreamsv3.HttpProtocolOptions{}
+		if !c.any(a, o) {
+			c.fail("", "%s %s", name, notCarried)
+			continue
+		}
+		p := o.GetCommonHttpProtocolOptions()
+		if d := p.GetIdleTimeout(); d != nil {
+			out.IdleTimeout = c.duration("common_http_protocol_options.idle_timeout", d)
+		}
+		out.MaxConnectionDuration = c.duration(
+			"common_http_protocol_options.max_connection_duration", p.GetMaxConnectionDuration())
+		out.maxStream = c.duration("common_http_protocol_options.max_stream_duration",
+			p.GetMaxStreamDuration())
+		if n := p.GetMaxRequestsPerConnection(); n != nil {
+			out.MaxRequestsPerConnection = int(n.GetValue())
+		}
+		if p.GetMaxHeadersCount() != nil {
+			c.fail("common_http_protocol_options.max_headers_count", notCarried)
+		}
+		switch u := o.GetUpstreamProtocolOptions().(type) {
+		case *upstreamsv3.HttpProtocolOptions_ExplicitHttpConfig_:
+			out.HTTP2 = u.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil
+		case *upstreamsv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+			out.UseDownstreamProtocol = true
+		}
+	}
+}
+
+func (c *compiler) discovery(out *Cluster, m *clusterv3.Cluster) {
+	switch m.GetType() {
+	case clusterv3.Cluster_EDS:
+		out.service = m.GetName()
+		if s := m.GetEdsClusterConfig().GetServiceName(); s != "" {
+			out.service = s
+		}
+		if m.GetEdsClusterConfig() == nil {
+			c.fail("eds_cluster_config", "cannot create an EDS cluster without an EDS config")
+		}
+	case clusterv3.Cluster_STATIC:
+		leave := c.in("load_assignment")
+		out.static = c.assignment(m.GetLoadAssignment())
+		leave()
+	case clusterv3.Cluster_ORIGINAL_DST:
+		out.used = map[*Endpoint]bool{}
+		o := m.GetOriginalDstLbConfig()
+		out.useHeader, out.header = o.GetUseHttpHeader(), "x-envoy-original-dst-host"
+		if h := o.GetHttpHeaderName(); h != "" {
+			out.header = lowerASCII(h)
+		}
+		if d := m.GetCleanupInterval(); d != nil {
+			if out.cleanup = c.duration("cleanup_interval", d); out.cleanup <= 0 {
+				c.fail("cleanup_interval", "value must be greater than 0s")
+			}
+		}
+		if m.GetLbPolicy() != clusterv3.Cluster_CLUSTER_PROVIDED {
+			c.fail("lb_policy", "cluster: LB policy %v is not valid for Cluster type ORIGINAL_DST",
+				m.GetLbPolicy())
+		}
+	default:
+		c.notCarried("type", m.GetType().String())
+	}
+}
+
+var policies = map[clusterv3.Cluster_LbPolicy]lb.Policy{
+	clusterv3.Cluster_ROUND_ROBIN:   lb.RoundRobin,
+	clusterv3.Cluster_LEAST_REQUEST: lb.LeastRequest,
+	clusterv3.Cluster_RANDOM:        lb.Random,
+	clusterv3.Cluster_RING_HASH:     lb.RingHash,
+	clusterv3.Cluster_MAGLEV:        lb.Maglev,
+}
+
+func (c *compiler) loadBalancing(out *Cluster, m *clusterv3.Cluster) {
+	if out.kind == clusterv3.Cluster_ORIGINAL_DST {
+		return
+	}
+	policy, ok := policies[m.GetLbPolicy()]
+	if !ok {
+		c.notCarried("lb_policy", m.GetLbPolicy().String())
+		return
+	}
+	common := m.GetCommonLbConfig()
+	cfg := lb.Config{Policy: policy, HealthyPanicThreshold: 50,
+		LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil,
+		ChoiceCount:      m.GetLeastRequestLbConfig().GetChoiceCount().GetValue(),
+		MinRingSize:      m.GetRingHashLbConfig().GetMinimumRingSize().GetValue(),
+		MaxRingSize:      m.GetRingHashLbConfig().GetMaximumRingSize().GetValue(),
+		TableSize:        m.GetMaglevLbConfig().GetTableSize().GetValue(),
+		Seed:             clock.Sub(c.e.opt.Seed, "lb", m.GetName()),
+		Local:            c.e.opt.Locality}
+	if t := common.GetHealthyPanicThreshold(); t != nil {
+		cfg.HealthyPanicThreshold = uint32(min(t.GetValue(), 100))
+	}
+	if w := common.GetUpdateMergeWindow(); w != nil {
+		d := c.duration("common_lb_config.update_merge_window", w)
+		cfg.UpdateMergeWindow = &d
+	}
+	if b := m.GetLeastRequestLbConfig().GetActiveRequestBias(); b != nil {
+		bias := b.GetDefaultValue()
+		cfg.ActiveRequestBias = &bias
+	}
+	if m.GetRingHashLbConfig().GetHashFunction() != clusterv3.Cluster_RingHashLbConfig_XX_HASH {
+		c.fail("ring_hash_lb_config.hash_function", notCarried)
+	}
+	b, err := lb.New(cfg)
+	if err != nil {
+		c.fail("", "%v", err)
+	}
+	out.balancer = b
+}
+
+func (c *compiler) breakers(out *Cluster, m *clusterv3.CircuitBreakers) {
+	t := breaker.Default()
+	for i, th := range m.GetThresholds() {
+		leave := c.at("circuit_breakers.thresholds", i)
+		if th.GetPriority() != corev3.RoutingPriority_DEFAULT {
+			c.notCarried("priority", th.GetPriority().String())
+		}
+		if v := th.GetMaxConnections(); v != nil {
+			t.MaxConnections = v.GetValue()
+		}
+		if v := th.GetMaxPendingRequests(); v != nil {
+			t.MaxPendingRequests = v.GetValue()
+		}
+		if v := th.GetMaxRequests(); v != nil {
+			t.MaxRequests = v.GetValue()
+		}
+		if v := th.GetMaxRetries(); v != nil {
+			t.MaxRetries = v.GetValue()
+		}
+		if b := th.GetRetryBudget(); b != nil {
+			t.RetryBudget = &breaker.RetryBudget{BudgetPercent: 20, MinRetryConcurrency: 3}
+			if b.GetBudgetPercent() != nil {
+				t.RetryBudget.BudgetPercent = b.GetBudgetPercent().GetValue()
+			}
+			if v := b.GetMinRetryConcurrency(); v != nil {
+				t.RetryBudget.MinRetryConcurrency = v.GetValue()
+			}
+		}
+		leave()
+	}
+	out.Breaker = breaker.New(t)
+}
+
+func (c *compiler) outlierDetection(out *Cluster, m *clusterv3.OutlierDetection) {
+	defer c.in("outlier_detection")()
+	cfg := outlier.Default()
+	cfg.AlwaysEjectOneHost = m.GetAlwaysEjectOneHost().GetValue()
+	cfg.SplitLocalOriginErrors = m.GetSplitExternalLocalOriginErrors()
+	if d := m.GetInterval(); d != nil {
+		cfg.Interval = c.duration("interval", d)
+	}
+	if d := m.GetBaseEjectionTime(); d != nil {
+		cfg.BaseEjectionTime = c.duration("base_ejection_time", d)
+	}
+	cfg.MaxEjectionTime = c.duration("max_ejection_time", m.GetMaxEjectionTime())
+	cfg.MaxEjectionTimeJitter = c.duration("max_ejection_time_jitter", m.GetMaxEjectionTimeJitter())
+	c.outlierNumbers(m, &cfg)
+	if out.kind == clusterv3.Cluster_ORIGINAL_DST {
+		c.fail("", "for an ORIGINAL_DST cluster "+notCarried)
+	}
+	d, err := outlier.New(cfg)
+	if err != nil {
+		c.fail("", "%v", err)
+	}
+	out.detector = d
+}
+
+// outlierNumbers sets what the message gives; percent names the fields that are percentages.
+func (c *compiler) outlierNumbers(m *clusterv3.OutlierDetection, cfg *outlier.Config) {
+	for _, f := range []struct {
+		percent string
+		to      *uint32
+		given   *wrapperspb.UInt32Value
+	}{
+		{"max_ejection_percent", &cfg.MaxEjectionPercent, m.MaxEjectionPercent},
+		{"", &cfg.Consecutive5xx, m.Consecutive_5Xx},
+		{"", &cfg.ConsecutiveGatewayFailure, m.ConsecutiveGatewayFailure},
+		{"", &cfg.ConsecutiveLocalOriginFailure, m.ConsecutiveLocalOriginFailure},
+		{"enforcing_consecutive_5xx", &cfg.EnforcingConsecutive5xx, m.EnforcingConsecutive_5Xx},
+		{"enforcing_consecutive_gateway_failure",
+			&cfg.EnforcingConsecutiveGatewayFailure, m.EnforcingConsecutiveGatewayFailure},
+		{"enforcing_consecutive_local_origin_failure",
+			&cfg.EnforcingConsecutiveLocalOriginFailure, m.EnforcingConsecutiveLocalOriginFailure},
+		{"enforcing_success_rate", &cfg.EnforcingSuccessRate, m.EnforcingSuccessRate},
+		{"enforcing_local_origin_success_rate",
+			&cfg.EnforcingLocalOriginSuccessRate, m.EnforcingLocalOriginSuccessRate},
+		{"enforcing_failure_percentage",
+			&cfg.EnforcingFailurePercentage, m.EnforcingFailurePercentage},
+		{"enforcing_failure_percentage_local_origin",
+			&cfg.EnforcingFailurePercentageLocalOrigin, m.EnforcingFailurePercentageLocalOrigin},
+		{"", &cfg.SuccessRateMinimumHosts, m.SuccessRateMinimumHosts},
+		{"", &cfg.SuccessRateRequestVolume, m.SuccessRateRequestVolume},
+		{"", &cfg.SuccessRateStdevFactor, m.SuccessRateStdevFactor},
+		{"failure_percentage_threshold",
+			&cfg.FailurePercentageThreshold, m.FailurePercentageThreshold},
+		{"", &cfg.FailurePercentageMinimumHosts, m.FailurePercentageMinimumHosts},
+		{"", &cfg.FailurePercentageRequestVolume, m.FailurePercentageRequestVolume},
+	} {
+		if f.given == nil {
+			continue
+		}
+		*f.to = f.given.GetValue()
+		if f.percent != "" && *f.to > 100 {
+			c.fail(f.percent, "value must be less than or equal to 100")
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"strings"
+	"unsafe"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+)
+
+// mutations are the header operations of one place (header_parser.cc HeaderParser).
+type mutations struct{ request, response operations }
+
+type operations struct {
+	remove []string
+	add    []headerAdd
+}
+
+type headerAdd struct {
+	name   string
+	value  format
+	action corev3.HeaderValueOption_HeaderAppendAction
+	empty  bool // keep_empty_value
+}
+
+// chainOfMutations are the operations that a request meets, in the order in which they act.
+type chainOfMutations struct{ request, response []*operations }
+
+// mutable is any message with header operations.
+type mutable interface {
+	GetRequestHeadersToAdd() []*corev3.HeaderValueOption
+	GetRequestHeadersToRemove() []string
+	GetResponseHeadersToAdd() []*corev3.HeaderValueOption
+	GetResponseHeadersToRemove() []string
+}
+
+func (c *compiler) mutations(m mutable) *mutations {
+	return &mutations{
+		request: operations{
+			remove: c.removals("request_headers_to_remove", m.GetRequestHeadersToRemove()),
+			add:    c.additions("request_headers_to_add", m.GetRequestHeadersToAdd())},
+		response: operations{
+			remove: c.removals("response_headers_to_remove", m.GetResponseHeadersToRemove()),
+			add:    c.additions("response_headers_to_add", m.GetResponseHeadersToAdd())}}
+}
+
+func (c *compiler) removals(field string, names []string) []string {
+	var out []string
+	for i, n := range names {
+		if n = lowerASCII(n); n == "host" || strings.HasPrefix(n, ":") {
+			leave := c.at(field, i)
+			c.fail("", ":-prefixed or host headers may not be removed")
+			leave()
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func (c *compiler) additions(field string, list []*corev3.HeaderValueOption) []headerAdd {
+	var out []headerAdd
+	for i, m := range list {
+		leave := c.at(field, i)
+		h := headerAdd{name: lowerASCII(m.GetHeader().GetKey()), action: m.GetAppendAction(),
+			empty: m.GetKeepEmptyValue()}
+		if h.name == "" {
+			c.fail("header.key", "value length must be at least 1 characters")
+		}
+		if h.name == "host" || strings.HasPrefix(h.name, ":") {
+			c.fail("header.key", ":-prefixed or host headers may not be modified")
+		}
+		//nolint:staticcheck // the deprecated field still acts in Envoy
+		if a := m.GetAppend(); a != nil {
+			if m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
+				c.fail("append", "Both append and append_action are set and it's not allowed")
+			}
+			if !a.GetValue() {
+				h.action = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+			}
+		}
+		value := m.GetHeader().GetValue()
+		if raw := m.GetHeader().GetRawValue(); len(raw) > 0 {
+			value = string(raw)
+		}
+		h.value = c.format("header.value", value)
+		out = append(out, h)
+		leave()
+	}
+	return out
+}
+
+// order puts the operations in the order in which they act: those of the weighted cluster, the
+// route, the virtual host, the configuration; what acts last has the last word. With
+// most_specific_header_mutations_wins all but the first are turned round
+// (config_impl.cc getHeaderParsers).
+func (s scope) order(weighted, own *mutations) chainOfMutations {
+	list := []*mutations{weighted, own, s.vhost, s.top}
+	if s.specificWins {
+		list = []*mutations{weighted, s.top, s.vhost, own}
+	}
+	var out chainOfMutations
+	for _, m := range list {
+		if m == nil {
+			continue
+		}
+		if len(m.request.add)+len(m.request.remove) > 0 {
+			out.request = append(out.request, &m.request)
+		}
+		if len(m.response.add)+len(m.response.remove) > 0 {
+			out.response = append(out.response, &m.response)
+		}
+	}
+	return out
+}
+
+// mutate carries the operations out: first all removals, then overwriting, then adding, whatever their
+// order (header_parser.cc evaluateHeaders).
+func (o *operations) mutate(x *Exchange, h *wire.Head, inline func(string) bool) {
+	for _, n := range o.remove {
+		h.Del(n)
+	}
+	for i := range o.add {
+		a := &o.add[i]
+		switch a.action {
+		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
+			if _, ok := h.Get(a.name); !ok {
+				continue
+			}
+		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+		default:
+			continue
+		}
+		if v := a.value.eval(x, h); len(v) > 0 || a.empty {
+			h.Del(a.name) // it moves to the end, as in Envoy
+			h.Add(a.name, view(v))
+		}
+	}
+	for i := range o.add {
+		a := &o.add[i]
+		switch a.action {
+		case corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:
+		case corev3.HeaderValueOption_ADD_IF_ABSENT:
+			if _, ok := h.Get(a.name); ok {
+				continue
+			}
+		default:
+			continue
+		}
+		if v := a.value.eval(x, h); len(v) > 0 || a.empty {
+			appendHeader(h, a.name, v, inline)
+		}
+	}
+}
+
+// appendHeader adds a line, or lengthens the line of those headers that Envoy keeps in one
+// (header_map_impl.cc insertByKey).
+func appendHeader(h *wire.Head, name string, v []byte, inline func(string) bool) {
+	if inline(name) {
+		for i := range h.Fields {
+			if f := &h.Fields[i]; string(f.Name) == name && len(f.Value) > 0 {
+				f.Value = h.Bytes(string(f.Value) + "," + string(v))
+				return
+			}
+		}
+	}
+	h.Add(name, view(v))
+}
+
+// requestInline are the request headers that Envoy keeps in one line (http/header_map.h
+// INLINE_REQ_HEADERS and the custom inline headers of its filters).
+func requestInline(name string) bool {
+	switch name {
+	case "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto",
+		"x-forwarded-client-cert", "x-client-trace-id", "grpc-timeout", "te", "user-agent",
+		"x-request-id", "via", "content-type", "content-length", "expect", "grpc-accept-encoding",
+		"accept", "accept-encoding", "authorization", "cache-control", "origin", "referer",
+		"access-control-request-headers", "access-control-request-method", "if-match",
+		"if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "pragma":
+		return true
+	}
+	return strings.HasPrefix(name, "x-envoy-")
+}
+
+func responseInline(name string) bool {
+	switch name {
+	case "content-type", "content-length", "date", "location", "server", "grpc-message",
+		"grpc-status", "x-request-id", "via", "cache-control", "content-encoding", "etag", "vary",
+		"access-control-allow-origin", "access-control-allow-credentials", "last-modified",
+		"access-control-allow-headers", "access-control-allow-methods", "access-control-max-age",
+		"access-control-expose-headers", "age", "expires":
+		return true
+	}
+	return strings.HasPrefix(name, "x-envoy-")
+}
+
+// view is a string over bytes that nobody will change while it is used.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// bytesOf is the reverse, for constants: nobody writes to it.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// put appends a line whose name is a constant and whose value lives as long as the head.
+func put(h *wire.Head, name string, value []byte) {
+	h.Fields = append(h.Fields, wire.Field{Name: bytesOf(name), Value: value})
+}
+
+// set replaces the lines of a name in their place by one whose value lives as long as the head, or
+// appends it.
+func set(h *wire.Head, name string, value []byte) {
+	for i := range h.Fields {
+		if string(h.Fields[i].Name) != name {
+			continue
+		}
+		h.Fields[i].Value = value
+		for j := i + 1; j < len(h.Fields); j++ {
+			if string(h.Fields[j].Name) == name {
+				h.Fields[j].Name = nil
+				squeeze(h)
+				j--
+			}
+		}
+		return
+	}
+	put(h, name, value)
+}
+
+// squeeze drops the fields whose name was cleared.
+func squeeze(h *wire.Head) {
+	n := 0
+	for i := range h.Fields {
+		if h.Fields[i].Name != nil {
+			h.Fields[n] = h.Fields[i]
+			n++
+		}
+	}
+	h.Fields = h.Fields[:n]
+}
+
+func lowerASCII(s string) string { return strings.ToLower(s) }
+
+// unsigned reads what absl::SimpleAtoi<uint64_t> reads.
+func unsigned(v []byte) (n uint64, ok bool) {
+	for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
+		v = v[1:]
+	}
+	for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		v = v[:len(v)-1]
+	}
+	if len(v) > 0 && v[0] == '+' {
+		v = v[1:]
+	}
+	if len(v) == 0 {
+		return 0, false
+	}
+	for _, c := range v {
+		d := uint64(c - '0')
+		if c < '0' || c > '9' || n > (1<<64-1-d)/10 {
+			return 0, false
+		}
+		n = n*10 + d
+	}
+	return n, true
+}
