@@ -36,6 +36,7 @@ var imports = map[string][]string{
 	"meshcore/control":          {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe":        {"meshcore/xds"},
 	"meshcore/proxy":            {"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1", "meshcore/observe", "meshcore/engine", "meshcore/engine/breaker"},
+	"meshcore/proxy/probe":      {},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
 	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},
 	"reports":                   {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
