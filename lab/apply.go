@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -28,6 +29,9 @@ func deleteCommand(e *env) *cobra.Command {
 		Example: "  mesh-lab delete -f virtualservice.yaml",
 	}, (*remote.Client).Delete)
 }
+
+// change is Client.Apply or Client.Delete.
+type change func(*remote.Client, context.Context, []remote.File) (remote.Applied, error)
 
 // changeCommand completes apply and delete, which differ in the call alone.
 func (e *env) changeCommand(c *cobra.Command, call change) *cobra.Command {

@@ -252,12 +252,12 @@ func sorted[M proto.Message](m map[string]M) []proto.Message {
 func (s *Server) handleObjects(w http.ResponseWriter, _ *http.Request) {
 	out := []Object{}
 	for _, o := range s.mesh.Config().Objects {
-		y, err := istio.Encode(o)
+		y, err := istio.Encode(o, istio.YAML)
 		if err != nil {
 			refuse(w, err, false)
 			return
 		}
-		j, err := istio.EncodeJSON(o)
+		j, err := istio.Encode(o, istio.JSON)
 		if err != nil {
 			refuse(w, err, false)
 			return
