@@ -120,28 +120,39 @@ type mesh struct {
 
 var versions = []string{"v1", "v2", "v3", "v4"}
 
-func (m *mesh) request(n int) observe.Request {
+// answered is a request that a version answered.
+func answered(version string, n int) observe.Request {
+	return observe.Request{
+		ID: "r" + strconv.Itoa(n), Start: clock.Instant(n), Reporter: observe.Source, Status: 200,
+		Upstream: "10.244.0.2:8080", Cluster: "outbound|8080||shop.default.svc.cluster.local",
+		Dest: observe.Workload{Service: "shop", Version: version, Pod: "shop-" + version},
+	}
+}
+
+// draw returns the version of the next request.
+func (m *mesh) draw() int {
 	u, i := m.rng.Float64(), 0
 	for ; i < len(m.shares)-1 && u >= m.shares[i]; i++ {
 		u -= m.shares[i]
 	}
-	return observe.Request{
-		ID: "r" + strconv.Itoa(n), Start: clock.Instant(n), Reporter: observe.Source, Status: 200,
-		Upstream: "10.244.0.2:8080", Cluster: "outbound|8080||shop.default.svc.cluster.local",
-		Dest: observe.Workload{Service: "shop", Version: versions[i], Pod: "shop-" + versions[i]},
-	}
+	return i
 }
+
+func (m *mesh) request(n int) observe.Request { return answered(versions[m.draw()], n) }
 
 // run feeds a mesh's requests to a monitor until it is decided, or up to n.
 func run(m *mesh, e Expectation, terms Terms, n int) (Outcome, int) {
-	j := NewJudge(terms, e)
+	var rs [4]observe.Request
+	for i, v := range versions {
+		rs[i] = answered(v, 0)
+	}
+	j := e.Monitor(terms)
 	for i := range n {
-		r := m.request(i)
-		if j.Request(&r); j.Decided() {
-			return j.Verdicts()[0].Outcome, i + 1
+		if j.Request(&rs[m.draw()]); j.State() != Inconclusive {
+			return j.Verdict().Outcome, i + 1
 		}
 	}
-	return j.Verdicts()[0].Outcome, n
+	return j.Verdict().Outcome, n
 }
 
 func terms(alpha float64) Terms {
@@ -164,7 +175,7 @@ func split(t testing.TB, shares ...float64) *Split {
 // more than the tolerance passes with probability at most α, although every request is looked at.
 func TestStatedErrorRatesHold(t *testing.T) {
 	t.Logf("-seed %d", *seed)
-	const meshes, most = 1000, 600
+	const meshes, most = 800, 500
 	for _, c := range []struct {
 		name           string
 		wanted, actual []float64
@@ -210,7 +221,7 @@ func TestCostOfADecision(t *testing.T) {
 		{.10, .05, 1500}, {.30, .05, 3700}, {.50, .05, 4500}, {.10, .02, 11000}, {.01, .01, 7000},
 	} {
 		rng := rand.New(rand.NewPCG(*seed, 3))
-		total, meshes := 0, 20
+		total, meshes := 0, 10
 		for range meshes {
 			s := split(t, 1-c.p, c.p)
 			s.Tolerance = Points(c.tolerance)
@@ -268,7 +279,7 @@ func TestMonitorAndCheckAgree(t *testing.T) {
 			{"v1", Exactly(1 - wanted)}, {"v2", Exactly(wanted)}}}
 		live := NewJudge(terms(1e-3), e)
 		var h observe.History
-		for i := range rapid.IntRange(0, 3000).Draw(t, "n") {
+		for i := range rapid.IntRange(0, 1000).Draw(t, "n") {
 			r := m.request(i)
 			h.Requests = append(h.Requests, r)
 			live.Request(&r)
@@ -299,7 +310,7 @@ func stripPointers(s string) string {
 func ptr[T any](v T) *T { return &v }
 
 func TestQuantileErrorRates(t *testing.T) {
-	const meshes, alpha = 1000, 0.05
+	const meshes, alpha = 500, 0.05
 	q := &Quantile{Q: 0.9, Bound: Span{High: 100, set: true}}
 	for _, c := range []struct {
 		slow  float64
