@@ -7,6 +7,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	upstreamsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -73,6 +74,9 @@ func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 	c.breakers(out, m.GetCircuitBreakers())
 	if od := m.GetOutlierDetection(); od != nil {
 		c.outlierDetection(out, od)
+	}
+	if s := m.GetTransportSocket(); s != nil && !c.any(s.GetTypedConfig(), &rawbufferv3.RawBuffer{}) {
+		c.notCarried("transport_socket", s.GetName())
 	}
 	if b := m.GetUpstreamBindConfig(); b != nil {
 		ip, err := netip.ParseAddr(b.GetSourceAddress().GetAddress())

@@ -2,28 +2,31 @@ package engine
 
 import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
-	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
-// Breaker returns the circuit breaker under which the Attempt that stands takes its connection: the
-// cluster's, at the route's priority. nil: no limits.
-func (x *Exchange) Breaker() *breaker.Breaker { return nil }
-
-// Breaker returns the circuit breaker of a copy. nil: no limits.
-func (m *Mirror) Breaker() *breaker.Breaker { return nil }
-
-// Malformed is a request head that the codec refused. Envoy answers it through the connection manager,
-// so that it has a record (flag DPE) with what is known of it.
+// Malformed is a request head that never comes to routing: the codec refused it, or the connection
+// manager does at first sight. Envoy has a record of it, with what is known.
 type Malformed struct {
-	Status  int        // 400, 426, 431, 501
-	Details string     // response_code_details: http1.codec_error, ...
+	Status  int
+	Details string     // response_code_details: http1.codec_error, low_version, ...
+	Body    string     // "Bad Request" when the codec refused; the connection manager says nothing
+	Flag    string     // DPE when the codec refused
 	Head    *wire.Head // as far as it was understood
 }
 
-// StartMalformed begins an exchange that has no readable request: the answer is Reply (the body is the
-// status' phrase, "Bad Request"), then Handle as ever.
+// StartMalformed begins an exchange that has no readable request: the answer is Reply, then Handle as
+// ever.
 func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed,
 	now clock.Instant) Directive {
-	return Directive{Kind: Done}
+	x.reset(e, c, ci, now, 0)
+	x.head, x.hcm = m.Head, c.hcm
+	x.complete = true
+	x.Record.Protocol = protocolOf(ci, m.Head)
+	if m.Flag != "" {
+		x.flag(m.Flag)
+	} else {
+		x.note()
+	}
+	return x.stand(x.reply(localReply{status: m.Status, body: m.Body, details: m.Details, grpc: -1}))
 }
