@@ -14,6 +14,7 @@ const (
 // walked without care.
 func bounded(doc document, budget *int) *Diagnostic {
 	var bad *Diagnostic
+	open := map[*yaml.Node]bool{} // anchors around the node
 	var walk func(n *yaml.Node, depth int, aliased bool)
 	walk = func(n *yaml.Node, depth int, aliased bool) {
 		if bad != nil {
@@ -22,14 +23,21 @@ func bounded(doc document, budget *int) *Diagnostic {
 		at := Place{File: doc.file, Line: n.Line, Column: n.Column}
 		if n.Kind == yaml.AliasNode {
 			n, aliased = n.Alias, true
+			if open[n] {
+				bad = &Diagnostic{Place: at, Msg: "the alias *" + n.Anchor + " stands inside of what it stands for"}
+				return
+			}
+		}
+		if n.Anchor != "" {
+			open[n] = true
+			defer delete(open, n)
 		}
 		if aliased {
 			*budget--
 		}
 		switch {
-		case *budget < 0:
-			bad = &Diagnostic{Place: at, Msg: "the aliases of this file expand to too much, " +
-				"or to themselves; write out what they stand for"}
+		case aliased && *budget < 0:
+			bad = &Diagnostic{Place: at, Msg: "the aliases of this file stand for too much"}
 		case depth > maxDepth:
 			bad = &Diagnostic{Place: at, Msg: "nested more than 100 levels deep"}
 		}

@@ -266,20 +266,23 @@ func (c *checker) failover(field string, f *networkingv1alpha3.LocalityLoadBalan
 
 // overlaps checks region/zone/subzone patterns: a '*' at the end only, and none that covers another.
 func (c *checker) overlaps(field func(int, string) string, localities []string) {
+	var valid []string
 	for i, l := range localities {
 		f := field(i, l)
 		if strings.Contains(strings.TrimSuffix(l, "*"), "*") {
 			c.errorf(f, "locality %q may have one '*', at its end", l)
+			continue
 		}
-		parts := strings.SplitN(l, "/", 3)
-		if slices.Contains(parts, "") {
+		if slices.Contains(strings.SplitN(l, "/", 3), "") {
 			c.errorf(f, "locality %q must not have an empty region, zone or subzone", l)
+			continue
 		}
-		for _, other := range localities[:i] {
+		for _, other := range valid {
 			if covers(other, l) || covers(l, other) {
 				c.errorf(f, "locality %s overlaps with %s", l, other)
 			}
 		}
+		valid = append(valid, l)
 	}
 }
 

@@ -2,6 +2,7 @@ package istio
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,7 +64,10 @@ func (c *checker) tag(field, what, name, value string, table map[string]fieldRul
 			return
 		}
 	}
-	c.errorf(field, "%s %s: %q is not carried out yet%s", what, name, clip(value), wayOut(rule.why))
+	if len(rule.unless) > 0 {
+		what = strconv.Quote(clip(value))
+	}
+	c.errorf(field, "%s is not carried out yet%s", what, wayOut(rule.why))
 }
 
 func didYouMean(word string, known []string) string {

@@ -129,11 +129,14 @@ func (c *checker) istioLabels(field string, labels map[string]string) {
 // labels checks labels as the API server does.
 func (c *checker) labels(field string, labels map[string]string) {
 	for _, key := range sortedNames(labels) {
-		for _, msg := range validation.IsQualifiedName(key) {
-			c.errorf(in(field, key), "the key of a label: %s", msg)
+		const word = "letters, digits, '-', '_' and '.', at most 63 of them, beginning and ending " +
+			"with a letter or digit"
+		if len(validation.IsQualifiedName(key)) > 0 {
+			c.errorf(in(field, key), "the key of a label must be "+word+
+				"; in front of it a DNS name and '/' are allowed")
 		}
-		for _, msg := range validation.IsValidLabelValue(labels[key]) {
-			c.errorf(in(field, key), "the value of a label: %s", msg)
+		if v := labels[key]; len(validation.IsValidLabelValue(v)) > 0 {
+			c.errorf(in(field, key), "the value of a label must be empty, or "+word+"; not %q", clip(v))
 		}
 	}
 }

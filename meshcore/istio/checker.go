@@ -22,7 +22,7 @@ func newChecker(o *Object, diags *[]Diagnostic) *checker {
 
 // refOf names an object as far as it is known.
 func refOf(o *Object) string {
-	if o.Name == "" {
+	if o.Name == "" || o.Kind == "" {
 		return o.Kind
 	}
 	return o.Ref()
@@ -43,12 +43,15 @@ func (c *checker) add(s Severity, field, msg string) {
 }
 
 // withoutEchoes drops the problems found by validation that only repeat one found by decoding: a field
-// that could not be decoded is missing for validation.
-func withoutEchoes(decoded, validated []Diagnostic) []Diagnostic {
+// that could not be decoded, or that was meant by a misspelt one, is missing for validation.
+func withoutEchoes(decoded, validated []Diagnostic, meant []string) []Diagnostic {
 	if len(decoded) == 0 {
 		return validated
 	}
 	broken, above := map[string]bool{}, map[string]bool{}
+	for _, field := range meant {
+		broken[field] = true
+	}
 	for _, d := range decoded {
 		broken[d.Field] = true
 		for field := range ancestors(d.Field) {

@@ -4,6 +4,7 @@ package istio
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -41,12 +42,8 @@ func (d Diagnostic) String() string {
 	if d.Severity == Warning {
 		s += "warning: "
 	}
-	if d.Object != "" {
-		s += d.Object
-		if d.Field != "" {
-			s += " " + d.Field
-		}
-		s += ": "
+	if what := strings.TrimSpace(d.Object + " " + d.Field); what != "" {
+		s += what + ": "
 	}
 	return s + d.Msg
 }

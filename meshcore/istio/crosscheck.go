@@ -26,7 +26,13 @@ func CrossCheck(c *Config) []Diagnostic {
 		}
 	}
 	x.unserved(c)
-	return x.diags
+	var files []string
+	for _, o := range c.Objects {
+		if !slices.Contains(files, o.file) {
+			files = append(files, o.file)
+		}
+	}
+	return sorted(x.diags, files)
 }
 
 // crossChecker knows what exists.
@@ -95,17 +101,28 @@ func (x *crossChecker) known(host string) bool {
 	return strings.Contains(host, "*") || x.services[host] != nil || x.external[host]
 }
 
-// nearest suggests an existing host for one that does not exist.
+// nearest suggests an existing host for one that does not exist: a like name in the same namespace, or
+// the same name in another.
 func (x *crossChecker) nearest(host string) string {
-	if !strings.HasSuffix(host, ".svc.cluster.local") {
-		// The name of a Service with its namespace, which only sidecars' DNS would complete.
-		for _, full := range sortedNames(x.services) {
-			if strings.HasPrefix(full, host+".") {
-				return "; write " + full
-			}
+	short, rest, _ := strings.Cut(host, ".")
+	var names []string
+	elsewhere := ""
+	for _, full := range sortedNames(x.services) {
+		name, namespace, _ := strings.Cut(full, ".")
+		switch {
+		case namespace == rest:
+			names = append(names, name)
+		case name == short:
+			elsewhere = full
 		}
 	}
-	return didYouMean(host, sortedNames(x.services))
+	if s := suggest(short, names); s != "" {
+		return "; did you mean " + s + "." + rest + "?"
+	}
+	if elsewhere != "" {
+		return "; did you mean " + elsewhere + "?"
+	}
+	return ""
 }
 
 func (x *crossChecker) virtualService(c *checker, vs *networkingv1alpha3.VirtualService) {
@@ -119,7 +136,7 @@ func (x *crossChecker) virtualService(c *checker, vs *networkingv1alpha3.Virtual
 		}
 	}
 	gateways("spec.gateways", vs.Gateways)
-	if len(vs.Gateways) == 0 || slices.Contains(vs.Gateways, meshGateway) {
+	if len(vs.Gateways) == 0 || slices.Equal(vs.Gateways, []string{meshGateway}) {
 		for i, h := range vs.Hosts {
 			if full := fullHost(h, ns); !x.known(full) && !isIP(h) {
 				c.warnf(at("spec.hosts", i), "there is no Service %s: Istio serves such rules on port 80 only%s",

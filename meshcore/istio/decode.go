@@ -17,6 +17,7 @@ type decoder struct {
 	diags  *[]Diagnostic
 	fields fieldTable // which fields are carried out; nil: all
 	goType goTypes
+	meant  *[]string // fields that misspelt ones were meant to be
 }
 
 func (d *decoder) report(at *yaml.Node, p *path, format string, args ...any) {
@@ -51,7 +52,8 @@ func (d *decoder) entries(n *yaml.Node, p *path) []entry {
 		case deref(key).Kind != yaml.ScalarNode:
 			d.report(key, p, "a key must be a word, not %s%s", kindOf(key), templateHint(key))
 		case scalarTag(key) == tagBool || scalarTag(key) == tagNull:
-			d.report(key, p, "the key %s is not a string in Kubernetes' YAML; quote it", key.Value)
+			d.report(key, fieldPath(p, key.Value),
+				"the key %s is not a string in Kubernetes' YAML; quote it", key.Value)
 		default:
 			name := deref(key).Value
 			if first := seen[name]; first != nil {
@@ -263,6 +265,7 @@ func (d *decoder) unknown(e entry, p *path, known []string) {
 	msg := "unknown field"
 	if s := suggest(e.name, known); s != "" {
 		msg += fmt.Sprintf("; did you mean %q?", s)
+		*d.meant = append(*d.meant, p.field(s).String())
 	} else if len(known) <= 12 {
 		msg += "; fields here are " + strings.Join(known, ", ")
 	}

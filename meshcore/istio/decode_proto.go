@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,14 +44,21 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path) {
 			}
 			oneofs[one.FullName()] = e.name
 		}
+		if fd.Kind() == protoreflect.EnumKind && fd.Enum().Values().ByName(
+			protoreflect.Name(e.value.Value)) == nil {
+			d.enum(e.value, fd.Enum(), fp)
+			continue
+		}
 		if inner := d.decide(e, fp, string(md.FullName()), fd.JSONName()); inner != nil {
 			m.Clear(fd) // a default, in MeshConfig
 			inner.protoField(e.value, m, fd, fp)
 		}
 	}
 	for _, name := range required[md.FullName()] {
-		if fd := md.Fields().ByName(name); n.Kind == yaml.MappingNode && seen[fd.Number()] == "" {
-			d.report(n, p.field(fd.JSONName()), "is required")
+		fp := p.field(md.Fields().ByName(name).JSONName())
+		given := seen[md.Fields().ByName(name).Number()] != "" || slices.Contains(*d.meant, fp.String())
+		if n.Kind == yaml.MappingNode && !given {
+			d.report(n, fp, "is required")
 		}
 	}
 }

@@ -119,9 +119,12 @@ func (r fieldRule) allows(n *yaml.Node) bool {
 
 // refusal says that a field, or its value, is not carried out.
 func (r fieldRule) refusal(e entry) string {
-	if len(r.unless) == 0 || e.value.Kind != yaml.ScalarNode {
-		return e.name + " is not carried out yet"
+	what := e.name
+	if len(r.unless) == 0 {
+		return what + " is not carried out yet"
 	}
-	return e.name + " " + clip(e.value.Value) + " is not carried out yet (only " +
-		strings.Join(r.unless, ", ") + ")"
+	if e.value.Kind == yaml.ScalarNode {
+		what += " " + clip(e.value.Value)
+	}
+	return what + " is not carried out yet (only " + strings.Join(r.unless, ", ") + ")"
 }

@@ -137,8 +137,8 @@ var meshFields = fieldTable{
 		notYetUnless("0", "", "proxyHttpPort"),
 		notYetUnless("DO_NOT_UPGRADE", h2Later, "h2UpgradePolicy"),
 		notYet("use localityLbSetting", "zoneAwareLbSetting"),
-		notYet("", `defaultInboundHttpRetryPolicy inboundTrafficPolicy configSources serviceSettings
-			discoverySelectors serviceEntryVisibility`),
+		notYet("", `inboundTrafficPolicy configSources serviceSettings discoverySelectors
+			serviceEntryVisibility`),
 	),
 	"istio.mesh.v1alpha1.MeshConfig.OutboundTrafficPolicy": rules(
 		notYetUnless("ALLOW_ANY REGISTRY_ONLY", "", "mode"),

@@ -51,10 +51,10 @@ var kubernetesFields = fieldTable{
 		noEffect("the lab has no API server for pods to ask",
 			"secrets imagePullSecrets automountServiceAccountToken"),
 	),
-	"core/v1.Secret":    object("data stringData type immutable"),
-	"core/v1.ConfigMap": object("data binaryData immutable"),
+	"core/v1.Secret":    rules(carried("kind apiVersion metadata data stringData type immutable")),
+	"core/v1.ConfigMap": rules(carried("kind apiVersion metadata data binaryData immutable")),
 
-	"core/v1.Endpoints":      object("subsets"),
+	"core/v1.Endpoints":      rules(carried("kind apiVersion metadata subsets")),
 	"core/v1.EndpointSubset": rules(carried("addresses notReadyAddresses ports")),
 	"core/v1.EndpointAddress": rules(
 		carried("ip hostname targetRef"),

@@ -137,9 +137,7 @@ func findMeshConfig(objects []*Object) *Object {
 }
 
 func (r *reader) meshFile(mesh *meshconfig.MeshConfig, f File) {
-	if r.rank(f.Name) < 0 {
-		r.files = append(r.files, f.Name)
-	}
+	r.files = append(r.files, f.Name)
 	docs, diags := documents(f)
 	r.diags = append(r.diags, diags...)
 	r.overlay(mesh, r.decoder(f.Name, "MeshConfig"), docs, nil)
@@ -230,5 +228,5 @@ func (r *reader) checkMeshConfig(
 		return place
 	}}
 	c.meshConfig(mesh)
-	r.diags = append(r.diags, withoutEchoes(known, found)...)
+	r.diags = append(r.diags, withoutEchoes(known, found, *d.meant)...)
 }

@@ -27,16 +27,13 @@ func Read(files []File, opts ReadOptions) (*Config, []Diagnostic) {
 		goType:    goTypes{},
 		data:      map[string][]byte{},
 	}
-	for i, f := range files {
-		if r.rank(f.Name) < 0 {
-			r.files = append(r.files, files[i].Name)
-		}
+	for _, f := range files {
+		r.files = append(r.files, f.Name)
 		r.file(f)
 	}
 	c := &Config{Objects: r.objects}
 	r.meshConfig(c, opts.MeshConfig)
-	r.sort()
-	return c, r.diags
+	return c, sorted(r.diags, r.files)
 }
 
 // HasErrors reports whether one of the problems is an error.
@@ -58,22 +55,20 @@ type reader struct {
 // identity tells objects apart as the API server does.
 type identity struct{ group, kind, namespace, name string }
 
-func (r *reader) rank(file string) int { return slices.Index(r.files, file) }
-
-// sort orders problems by place and drops repetitions, which aliases can make.
-func (r *reader) sort() {
+// sorted orders problems by place and drops repetitions, which aliases can make.
+func sorted(diags []Diagnostic, files []string) []Diagnostic {
 	rank := map[string]int{}
-	for i, f := range r.files {
+	for i, f := range files {
 		rank[f] = i
 	}
-	slices.SortStableFunc(r.diags, func(a, b Diagnostic) int {
+	slices.SortStableFunc(diags, func(a, b Diagnostic) int {
 		return cmp.Or(
 			cmp.Compare(rank[a.Place.File], rank[b.Place.File]),
 			cmp.Compare(a.Place.Line, b.Place.Line),
 			cmp.Compare(a.Place.Column, b.Place.Column),
 		)
 	})
-	r.diags = slices.Compact(r.diags)
+	return slices.Compact(diags)
 }
 
 func (r *reader) file(f File) {
@@ -145,7 +140,9 @@ func peek(n *yaml.Node, path ...string) string {
 func (r *reader) add(d Diagnostic) { r.diags = append(r.diags, d) }
 
 func (r *reader) decoder(file, object string) *decoder {
-	return &decoder{file: file, object: object, diags: &r.diags, goType: r.goType}
+	return &decoder{
+		file: file, object: object, diags: &r.diags, goType: r.goType, meant: &[]string{},
+	}
 }
 
 // object reads one object.
@@ -156,6 +153,9 @@ func (r *reader) object(doc document) {
 		Namespace: peek(doc.root, "metadata", "namespace"),
 		Order:     len(r.objects),
 		file:      doc.file, root: doc.root,
+	}
+	if !r.typeMeta(doc) {
+		return
 	}
 	k := newChecker(o, &r.diags).kind()
 	if k == nil || k.noEffect != "" {
@@ -172,16 +172,23 @@ func (r *reader) object(doc document) {
 	}
 	before := len(r.diags)
 	o.Body = k.body()
-	meta := r.decoder(doc.file, refOf(o)).body(doc.root, o.Body)
+	d := r.decoder(doc.file, refOf(o))
+	meta := d.body(doc.root, o.Body)
 	o.Labels, o.Annotations = meta.GetLabels(), meta.GetAnnotations()
 	o.Created = meta.GetCreationTimestamp().Time
 	meta.SetNamespace(o.Namespace)
-	r.validate(o, k, slices.Clone(r.diags[before:]))
+	var found []Diagnostic
+	c := newChecker(o, &found)
+	c.metadata(k)
+	if k.validate != nil {
+		k.validate(c)
+	}
+	r.diags = append(r.diags, withoutEchoes(slices.Clone(r.diags[before:]), found, *d.meant)...)
 
 	if first := r.seen[o.identity()]; first != nil {
 		p := first.At("metadata.name")
-		newChecker(o, &r.diags).errorf("metadata.name", "is given twice: %s is at %s:%d:%d as well",
-			o.Ref(), p.File, p.Line, p.Column)
+		newChecker(o, &r.diags).errorf("metadata.name", "is given twice; it is at %s:%d:%d as well",
+			p.File, p.Line, p.Column)
 		return
 	}
 	if o.Name != "" {
@@ -190,15 +197,16 @@ func (r *reader) object(doc document) {
 	r.objects = append(r.objects, o)
 }
 
-// validate checks an object that was decoded with some problems already known.
-func (r *reader) validate(o *Object, k *kind, known []Diagnostic) {
-	var found []Diagnostic
-	c := newChecker(o, &found)
-	c.metadata(k)
-	if k.validate != nil {
-		k.validate(c)
+// typeMeta reports an apiVersion or kind that is no string.
+func (r *reader) typeMeta(doc document) bool {
+	d := r.decoder(doc.file, "")
+	before := len(r.diags)
+	for _, name := range []string{"apiVersion", "kind"} {
+		if _, n := child(doc.root, name); n != nil {
+			d.text(deref(n), (*path)(nil).field(name))
+		}
 	}
-	r.diags = append(r.diags, withoutEchoes(known, found)...)
+	return len(r.diags) == before
 }
 
 // body decodes an object into its Go type or message and returns its metadata.

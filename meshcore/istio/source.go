@@ -27,8 +27,9 @@ type document struct {
 
 // chunk is the text of one or, after "...", several documents.
 type chunk struct {
-	text []byte
-	line int // lines of the file in front of it
+	text   []byte
+	line   int // lines of the file in front of it
+	column int // characters in front of it in its first line
 }
 
 // documents parses a file. A syntax error ends its own document only.
@@ -39,7 +40,7 @@ func documents(f File) (docs []document, diags []Diagnostic) {
 	for _, c := range split(f.Data) {
 		roots, err := parse(c.text)
 		for _, root := range roots {
-			shift(root, c.line)
+			shift(root, c)
 			docs = append(docs, document{file: f.Name, root: root})
 		}
 		if err != nil {
@@ -148,7 +149,7 @@ func splitJSON(data []byte) []chunk {
 	}
 	var chunks []chunk
 	dec := json.NewDecoder(bytes.NewReader(data))
-	last, line := 0, 0
+	last, line, column := 0, 0, 0
 	for {
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); errors.Is(err, io.EOF) {
@@ -158,14 +159,19 @@ func splitJSON(data []byte) []chunk {
 		}
 		end := int(dec.InputOffset())
 		start := end - len(raw)
-		line += bytes.Count(data[last:start], []byte("\n"))
-		// The text in front on the same line is blanked, so that columns count from its start.
-		from := bytes.LastIndexByte(data[:start], '\n') + 1
-		text := append(bytes.Repeat([]byte(" "), utf8.RuneCount(data[from:start])), raw...)
-		chunks = append(chunks, chunk{text: text, line: line})
-		line += bytes.Count(raw, []byte("\n"))
+		line, column = advance(line, column, data[last:start])
+		chunks = append(chunks, chunk{raw, line, column})
+		line, column = advance(line, column, raw)
 		last = end
 	}
+}
+
+// advance moves a place behind a text.
+func advance(line, column int, text []byte) (int, int) {
+	if i := bytes.LastIndexByte(text, '\n'); i >= 0 {
+		return line + bytes.Count(text, []byte("\n")), utf8.RuneCount(text[i+1:])
+	}
+	return line, column + utf8.RuneCount(text)
 }
 
 // parse returns the documents of a chunk in front of its first syntax error.
@@ -190,11 +196,15 @@ func parse(text []byte) (roots []*yaml.Node, err error) {
 	}
 }
 
-// shift moves the places of a tree down. Aliases are not followed: their anchors are in the tree.
-func shift(n *yaml.Node, lines int) {
-	n.Line += lines
-	for _, c := range n.Content {
-		shift(c, lines)
+// shift moves the places of a tree to where its chunk is. Aliases are not followed: their anchors are in
+// the tree.
+func shift(n *yaml.Node, c chunk) {
+	if n.Line == 1 {
+		n.Column += c.column
+	}
+	n.Line += c.line
+	for _, content := range n.Content {
+		shift(content, c)
 	}
 }
 
