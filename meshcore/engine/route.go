@@ -283,6 +283,9 @@ func (d *redirect) location(out []byte, r *route, h *wire.Head) []byte {
 	}
 	switch {
 	case d.path != "":
+		if d.path[0] != '/' {
+			out = append(out, '/')
+		}
 		if out = append(out, d.path...); !d.pathHasQuery {
 			out = append(out, query...)
 		}

@@ -244,7 +244,7 @@ func play(t *testing.T, e *Engine, r truthRequest, o truthObserved, dial netip.A
 	}
 	rec, head := drive(t, x, d, r, o, h)
 	compare(t, rec, o)
-	if o.Backend == nil && o.Status > 0 && head == nil {
+	if o.Client.Details != "via_upstream" && o.Client.Flags == "-" && head == nil {
 		t.Error("an answer was expected from the proxy itself")
 	}
 	return true
@@ -254,15 +254,27 @@ func play(t *testing.T, e *Engine, r truthRequest, o truthObserved, dial netip.A
 func drive(t *testing.T, x *Exchange, d Directive, r truthRequest, o truthObserved,
 	h *wire.Head) (rec observe.Request, reply *wire.Head) {
 	t.Helper()
-	now := clock.Instant(0)
-	for range 20 {
+	now, tries := clock.Instant(0), 0
+	for range 30 {
 		switch d.Kind {
 		case Attempt:
 			if o.Backend != nil {
 				sawAs(t, h, o)
 			}
-			now = now.Add(time.Millisecond)
-			d = x.Handle(answer(r, o), now)
+			tries++
+			d = x.Handle(Event{Kind: Connected}, now)
+			delay := time.Millisecond
+			if v, ok := r.Headers["x-echo-delay"]; ok {
+				delay, _ = time.ParseDuration(fmt.Sprint(v))
+			}
+			if at := now.Add(delay); at > d.Deadline {
+				now = d.Deadline
+				d = x.Handle(Event{Kind: Timeout}, now)
+				continue
+			} else {
+				now = at
+			}
+			d = x.Handle(answer(r, o, tries), now)
 		case Wait:
 			now = d.Until
 			d = x.Handle(Event{Kind: Timer}, now)
@@ -271,7 +283,13 @@ func drive(t *testing.T, x *Exchange, d Directive, r truthRequest, o truthObserv
 			reply = head
 			sameReply(t, head, body, o)
 			d = x.Handle(Event{Kind: Sent}, now)
-		case Forward, Abort:
+		case Forward:
+			if o.Client.Details == "downstream_remote_disconnect" {
+				d = x.Handle(Event{Kind: ClientGone}, now)
+				continue
+			}
+			d = x.Handle(Event{Kind: Sent}, now)
+		case Abort:
 			d = x.Handle(Event{Kind: Sent}, now)
 		case Done:
 			return x.Record, reply
@@ -282,11 +300,19 @@ func drive(t *testing.T, x *Exchange, d Directive, r truthRequest, o truthObserv
 }
 
 // answer is what the echo application, or the sidecar before it, answered.
-func answer(r truthRequest, o truthObserved) Event {
+func answer(r truthRequest, o truthObserved, try int) Event {
 	status := 200
-	if s, ok := r.Headers["x-echo-status"]; ok {
+	fails := 1 << 30
+	if n, ok := r.Headers["x-echo-fail-first"]; ok {
+		fails, _ = strconv.Atoi(fmt.Sprint(n))
+	}
+	if _, ok := r.Headers["x-echo-reset"]; ok {
+		status = 503 // by the sidecar of the server
+	} else if s, ok := r.Headers["x-echo-status"]; ok && try <= fails {
 		status, _ = strconv.Atoi(fmt.Sprint(s))
-	} else if o.Client.Code != 0 && o.Client.Details == "via_upstream" {
+	} else if try > fails {
+		status = 200
+	} else if o.Client.Code != 0 && !strings.Contains(o.Client.Details, "timeout") {
 		status = o.Client.Code
 	}
 	h := &wire.Head{}
@@ -315,7 +341,8 @@ func sawAs(t *testing.T, h *wire.Head, o truthObserved) {
 	}
 	for name, v := range o.Backend.Headers {
 		switch name {
-		case "x-forwarded-client-cert", "x-envoy-attempt-count", "connection", "upgrade":
+		case "x-forwarded-client-cert", "x-envoy-attempt-count", "connection", "upgrade",
+			"user-agent":
 			continue
 		}
 		got, ok := h.Get(name)
