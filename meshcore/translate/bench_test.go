@@ -8,7 +8,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
-// meshOf writes a mesh of n workloads, each with two pods, a Service, two subsets and a 90/10 split.
+// meshOf writes a mesh of n workloads, each with two pods, a Service, two subsets and a 90/10
+// split.
 func meshOf(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -18,8 +18,8 @@ import (
 // httpOptionsKey is where Envoy looks for a cluster's HTTP options.
 const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-// inboundSource is the address that a sidecar binds to when it calls its own pod, so that the call is
-// not captured again.
+// inboundSource is the address that a sidecar binds to when it calls its own pod, so that the call
+// is not captured again.
 const inboundSource = "127.0.0.6"
 
 // clusters makes the clusters of one proxy.
@@ -166,7 +166,8 @@ func (ix *index) inboundClusters(ports []*inboundPort, sc *scope) []*clusterv3.C
 // maxSeconds is istiod's "for ever": 292 years.
 const maxSeconds = (math.MaxInt64 - 999_999_999) / int64(time.Second)
 
-// inboundRule returns the rule that applies to a service's own pods: workload selectors do not count.
+// inboundRule returns the rule that applies to a service's own pods: workload selectors do not
+// count.
 func (sc *scope) inboundRule(host string) *destinationRule {
 	var out *destinationRule
 	for _, dr := range sc.rules[host] {
@@ -189,11 +190,12 @@ func adsSource() *corev3.ConfigSource {
 func clusterMetadata(dr *destinationRule, subset string, services ...*service) *corev3.Metadata {
 	var list []*structpb.Value
 	for _, s := range services {
-		list = append(list, structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+		fields := map[string]*structpb.Value{
 			"host":      structpb.NewStringValue(s.Host),
 			"name":      structpb.NewStringValue(s.Name),
 			"namespace": structpb.NewStringValue(s.Namespace),
-		}}))
+		}
+		list = append(list, structpb.NewStructValue(&structpb.Struct{Fields: fields}))
 	}
 	fields := map[string]*structpb.Value{
 		"services": structpb.NewListValue(&structpb.ListValue{Values: list}),
@@ -227,7 +229,9 @@ func (b *clusterBuilder) build() *clusterv3.Cluster {
 		if b.options.UpstreamProtocolOptions == nil { // Envoy demands one
 			b.options.UpstreamProtocolOptions = explicitHTTP1()
 		}
-		b.out.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptionsKey: typed(b.options)}
+		b.out.TypedExtensionProtocolOptions = map[string]*anypb.Any{
+			httpOptionsKey: typed(b.options),
+		}
 	}
 	return b.out
 }
@@ -239,9 +243,10 @@ func (b *clusterBuilder) loadBalancer(s *service, lb *networkingv1alpha3.LoadBal
 		out.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: 0}
 	}
 	if l := b.ix.localityPolicy(lb, s); l.weighted(out.OutlierDetection != nil) {
+		weighted := &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{}
 		out.CommonLbConfig.LocalityConfigSpecifier =
 			&clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
-				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
+				LocalityWeightedLbConfig: weighted,
 			}
 	}
 	if out.GetType() == clusterv3.Cluster_ORIGINAL_DST {
@@ -307,7 +312,9 @@ func (b *clusterBuilder) consistentHash(h *consistentHash) {
 		b.out.LbPolicy = clusterv3.Cluster_MAGLEV
 		if size := h.GetMaglev().TableSize; size != 0 {
 			b.out.LbConfig = &clusterv3.Cluster_MaglevLbConfig_{
-				MaglevLbConfig: &clusterv3.Cluster_MaglevLbConfig{TableSize: wrapperspb.UInt64(size)},
+				MaglevLbConfig: &clusterv3.Cluster_MaglevLbConfig{
+					TableSize: wrapperspb.UInt64(size),
+				},
 			}
 		}
 		return
@@ -318,7 +325,9 @@ func (b *clusterBuilder) consistentHash(h *consistentHash) {
 	}
 	if ring != 0 {
 		b.out.LbConfig = &clusterv3.Cluster_RingHashLbConfig_{
-			RingHashLbConfig: &clusterv3.Cluster_RingHashLbConfig{MinimumRingSize: wrapperspb.UInt64(ring)},
+			RingHashLbConfig: &clusterv3.Cluster_RingHashLbConfig{
+				MinimumRingSize: wrapperspb.UInt64(ring),
+			},
 		}
 	}
 }

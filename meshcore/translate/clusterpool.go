@@ -50,7 +50,8 @@ func explicitHTTP1() *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
 }
 
 func (b *clusterBuilder) useDownstreamProtocol() {
-	b.httpOptions().UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+	o := b.httpOptions()
+	o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 		UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
 			HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
 			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
@@ -75,10 +76,11 @@ func (b *clusterBuilder) h2Upgrade(p *port, pool *networkingv1alpha3.ConnectionP
 	}
 }
 
-// connectionPool sets the circuit breaker: what is not given is unlimited, and 0 counts as not given.
-// Istio pilot/pkg/networking/core/cluster_traffic_policy.go applyConnectionPool.
+// connectionPool sets the circuit breaker: what is not given is unlimited, and 0 counts as not
+// given. Istio pilot/pkg/networking/core/cluster_traffic_policy.go applyConnectionPool.
 func (b *clusterBuilder) connectionPool(
-	pool *networkingv1alpha3.ConnectionPoolSettings, budget *networkingv1alpha3.TrafficPolicy_RetryBudget,
+	pool *networkingv1alpha3.ConnectionPoolSettings,
+	budget *networkingv1alpha3.TrafficPolicy_RetryBudget,
 ) {
 	http, tcp := pool.GetHttp(), pool.GetTcp()
 	b.out.CircuitBreakers = &clusterv3.CircuitBreakers{
@@ -130,7 +132,9 @@ func retryBudget(
 }
 
 // keepalive overlays TCP keep-alive settings.
-func (b *clusterBuilder) keepalive(k *networkingv1alpha3.ConnectionPoolSettings_TCPSettings_TcpKeepalive) {
+func (b *clusterBuilder) keepalive(
+	k *networkingv1alpha3.ConnectionPoolSettings_TCPSettings_TcpKeepalive,
+) {
 	if k == nil {
 		return
 	}
@@ -181,7 +185,9 @@ func (b *clusterBuilder) commonOptions(
 			out.MaxConcurrentStreams = wrapperspb.UInt32(uint32(n))
 		}
 		if k := http.GetHttp2KeepAlive(); k != nil {
-			out.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: k.Interval, Timeout: k.Timeout}
+			out.ConnectionKeepalive = &corev3.KeepaliveSettings{
+				Interval: k.Interval, Timeout: k.Timeout,
+			}
 		}
 	}
 }

@@ -125,12 +125,14 @@ func newLbEndpoint(in instance) *endpointv3.LbEndpoint {
 }
 
 func socketAddress(ip string, number uint32) *corev3.Address {
-	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+	socket := &corev3.SocketAddress{
 		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: number},
-	}}}
+	}
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: socket}}
 }
 
-// workloadMetadata names the workload behind an endpoint: "workload;namespace;service;revision;cluster".
+// workloadMetadata names the workload behind an endpoint:
+// "workload;namespace;service;revision;cluster".
 func workloadMetadata(p *Pod) *corev3.Metadata {
 	text := ";;;;" + clusterID
 	if p != nil {
@@ -143,8 +145,8 @@ func workloadMetadata(p *Pod) *corev3.Metadata {
 	return out
 }
 
-// canonical returns Istio's canonical service name and revision of a pod as its endpoints carry them;
-// either may be empty. Istio pkg/kube/labels/labels.go CanonicalService.
+// canonical returns Istio's canonical service name and revision of a pod as its endpoints carry
+// them; either may be empty. Istio pkg/kube/labels/labels.go CanonicalService.
 func canonical(p *Pod) (name, revision string) {
 	first := func(labels ...string) string {
 		for _, l := range labels {

@@ -6,8 +6,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// gatewayListeners makes the listeners of a gateway proxy: one for each port and address of its merged
-// Gateways. Ports that are not HTTP have none yet: the reader refuses them.
+// gatewayListeners makes the listeners of a gateway proxy: one for each port and address of its
+// merged Gateways. Ports that are not HTTP have none yet: the reader refuses them.
 func (ix *index) gatewayListeners(p *Pod, m *managers) []*listenerv3.Listener {
 	var out []*listenerv3.Listener
 	for _, port := range ix.gatewayView(p).ports {

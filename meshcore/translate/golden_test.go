@@ -24,9 +24,9 @@ var roles = map[Role]string{
 	Sidecar: "sidecar", Gateway: "gateway", Bare: "bare", External: "external",
 }
 
-// TestGolden translates testdata/CASE/in.yaml and compares with out.yaml. The first lines of in.yaml say
-// what is shown: "# show: POD.NAMESPACE [listeners|routes|clusters|endpoints]...". Every pod's snapshot
-// must be consistent and valid, shown or not.
+// TestGolden translates testdata/CASE/in.yaml and compares with out.yaml. The first lines of
+// in.yaml say what is shown: "# show: POD.NAMESPACE [listeners|routes|clusters|endpoints]...".
+// Every pod's snapshot must be consistent and valid, shown or not.
 func TestGolden(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*/in.yaml")
 	if err != nil || len(inputs) == 0 {

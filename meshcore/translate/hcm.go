@@ -41,6 +41,7 @@ type managers struct {
 }
 
 func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
+	quiet := proxyHeaders(mesh).GetEnvoyDebugHeaders().GetDisabled().GetValue()
 	return &managers{
 		mesh:    mesh,
 		tracing: tracing(mesh, p),
@@ -53,9 +54,7 @@ func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
 			}),
 			httpFilter("envoy.filters.http.fault", &faultv3.HTTPFault{}),
 			httpFilter("envoy.filters.http.cors", &corsv3.Cors{}),
-			httpFilter("envoy.filters.http.router", &routerv3.Router{
-				SuppressEnvoyHeaders: proxyHeaders(mesh).GetEnvoyDebugHeaders().GetDisabled().GetValue(),
-			}),
+			httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: quiet}),
 		},
 		requestID: &hcmv3.RequestIDExtension{TypedConfig: typed(&uuidv3.UuidRequestIdConfig{
 			UseRequestIdForTraceSampling: wrapperspb.Bool(true),
@@ -81,7 +80,9 @@ func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 		StreamIdleTimeout:    durationpb.New(0),
 		Proxy_100Continue:    true,
 		AppendXForwardedPort: proxyHeaders(m.mesh).GetXForwardedPort().GetEnabled().GetValue(),
-		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{
+			{UpgradeType: "websocket"},
+		},
 	}
 	m.serverHeader(out, c)
 	m.normalizePath(out)
@@ -100,7 +101,8 @@ func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 }
 
 // serverHeader: a sidecar hides the server from its own application only if told to; inbound and at
-// gateways the header names Istio. Istio pilot/pkg/networking/util/util.go GetProxyHeadersFromProxyConfig.
+// gateways the header names Istio. Istio pilot/pkg/networking/util/util.go
+// GetProxyHeadersFromProxyConfig.
 func (m *managers) serverHeader(out *hcmv3.HttpConnectionManager, c class) {
 	if c != outboundClass {
 		out.ServerName = serverName

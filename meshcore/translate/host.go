@@ -11,8 +11,8 @@ import (
 // clusterDomain is the DNS suffix of the lab's only cluster.
 const clusterDomain = "cluster.local"
 
-// fqdn resolves a short host name of an Istio object in a namespace: without a dot it names a Service
-// of that namespace. Istio pilot/pkg/model/config.go ResolveShortnameToFQDN.
+// fqdn resolves a short host name of an Istio object in a namespace: without a dot it names a
+// Service of that namespace. Istio pilot/pkg/model/config.go ResolveShortnameToFQDN.
 func fqdn(host, namespace string) string {
 	if host == "" || host == "*" || strings.Contains(host, ".") {
 		return host
@@ -23,8 +23,8 @@ func fqdn(host, namespace string) string {
 	return host + "." + namespace + ".svc." + clusterDomain
 }
 
-// gatewayRef resolves a Gateway's name in spec.gateways to "NAMESPACE/NAME"; "mesh" stays.
-// The old forms "NAME.NAMESPACE[.svc...]" are FQDNs. Istio pilot/pkg/model/config.go resolveGatewayName.
+// gatewayRef resolves a Gateway's name in spec.gateways to "NAMESPACE/NAME"; "mesh" stays. The old
+// forms "NAME.NAMESPACE[.svc...]" are FQDNs. Istio pilot/pkg/model/config.go resolveGatewayName.
 func gatewayRef(name, namespace string) string {
 	if name == meshGateway {
 		return name
@@ -45,11 +45,12 @@ func gatewayRef(name, namespace string) string {
 
 func isWildcard(host string) bool { return strings.HasPrefix(host, "*") }
 
-// hostMatches says whether two host names, either of which may begin with "*", have a name in common.
+// hostMatches says whether two host names, either of which may begin with "*", have a name in
+// common.
 func hostMatches(a, b string) bool { return hostSubset(a, b) || hostSubset(b, a) }
 
-// hostSubset says whether every name that a stands for is one that b stands for. A "*" stands for any
-// prefix, of several labels too, and for the empty one.
+// hostSubset says whether every name that a stands for is one that b stands for. A "*" stands for
+// any prefix, of several labels too, and for the empty one.
 func hostSubset(a, b string) bool {
 	switch {
 	case isWildcard(a) && isWildcard(b):
@@ -62,7 +63,8 @@ func hostSubset(a, b string) bool {
 	return a == b
 }
 
-// hostsIntersect returns the more specific one of each pair that overlaps, in the order of a, each once.
+// hostsIntersect returns the more specific one of each pair that overlaps, in the order of a, each
+// once.
 func hostsIntersect(a, b []string) []string {
 	var out []string
 	add := func(h string) {
@@ -113,8 +115,8 @@ func compareHosts(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// mostSpecific returns the entry of a map by host that fits a host best: itself, else the most specific
-// wildcard.
+// mostSpecific returns the entry of a map by host that fits a host best: itself, else the most
+// specific wildcard.
 func mostSpecific[V any](host string, byHost map[string]V) (V, bool) {
 	if v, ok := byHost[host]; ok {
 		return v, true
@@ -131,8 +133,8 @@ func mostSpecific[V any](host string, byHost map[string]V) (V, bool) {
 }
 
 // compareAge orders objects from the oldest to the youngest: by creationTimestamp, and at the same
-// second by name and namespace, as istiod does. An object without one is created on being read: later
-// than any timestamp, in the order of the input.
+// second by name and namespace, as istiod does. An object without one is created on being read:
+// later than any timestamp, in the order of the input.
 func compareAge(a, b *istio.Object) int {
 	switch za, zb := a.Created.IsZero(), b.Created.IsZero(); {
 	case za && zb:

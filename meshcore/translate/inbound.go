@@ -12,7 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// inboundPort is a port of a pod that Services lead to; the oldest Service's port decides the protocol.
+// inboundPort is a port of a pod that Services lead to; the oldest Service's port decides the
+// protocol.
 type inboundPort struct {
 	target uint32
 	uses   []inboundUse // oldest Service first
@@ -24,8 +25,8 @@ type inboundUse struct {
 	port    *port
 }
 
-// inboundPorts returns the ports of a pod that Services lead to, sorted. UDP ports are among them: istiod
-// makes TCP chains of them.
+// inboundPorts returns the ports of a pod that Services lead to, sorted. UDP ports are among them:
+// istiod makes TCP chains of them.
 func (ix *index) inboundPorts(p *Pod) []*inboundPort {
 	var out []*inboundPort
 	for _, s := range ix.onPod[p] {
@@ -55,8 +56,8 @@ func (ip *inboundPort) services() []*service {
 	return out
 }
 
-// virtualInbound takes every captured connection to the pod: by port to the application's chains, else
-// to the pod unseen.
+// virtualInbound takes every captured connection to the pod: by port to the application's chains,
+// else to the pod unseen.
 func (ix *index) virtualInbound(ports []*inboundPort, m *managers) *listenerv3.Listener {
 	own := ix.inboundPort()
 	l := &listenerv3.Listener{
@@ -87,7 +88,8 @@ func (ix *index) virtualInbound(ports []*inboundPort, m *managers) *listenerv3.L
 		name := listenerName(wildcard, ip.target)
 		c := inboundChain{
 			httpName: name, tcpName: name, target: ip.target, protocol: first.port.protocol,
-			cluster: inboundClusterName(ip.target), stat: "inbound_" + name, port: first.port.number,
+			cluster: inboundClusterName(ip.target), stat: "inbound_" + name,
+			port:      first.port.number,
 			operation: first.service.Host + ":" + strconv.Itoa(int(first.port.number)) + "/*",
 		}
 		l.FilterChains = append(l.FilterChains, c.chains(m)...)
@@ -166,7 +168,7 @@ func (c *inboundChain) manager(m *managers) *listenerv3.Filter {
 			Domains: []string{"*"},
 			Routes: []*routev3.Route{{
 				Name:      "default",
-				Match:     &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+				Match:     routeMatch(nil),
 				Decorator: &routev3.Decorator{Operation: c.operation},
 				Action:    &routev3.Route_Route{Route: action},
 			}},

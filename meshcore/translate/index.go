@@ -15,7 +15,8 @@ import (
 // exportToAnnotation limits who sees a Service.
 const exportToAnnotation = "networking.istio.io/exportTo"
 
-// exportSet says to which namespaces an object is visible: names, "*" (all), "." (its own), "~" (none).
+// exportSet says to which namespaces an object is visible: names, "*" (all), "." (its own), "~"
+// (none).
 type exportSet []string
 
 func (e exportSet) has(ns string) bool { return slices.Contains(e, ns) }
@@ -219,8 +220,8 @@ func (ix *index) newScope(ns string) *scope {
 	return sc
 }
 
-// inferServices adds the services of the own namespace that are exported to nobody here but named by a
-// visible VirtualService, with the ports it names. Istio pilot/pkg/model/sidecar.go
+// inferServices adds the services of the own namespace that are exported to nobody here but named
+// by a visible VirtualService, with the ports it names. Istio pilot/pkg/model/sidecar.go
 // collectImportedServices.
 func (sc *scope) inferServices(ix *index) {
 	for _, vs := range sc.vs {
@@ -272,8 +273,8 @@ func (ix *index) servicesVisibleTo(ns string) []*service { return ix.scope(ns).s
 // visibleService returns the service with this FQDN if proxies of the namespace know it, else nil.
 func (ix *index) visibleService(ns, host string) *service { return ix.scope(ns).byHost[host] }
 
-// destinationRule returns the merged DestinationRule that a proxy applies to a host that it knows; nil
-// if there is none.
+// destinationRule returns the merged DestinationRule that a proxy applies to a host that it knows;
+// nil if there is none.
 func (ix *index) destinationRule(p *Pod, host string) *destinationRule {
 	return ix.scope(p.Namespace).destinationRule(p, host)
 }
@@ -292,9 +293,10 @@ func (sc *scope) destinationRule(p *Pod, host string) *destinationRule {
 	return catchAll
 }
 
-// virtualServices returns the VirtualServices that apply at a gateway ("mesh", or "NAMESPACE/NAME") for
-// proxies of a namespace, in the order in which they win: visible to this namespace only, exported to
-// it by others, public; each oldest first. Istio pilot/pkg/model/push_context.go initVirtualServices.
+// virtualServices returns the VirtualServices that apply at a gateway ("mesh", or "NAMESPACE/NAME")
+// for proxies of a namespace, in the order in which they win: visible to this namespace only,
+// exported to it by others, public; each oldest first. Istio pilot/pkg/model/push_context.go
+// initVirtualServices.
 func (ix *index) virtualServices(gateway, ns string) []*virtualService {
 	var private, exported, public []*virtualService
 	for _, vs := range ix.vs {

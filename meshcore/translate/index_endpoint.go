@@ -10,8 +10,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
-// target returns the port of a pod that a Service's port leads to. A named target port is the container
-// port of that name; a pod without one is no endpoint of the port.
+// target returns the port of a pod that a Service's port leads to. A named target port is the
+// container port of that name; a pod without one is no endpoint of the port.
 func (p *port) target(pod *Pod) (uint32, bool) {
 	t := p.spec.TargetPort
 	if t.Type == intstr.Int {

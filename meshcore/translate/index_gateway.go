@@ -18,8 +18,8 @@ type gatewayServer struct {
 	hosts   []string // "host" (any namespace) or "namespace/host"
 }
 
-// gatewayPort is what one gateway proxy listens on: the servers of all Gateways that select it, merged
-// by port and bind address.
+// gatewayPort is what one gateway proxy listens on: the servers of all Gateways that select it,
+// merged by port and bind address.
 type gatewayPort struct {
 	number    uint32 // what the proxy listens on: the target port of its Service
 	bind      string // empty: every address
@@ -60,7 +60,8 @@ func (ix *index) gatewayView(p *Pod) *gatewayView {
 	return v
 }
 
-// serverHosts spells the namespaces of a server's hosts: "./h" is of the Gateway's own, "*/h" is "h".
+// serverHosts spells the namespaces of a server's hosts: "./h" is of the Gateway's own, "*/h" is
+// "h".
 func serverHosts(s *networkingv1alpha3.Server, ns string) []string {
 	out := make([]string, 0, len(s.Hosts))
 	for _, h := range s.Hosts {
@@ -75,8 +76,8 @@ func serverHosts(s *networkingv1alpha3.Server, ns string) []string {
 	return out
 }
 
-// targetPort translates the port that a Gateway names by the first Service of the gateway pod that has
-// it; without one the proxy listens on that port itself.
+// targetPort translates the port that a Gateway names by the first Service of the gateway pod that
+// has it; without one the proxy listens on that port itself.
 func (ix *index) targetPort(p *Pod, number uint32) uint32 {
 	for _, s := range ix.onPod[p] {
 		if s.Object != nil {

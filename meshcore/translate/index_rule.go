@@ -3,7 +3,6 @@ package translate
 import (
 	"slices"
 
-	"google.golang.org/protobuf/proto"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -30,8 +29,8 @@ func (d *destinationRule) subset(name string) *networkingv1alpha3.Subset {
 	return nil
 }
 
-// rulesByHost holds merged rules by host, in order of age: several only where visibility or workload
-// selectors differ.
+// rulesByHost holds merged rules by host, in order of age: several only where visibility or
+// workload selectors differ.
 type rulesByHost map[string][]*destinationRule
 
 // ruleIndex is where a proxy looks for DestinationRules: in its own namespace, then among what the
@@ -46,7 +45,9 @@ type ruleIndex struct {
 func newRuleIndex(c *istio.Config) *ruleIndex {
 	root := c.Mesh.GetRootNamespace()
 	ix := &ruleIndex{
-		local: map[string]rulesByHost{}, exported: map[string]rulesByHost{}, rootLocal: rulesByHost{},
+		local:     map[string]rulesByHost{},
+		exported:  map[string]rulesByHost{},
+		rootLocal: rulesByHost{},
 	}
 	objects := c.Kind("DestinationRule")
 	// Rules with a workload selector come first: those without are merged into them.
@@ -89,7 +90,7 @@ func hasSelector(o *istio.Object) bool {
 }
 
 func newDestinationRule(o *istio.Object) *destinationRule {
-	spec := proto.Clone(o.Body.(*networkingv1alpha3.DestinationRule)).(*networkingv1alpha3.DestinationRule)
+	spec := o.Body.(*networkingv1alpha3.DestinationRule).DeepCopy()
 	spec.Host = fqdn(spec.Host, o.Namespace)
 	return &destinationRule{namespace: o.Namespace, from: []*istio.Object{o}, spec: spec}
 }
@@ -110,8 +111,8 @@ func hostsOf(byNamespace map[string]rulesByHost, ns string) rulesByHost {
 }
 
 // merge adds a rule to those of the same host: into each whose visibility it covers, and on its own
-// when it is seen more widely. The first policy stays; subsets are appended, the first of a name stays.
-// Istio pilot/pkg/model/destination_rule.go mergeDestinationRule.
+// when it is seen more widely. The first policy stays; subsets are appended, the first of a name
+// stays. Istio pilot/pkg/model/destination_rule.go mergeDestinationRule.
 func merge(rules rulesByHost, in *destinationRule) {
 	list := rules[in.spec.Host]
 	separate := true
@@ -154,7 +155,7 @@ func sameLabels(a, b map[string]string) bool { return len(a) == len(b) && select
 
 func (d *destinationRule) mergedWith(in *destinationRule) *destinationRule {
 	out := *d
-	out.spec = proto.Clone(d.spec).(*networkingv1alpha3.DestinationRule)
+	out.spec = d.spec.DeepCopy()
 	out.from = append(slices.Clone(d.from), in.from...)
 	// Whole subsets are compared with what was there before: duplicates within the new rule stay.
 	for _, s := range in.spec.Subsets {

@@ -13,8 +13,8 @@ type destination struct {
 	ports []uint32
 }
 
-// destinations lists what the HTTP rules of a VirtualService may send requests of a namespace to, each
-// host once, in the order of the rules; an empty namespace means any.
+// destinations lists what the HTTP rules of a VirtualService may send requests of a namespace to,
+// each host once, in the order of the rules; an empty namespace means any.
 func (vs *virtualService) destinations(ns string) []destination {
 	var out []destination
 	add := func(d *networkingv1alpha3.Destination) {

@@ -23,8 +23,8 @@ const (
 	prometheusPort = 15090
 )
 
-// httpALPNs are what the HTTP inspector reports of plain HTTP. HTTP/1.0 is left out: a proxy that does
-// not accept it had better pass it on as bytes.
+// httpALPNs are what the HTTP inspector reports of plain HTTP. HTTP/1.0 is left out: a proxy that
+// does not accept it had better pass it on as bytes.
 var httpALPNs = []string{"http/1.1", "h2c"}
 
 // rawBuffer is the transport protocol of connections without TLS.
@@ -47,8 +47,8 @@ func (ix *index) outboundPort() uint32 { return uint32(ix.mesh.GetProxyListenPor
 
 func (ix *index) inboundPort() uint32 { return uint32(ix.mesh.GetProxyInboundListenPort()) }
 
-// egressCluster is where connections go that no listener knows: on to where the client sent them, or
-// nowhere.
+// egressCluster is where connections go that no listener knows: on to where the client sent them,
+// or nowhere.
 func (ix *index) egressCluster() string {
 	mode := ix.mesh.GetOutboundTrafficPolicy().GetMode()
 	if mode == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY {
@@ -99,9 +99,9 @@ type outboundEntry struct {
 	grpcWeb  bool
 }
 
-// outboundListeners makes a sidecar's outbound listeners but virtualOutbound. HTTP services of a port
-// share the listener 0.0.0.0_PORT and are told apart by Host; others have one on their own address.
-// Istio pilot/pkg/networking/core/listener.go buildSidecarOutboundListener.
+// outboundListeners makes a sidecar's outbound listeners but virtualOutbound. HTTP services of a
+// port share the listener 0.0.0.0_PORT and are told apart by Host; others have one on their own
+// address. Istio pilot/pkg/networking/core/listener.go buildSidecarOutboundListener.
 func (ix *index) outboundListeners(p *Pod, m *managers) []*listenerv3.Listener {
 	var order []*outboundEntry
 	made := map[outboundKey]*outboundEntry{}
@@ -129,8 +129,8 @@ func (ix *index) outboundListeners(p *Pod, m *managers) []*listenerv3.Listener {
 }
 
 // listenOn returns the addresses on which a sidecar listens for a port of a service. Clients of a
-// headless Service that is not HTTP call pods by their addresses: one listener for each, but for the
-// proxy's own pod.
+// headless Service that is not HTTP call pods by their addresses: one listener for each, but for
+// the proxy's own pod.
 func (ix *index) listenOn(p *Pod, s *service, sp *port) []string {
 	switch {
 	case sp.protocol.isHTTP():
@@ -167,8 +167,9 @@ func newEntry(key outboundKey, s *service, sp *port) *outboundEntry {
 }
 
 // join adds a service to a listener that stands already. Services that share an address (never two
-// Services with addresses of their own, but pods of two headless ones) keep the older one's chain for
-// each kind of traffic; MySQL and MongoDB servers speak first, so nothing that looks may join them.
+// Services with addresses of their own, but pods of two headless ones) keep the older one's chain
+// for each kind of traffic; MySQL and MongoDB servers speak first, so nothing that looks may join
+// them.
 func (e *outboundEntry) join(s *service, sp *port) {
 	firstSpeaks := func(p protocol) bool { return p == protoMySQL || p == protoMongo }
 	if sp.protocol.isHTTP() && e.http {
@@ -199,7 +200,9 @@ func (ix *index) outboundListener(e *outboundEntry, m *managers) *listenerv3.Lis
 	var bytes *listenerv3.FilterChain
 	if e.tcp != nil {
 		bytes = &listenerv3.FilterChain{
-			Filters:                       []*listenerv3.Filter{tcpProxy(e.tcp.clusterAt(e.key.number))},
+			Filters: []*listenerv3.Filter{
+				tcpProxy(clusterName("outbound", e.key.number, "", e.tcp.Host)),
+			},
 			TransportSocketConnectTimeout: chainTimeout(),
 		}
 	}
@@ -233,10 +236,6 @@ func (ix *index) outboundListener(e *outboundEntry, m *managers) *listenerv3.Lis
 	return l
 }
 
-func (s *service) clusterAt(number uint32) string {
-	return clusterName("outbound", number, "", s.Host)
-}
-
 func chainTimeout() *durationpb.Duration { return &durationpb.Duration{Seconds: 15} }
 
 func listenerFilter(
@@ -251,7 +250,8 @@ func listenerFilter(
 
 // httpInspector finds out whether a connection carries HTTP, but where the predicate holds.
 func httpInspector(off *listenerv3.ListenerFilterChainMatchPredicate) *listenerv3.ListenerFilter {
-	return listenerFilter("envoy.filters.listener.http_inspector", &httpinspectorv3.HttpInspector{}, off)
+	const name = "envoy.filters.listener.http_inspector"
+	return listenerFilter(name, &httpinspectorv3.HttpInspector{}, off)
 }
 
 // originalDst restores the address that a captured connection was meant for.

@@ -34,8 +34,8 @@ const (
 	distributeSameNode
 )
 
-// distributionOf reads spec.trafficDistribution, else the annotation of the Service, else that of its
-// namespace. Istio pilot/pkg/model/service.go GetTrafficDistribution.
+// distributionOf reads spec.trafficDistribution, else the annotation of the Service, else that of
+// its namespace. Istio pilot/pkg/model/service.go GetTrafficDistribution.
 func distributionOf(s *Service, c *istio.Config) distribution {
 	if d := s.Spec.Spec.TrafficDistribution; d != nil {
 		if out, ok := parseDistribution(*d); ok {
@@ -135,17 +135,19 @@ func (l *localityPolicy) apply(groups []*group, from *Pod, outlier bool) []*grou
 // distribute weighs localities by the first rule that begins at the proxy's; those that it does not
 // name get no endpoint.
 func distribute(
-	groups []*group, from Locality, rules []*networkingv1alpha3.LocalityLoadBalancerSetting_Distribute,
+	groups []*group, from Locality,
+	rules []*networkingv1alpha3.LocalityLoadBalancerSetting_Distribute,
 ) {
-	i := slices.IndexFunc(rules, func(r *networkingv1alpha3.LocalityLoadBalancerSetting_Distribute) bool {
-		return from.matches(r.From)
-	})
-	if i < 0 {
+	i := 0
+	for i < len(rules) && !from.matches(rules[i].From) {
+		i++
+	}
+	if i == len(rules) {
 		return
 	}
 	rest := slices.Clone(groups)
-	// istiod walks the map in any order, so overlapping names share out at random there; here the most
-	// specific name takes its localities first.
+	// istiod walks the map in any order, so overlapping names share out at random there; here the
+	// most specific name takes its localities first.
 	for _, name := range slices.SortedFunc(maps.Keys(rules[i].To), compareLocalityNames) {
 		var hit []*group
 		total := uint32(0)
@@ -173,10 +175,11 @@ func compareLocalityNames(a, b string) int {
 		strings.Count(b, "/")-strings.Count(a, "/"), strings.Compare(a, b))
 }
 
-// failover orders localities by what they share with the proxy's: all, region and zone, region, nothing;
-// a rule for the proxy's region puts one other region before the rest.
+// failover orders localities by what they share with the proxy's: all, region and zone, region,
+// nothing; a rule for the proxy's region puts one other region before the rest.
 func failover(
-	groups []*group, from Locality, rules []*networkingv1alpha3.LocalityLoadBalancerSetting_Failover,
+	groups []*group, from Locality,
+	rules []*networkingv1alpha3.LocalityLoadBalancerSetting_Failover,
 ) {
 	for _, g := range groups {
 		distance := from.distance(g.at)

@@ -50,8 +50,8 @@ func load[M proto.Message](t *testing.T, data []byte, into map[string]M) {
 	}
 }
 
-// normal returns a snapshot without what the comparison with istiod leaves out. This is the one place
-// that says what that is.
+// normal returns a snapshot without what the comparison with istiod leaves out. This is the one
+// place that says what that is.
 func normal(t *testing.T, in *xds.Snapshot) *xds.Snapshot {
 	out := xds.NewSnapshot()
 	for name, l := range in.Listeners {
@@ -123,7 +123,8 @@ func normalProxy(t *testing.T, f *listenerv3.Filter) {
 }
 
 func normalRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
-	// Which virtual host is chosen does not depend on their order, nor on the order of their domains.
+	// Which virtual host is chosen does not depend on their order, nor on the order of their
+	// domains.
 	slices.SortStableFunc(r.VirtualHosts, func(a, b *routev3.VirtualHost) int {
 		return strings.Compare(a.Name, b.Name)
 	})

@@ -10,7 +10,8 @@ import (
 // pkg/config/protocol/instance.go.
 type protocol int
 
-// The protocols. Any other declaration, and none, is protoDetect: the proxy looks at the first bytes.
+// The protocols. Any other declaration, and none, is protoDetect: the proxy looks at the first
+// bytes.
 const (
 	protoDetect protocol = iota
 	protoTCP
@@ -59,9 +60,9 @@ func (p protocol) isTCP() bool {
 // maybeHTTP: HTTP, or found to be HTTP by looking.
 func (p protocol) maybeHTTP() bool { return p.isHTTP() || p == protoDetect }
 
-// portProtocol reads the declaration of a Service's port: appProtocol wins over the name's prefix; and an
-// undeclared port with a well-known server-first protocol is TCP, since looking would wait for ever.
-// Istio pkg/config/kube/conversion.go ConvertProtocol.
+// portProtocol reads the declaration of a Service's port: appProtocol wins over the name's prefix;
+// and an undeclared port with a well-known server-first protocol is TCP, since looking would wait
+// for ever. Istio pkg/config/kube/conversion.go ConvertProtocol.
 func portProtocol(p *corev1.ServicePort) protocol {
 	if p.Protocol == corev1.ProtocolUDP {
 		return protoUDP

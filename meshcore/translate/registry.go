@@ -21,7 +21,7 @@ const (
 	ipShort            = "mesh-lab/ip"                //
 	readyAnnotation    = "mesh-lab.dev/ready"         // "false": the pod is never ready
 	readyShort         = "mesh-lab/ready"             //
-	externalAnnotation = "mesh-lab.dev/external-host" // a server outside of the mesh, with this name
+	externalAnnotation = "mesh-lab.dev/external-host" // a server outside, with this name
 )
 
 // maxPods bounds what one process is asked to start.
@@ -33,9 +33,9 @@ var (
 	firstServiceIP = netip.MustParseAddr("10.96.0.10")
 )
 
-// NewRegistry lists the pods and Services of a configuration and gives them addresses, in the order of
-// the input. What was in prev (which may be nil) keeps its address; an address is not given again
-// while prev is handed on. A Gateway that selects no gateway pod gets one, with a warning.
+// NewRegistry lists the pods and Services of a configuration and gives them addresses, in the order
+// of the input. What was in prev (which may be nil) keeps its address; an address is not given
+// again while prev is handed on. A Gateway that selects no gateway pod gets one, with a warning.
 func NewRegistry(c *istio.Config, prev *Registry) (*Registry, []istio.Diagnostic) {
 	b := &registryBuilder{
 		config:   c,
@@ -227,7 +227,8 @@ func (b *registryBuilder) addPod(o *istio.Object, name string, src podSource) {
 		Created:    o.Created, Object: o,
 	}
 	if other := b.ids[p.ID()]; other != nil {
-		b.problem(o, "metadata.name", "its pod %s is also one of %s: rename one of them", p.ID(), other.Ref())
+		b.problem(o, "metadata.name",
+			"its pod %s is also one of %s: rename one of them", p.ID(), other.Ref())
 		return
 	}
 	b.ids[p.ID()] = o
@@ -258,7 +259,8 @@ func (b *registryBuilder) ready(o *istio.Object, p *Pod) bool {
 		case "false":
 			return false
 		default:
-			b.problem(o, templateField(o)+"annotations", "%s: %q must be true or false", name, value)
+			b.problem(o, templateField(o)+"annotations",
+				"%s: %q must be true or false", name, value)
 		}
 	}
 	return true
@@ -301,8 +303,8 @@ func isProxyImage(image string) bool {
 	return image == "proxyv2"
 }
 
-// localityOf reads Istio's own label ("region.zone.subzone", also with slashes), then the usual topology
-// labels; in a real cluster these are the node's, so a nodeSelector counts too.
+// localityOf reads Istio's own label ("region.zone.subzone", also with slashes), then the usual
+// topology labels; in a real cluster these are the node's, so a nodeSelector counts too.
 func localityOf(src podSource) Locality {
 	for _, label := range []string{"topology.istio.io/locality", "istio-locality"} {
 		if text := src.meta.Labels[label]; text != "" {

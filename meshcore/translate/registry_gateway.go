@@ -10,8 +10,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
-// makeGateways adds a gateway pod for each selector of a Gateway that finds none. A Gateway without a
-// selector applies to every gateway pod.
+// makeGateways adds a gateway pod for each selector of a Gateway that finds none. A Gateway without
+// a selector applies to every gateway pod.
 func (b *registryBuilder) makeGateways() {
 	for _, o := range b.config.Kind("Gateway") {
 		gw, ok := o.Body.(*networkingv1alpha3.Gateway)
@@ -46,9 +46,10 @@ func (b *registryBuilder) selected(selector map[string]string) bool {
 // madeGateway describes the pod of a Gateway without one: for Istio's own gateways it stands and is
 // named as in Istio's default installation, others stand beside their Gateway.
 func madeGateway(o *istio.Object, gw *networkingv1alpha3.Gateway, root string) podSource {
+	proxy := corev1.Container{Name: "istio-proxy", Image: "auto"}
 	src := podSource{
 		meta:     metav1.ObjectMeta{Labels: maps.Clone(gw.Selector)},
-		spec:     corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Image: "auto"}}},
+		spec:     corev1.PodSpec{Containers: []corev1.Container{proxy}},
 		workload: o.Name + "-gateway",
 		at:       o.Namespace,
 	}

@@ -108,8 +108,8 @@ func (sc *scope) ruleKey(p *Pod) string {
 	return out.String()
 }
 
-// placeKey says all of a pod on which endpoints depend: where it runs, and its labels where failover
-// compares them.
+// placeKey says all of a pod on which endpoints depend: where it runs, and its labels where
+// failover compares them.
 func (ix *index) placeKey(p *Pod) string {
 	key := p.Locality.Region + "/" + p.Locality.Zone + "/" + p.Locality.Subzone
 	for _, label := range ix.failoverLabels {

@@ -19,9 +19,9 @@ func shadowTag(tag, key string) *tracingv3.CustomTag {
 	return &tracingv3.CustomTag{
 		Tag: tag,
 		Type: &tracingv3.CustomTag_Metadata_{Metadata: &tracingv3.CustomTag_Metadata{
-			Kind: &metadatav3.MetadataKind{
-				Kind: &metadatav3.MetadataKind_Request_{Request: &metadatav3.MetadataKind_Request{}},
-			},
+			Kind: &metadatav3.MetadataKind{Kind: &metadatav3.MetadataKind_Request_{
+				Request: &metadatav3.MetadataKind_Request{},
+			}},
 			MetadataKey: &metadatav3.MetadataKey{
 				Key: "envoy.filters.http.rbac",
 				Path: []*metadatav3.MetadataKey_PathSegment{{

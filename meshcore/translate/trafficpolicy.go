@@ -5,8 +5,8 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 )
 
-// policy returns the traffic policy of a cluster: of the rule, overlaid with the subset's. Settings of a
-// port replace those around them as a whole: what they leave out gets Istio's defaults. Istio
+// policy returns the traffic policy of a cluster: of the rule, overlaid with the subset's. Settings
+// of a port replace those around them as a whole: what they leave out gets Istio's defaults. Istio
 // pilot/pkg/networking/util/util.go MergeSubsetTrafficPolicy.
 func (d *destinationRule) policy(number uint32, subset string) *networkingv1alpha3.TrafficPolicy {
 	if d == nil {

@@ -1,5 +1,6 @@
-// Package translate turns configuration, the service registry and one node into the Envoy v3 resources
-// that istiod would generate for it. It is pure: what cannot be translated becomes a Diagnostic.
+// Package translate turns configuration, the service registry and one node into the Envoy v3
+// resources that istiod would generate for it. It is pure: what cannot be translated becomes a
+// Diagnostic.
 //
 //	istio.Config ─▶ Registry (pods, services, addresses) ─┐
 //	             └▶ New (index: hosts, visibility, merging) ┴▶ Snapshot(node) ─▶ xds.Snapshot
@@ -59,8 +60,8 @@ type Service struct {
 	Created         time.Time
 }
 
-// Registry is what runs in the lab: pods and Services with their addresses. Addresses are stable: what
-// was in prev keeps its own.
+// Registry is what runs in the lab: pods and Services with their addresses. Addresses are stable:
+// what was in prev keeps its own.
 type Registry struct {
 	Pods     []*Pod
 	Services []*Service
@@ -87,8 +88,9 @@ func New(c *istio.Config, r *Registry) *Translator {
 	}
 }
 
-// Diagnostics returns the problems that show only when the whole configuration is seen: as errors what
-// cannot be translated, as warnings what is left out, or sent nowhere, as istiod does it silently.
+// Diagnostics returns the problems that show only when the whole configuration is seen: as errors
+// what cannot be translated, as warnings what is left out, or sent nowhere, as istiod does it
+// silently.
 func (t *Translator) Diagnostics() []istio.Diagnostic { return t.problems }
 
 // Snapshot returns everything that the proxy of a pod is given, and Diagnostics.

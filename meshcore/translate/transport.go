@@ -8,11 +8,11 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 )
 
-// Mutual TLS between proxies is not carried out yet. Everything that istiod makes for it has its place
-// here, and only here:
-//   - clusters: transport_socket_matches tlsMode-istio and tlsMode-disabled, or the socket of tls.mode;
+// Mutual TLS between proxies is not carried out yet. Everything that istiod makes for it has its
+// place here, and only here:
+//   - clusters: transport_socket_matches tlsMode-istio and tlsMode-disabled, or what tls.mode says;
 //   - endpoints: metadata envoy.transport_socket_match, tlsMode: istio for pods with a sidecar;
-//   - virtualInbound: per port the chains for transport_protocol tls with istio's ALPNs, tls_inspector;
+//   - virtualInbound: chains for transport_protocol tls with istio's ALPNs, tls_inspector;
 //   - connection managers: forward_client_cert_details and what of the certificate is forwarded.
 
 // upstreamTransport sets how a cluster's connections are secured.
@@ -21,7 +21,8 @@ func upstreamTransport(*clusterv3.Cluster, *networkingv1alpha3.ClientTLSSettings
 // endpointTransport marks an endpoint whose sidecar takes mutual TLS.
 func endpointTransport(*corev3.Metadata, *Pod) {}
 
-// inboundTransport returns the filter chains beside a plain one that take the same traffic over TLS.
+// inboundTransport returns the filter chains beside a plain one that take the same traffic over
+// TLS.
 func inboundTransport(*listenerv3.FilterChain) []*listenerv3.FilterChain { return nil }
 
 // inspectTLS returns the listener filter that finds TLS handshakes on inbound connections.

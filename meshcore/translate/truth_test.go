@@ -19,8 +19,8 @@ import (
 // the reason. A case that begins to agree must leave the list.
 var waiting = map[string]string{}
 
-// artefacts lists recorded resources (CASE NODE/TYPE) that no installed istiod would have made, with
-// the reason.
+// artefacts lists recorded resources (CASE NODE/TYPE) that no installed istiod would have made,
+// with the reason.
 var artefacts = map[string]string{
 	"services/headless-http archive-0.library/Cluster":        noTargetPort,
 	"services/headless-http archive-0.library/Listener":       noTargetPort,
@@ -35,8 +35,8 @@ var artefacts = map[string]string{
 const noTargetPort = "recorded without the API server, which sets targetPort to port where it is left out: " +
 	"the cluster is inbound|0|| and the listener has no chain for the port"
 
-// TestTruth compares our resources with those that istiod generated, by meaning: normal says what is
-// left out. Cases whose configuration needs what is not carried out yet wait, and are listed.
+// TestTruth compares our resources with those that istiod generated, by meaning: normal says what
+// is left out. Cases whose configuration needs what is not carried out yet wait, and are listed.
 func TestTruth(t *testing.T) {
 	compared := 0
 	wait := map[string]string{}

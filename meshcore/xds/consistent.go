@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// Consistent reports what the resources refer to that the snapshot does not have: a proxy would wait for
-// it for ever. Clusters that routes name may be missing (Envoy answers 503 NC then, as users expect
-// of a route to an unknown host).
+// Consistent reports what the resources refer to that the snapshot does not have: a proxy would
+// wait for it for ever. Clusters that routes name may be missing (Envoy answers 503 NC then, as
+// users expect of a route to an unknown host).
 func (s *Snapshot) Consistent() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(s.Listeners)) {

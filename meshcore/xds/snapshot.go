@@ -1,5 +1,5 @@
-// Package xds is the contract between control plane and data plane: a snapshot of Envoy v3 resources
-// for one proxy.
+// Package xds is the contract between control plane and data plane: a snapshot of Envoy v3
+// resources for one proxy.
 package xds
 
 import (

@@ -61,7 +61,8 @@ func Name(m proto.Message) string {
 	return ""
 }
 
-// Version returns a hash of the content: the same resources have the same version, whoever made them.
+// Version returns a hash of the content: the same resources have the same version, whoever made
+// them.
 func (s *Snapshot) Version() string {
 	h := sha256.New()
 	for _, typeURL := range Types {
@@ -114,8 +115,8 @@ func (s *Snapshot) YAML() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// plain returns the snapshot as maps and slices. protojson itself varies its spaces on purpose, so its
-// output is read again.
+// plain returns the snapshot as maps and slices. protojson itself varies its spaces on purpose, so
+// its output is read again.
 func (s *Snapshot) plain() (map[string]any, error) {
 	keys := map[string]string{
 		ClusterType: "clusters", EndpointType: "endpoints", ListenerType: "listeners",

@@ -1,8 +1,9 @@
 // Package truth finds the recorded corpus for tests: small configurations, the xDS that istiod
 // generated for them, and what istiod and Envoy together answered.
 //
-// The corpus lies beside the repository (../shared/truth); MESHLAB_TRUTH names another place. A test
-// that finds none is skipped with the reason, unless MESHLAB_REQUIRE contains "truth": then it fails.
+// The corpus lies beside the repository (../shared/truth); MESHLAB_TRUTH names another place. A
+// test that finds none is skipped with the reason, unless MESHLAB_REQUIRE contains "truth": then it
+// fails.
 package truth
 
 import (
@@ -43,7 +44,8 @@ func (c Case) Has(name ...string) bool {
 	return err == nil
 }
 
-// Dir returns the corpus' folder; it skips the test, or fails it when it is required, if there is none.
+// Dir returns the corpus' folder; it skips the test, or fails it when it is required, if there is
+// none.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("MESHLAB_TRUTH")
