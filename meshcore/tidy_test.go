@@ -84,8 +84,9 @@ const (
 
 // excused lists what may exceed a limit, with the reason.
 var excused = map[string]string{
-	"lab/topology Mesh":    "the one seam to the world; drivers implement it whole",
-	"meshcore/wire Stream": "one exchange has this many directions; both codecs implement it whole",
+	"meshcore/engine Start": "the hot path's one call; a struct for it would be filled per request",
+	"lab/topology Mesh":     "the one seam to the world; drivers implement it whole",
+	"meshcore/wire Stream":  "one exchange has this many directions; both codecs implement it whole",
 }
 
 // importLine is a line that cannot be broken.

@@ -74,7 +74,8 @@ func (c *compiler) action(r *route, m *routev3.RouteAction, s scope, own *mutati
 		if a.upgrades == nil {
 			a.upgrades = map[string]bool{}
 		}
-		a.upgrades[lowerASCII(u.GetUpgradeType())] = u.GetEnabled() == nil || u.GetEnabled().GetValue()
+		on := u.GetEnabled() == nil || u.GetEnabled().GetValue()
+		a.upgrades[lowerASCII(u.GetUpgradeType())] = on
 	}
 	switch t := m.GetClusterSpecifier().(type) {
 	case *routev3.RouteAction_Cluster:
@@ -89,8 +90,8 @@ func (c *compiler) action(r *route, m *routev3.RouteAction, s scope, own *mutati
 		c.weighted(a, t.WeightedClusters, s, own)
 		leave()
 	default:
-		c.fail("cluster_specifier", "value is required, and only cluster and weighted_clusters are "+
-			"carried out")
+		c.fail("cluster_specifier",
+			"value is required, and only cluster and weighted_clusters are carried out")
 	}
 	return a
 }
@@ -123,7 +124,7 @@ func (c *compiler) weighted(a *action, m *routev3.WeightedCluster, s scope, own 
 		c.fail("clusters", "Sum of weights in the weighted_cluster must be greater than 0.")
 	}
 	if a.total > 1<<32-1 {
-		c.fail("clusters", "The sum of weights of all weighted clusters of route exceeds 4294967295")
+		c.fail("clusters", "The sum of weights of all weighted clusters exceeds 4294967295")
 	}
 }
 

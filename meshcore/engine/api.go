@@ -1,6 +1,7 @@
-// Package engine is the policy core of one proxy: it decides what happens to each connection and
-// request (match, split, hash, fault, retry, time out, break, eject, mirror) from Envoy v3 resources. It is
-// given the time and the randomness; it never asks for them, never waits and never opens a socket.
+// Package engine is the policy core of one proxy: it decides what happens to each connection
+// and request (match, split, hash, fault, retry, time out, break, eject, mirror) from Envoy v3
+// resources. It is given the time and the randomness; it never asks for them, never waits and
+// never opens a socket.
 //
 //	xds.Snapshot ──Update──▶ compiled config (immutable, swapped)      ┌─ proxy: real sockets
 //	Listener ▶ Chain ▶ Start ▶ Directive ▶ (driver acts) ▶ Event ▶ Handle ▶ Directive ... Done ─┤
@@ -23,7 +24,8 @@ type Kind uint8
 const (
 	// Attempt: send the request (head as it now stands, then its body) to Endpoint. The driver
 	// takes a connection from the endpoint's pool under the cluster's Breaker, and reports
-	// Overflow, ConnectFail, Reset, ResponseHead, Timeout. Copies go to x.Mirrors() on the first attempt.
+	// Overflow, ConnectFail, Reset, ResponseHead, Timeout. Copies go to x.Mirrors() on the
+	// first attempt.
 	Attempt Kind = iota + 1
 	// Wait: do nothing until Until, then Handle(Timer). An earlier ClientGone ends it.
 	Wait
@@ -43,13 +45,14 @@ type Directive struct {
 	Kind     Kind
 	Endpoint *Endpoint     // Attempt
 	Until    clock.Instant // Wait
-	// Deadline bounds what the directive starts (Attempt: up to the end of the response; Forward: the
-	// same, restated); clock.Never without a time-out. While the request is still being received it is Never:
-	// Envoy's route time-out starts when the request is complete (Event RequestComplete answers with
-	// the same Directive and its Deadline). The per-try time-out starts when a connection has been
-	// assigned and the request is complete: Event Connected is answered by the same Directive with
-	// its Deadline too. The driver reports Timeout as soon as the latest Deadline has passed and
-	// gives the upstream stream up, then does what the answer says.
+	// Deadline bounds what the directive starts (Attempt: up to the end of the response;
+	// Forward: the same, restated); clock.Never without a time-out. While the request is still
+	// being received it is Never: Envoy's route time-out starts when the request is complete
+	// (Event RequestComplete answers with the same Directive and its Deadline). The per-try
+	// time-out starts when a connection has been assigned and the request is complete: Event
+	// Connected is answered by the same Directive with its Deadline too. The driver reports
+	// Timeout as soon as the latest Deadline has passed and gives the upstream stream up, then
+	// does what the answer says.
 	Deadline clock.Instant
 	// Retryable says that the driver must keep the request body for another attempt (up to the
 	// buffer limit; beyond it the driver calls x.BodyLost).
@@ -66,17 +69,18 @@ const (
 	Overflow                             // the pool refused (Envoy's PoolFailureReason::Overflow)
 	ConnectFail                          // no connection: refused, unreachable
 	ConnectTimeout                       // the cluster's connect_timeout passed
-	Connected                            // a connection was assigned (Reused says whether it is a pooled one)
+	Connected                            // a connection was assigned (Reused: a pooled one)
 	ResponseHead                         // Head holds the response head (Fin: it has no body)
 	Timeout                              // Directive.Deadline passed
-	Reset                                // the upstream connection broke (before or within the response)
+	Reset                                // the upstream connection broke
 	Sent                                 // the response has been written downstream to its end
 	ClientGone                           // the downstream went away
 	BadRequest                           // the downstream body was malformed
 )
 
-// Event reports what happened. RequestComplete may come in any state and is answered by the directive
-// that stands, with its Deadline; ClientGone, too, may always come, and whatever runs is to be given up.
+// Event reports what happened. RequestComplete may come in any state and is answered by the
+// directive that stands, with its Deadline; ClientGone, too, may always come, and whatever runs
+// is to be given up.
 type Event struct {
 	Kind     EventKind
 	Head     *wire.Head // ResponseHead

@@ -114,8 +114,8 @@ func (c *compiler) duplicateChains(l *Listener) {
 	for i, a := range l.chains {
 		for _, b := range l.chains[:i] {
 			if a.match.equal(&b.match) {
-				c.fail("filter_chains", "filter chain '%s' has the same matching rules defined as '%s'",
-					a.Name, b.Name)
+				c.fail("filter_chains",
+					"filter chain '%s' has the same matching rules defined as '%s'", a.Name, b.Name)
 				return
 			}
 		}
@@ -130,11 +130,11 @@ func (m *chainMatch) equal(o *chainMatch) bool {
 		slices.Equal(m.sourcePorts, o.sourcePorts)
 }
 
-// Chain returns the filter chain of a connection; nil means that none matches and the connection is
-// closed (Envoy: NR, filter_chain_not_found).
+// Chain returns the filter chain of a connection; nil means that none matches and the
+// connection is closed (Envoy: NR, filter_chain_not_found).
 //
-// The criteria are looked at one after the other, and each keeps only the chains with the most specific
-// value that fits; what was dropped never comes back, even if the rest fails later
+// The criteria are looked at one after the other, and each keeps only the chains with the most
+// specific value that fits; what was dropped never comes back, even if the rest fails later
 // (source/common/listener_manager/filter_chain_manager_impl.cc findFilterChain).
 func (l *Listener) Chain(ci *ConnInfo) *Chain {
 	list := l.byPort[ci.Local.Port()]

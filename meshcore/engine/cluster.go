@@ -18,8 +18,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
 )
 
-// Cluster is a compiled cluster with its state. A changed Cluster resource makes a new one with fresh
-// state, as in Envoy (cluster_manager_impl.cc addOrUpdateCluster); changed endpoints do not.
+// Cluster is a compiled cluster with its state. A changed Cluster resource makes a new one with
+// fresh state, as in Envoy (cluster_manager_impl.cc addOrUpdateCluster); changed endpoints do
+// not.
 type Cluster struct {
 	Name                     string
 	ConnectTimeout           time.Duration
@@ -53,10 +54,11 @@ type Cluster struct {
 }
 
 func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
-	out := &Cluster{e: c.e, Name: m.GetName(), ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour,
-		kind: m.GetType(), hosts: map[netip.AddrPort]*Endpoint{}, sweep: clock.Never,
-		refresh: clock.Never, clean: clock.Never, cleanup: 5 * time.Second,
-		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue())}
+	out := &Cluster{e: c.e, Name: m.GetName(), kind: m.GetType(),
+		ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour, cleanup: 5 * time.Second,
+		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue()),
+		hosts:                    map[netip.AddrPort]*Endpoint{},
+		sweep:                    clock.Never, refresh: clock.Never, clean: clock.Never}
 	if out.Name == "" {
 		c.fail("name", "value length must be at least 1 characters")
 	}
@@ -75,8 +77,10 @@ func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 	if od := m.GetOutlierDetection(); od != nil {
 		c.outlierDetection(out, od)
 	}
-	if s := m.GetTransportSocket(); s != nil && !c.any(s.GetTypedConfig(), &rawbufferv3.RawBuffer{}) {
-		c.notCarried("transport_socket", s.GetName())
+	if s := m.GetTransportSocket(); s != nil {
+		if !c.any(s.GetTypedConfig(), &rawbufferv3.RawBuffer{}) {
+			c.notCarried("transport_socket", s.GetName())
+		}
 	}
 	if b := m.GetUpstreamBindConfig(); b != nil {
 		ip, err := netip.ParseAddr(b.GetSourceAddress().GetAddress())

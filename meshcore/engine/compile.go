@@ -61,7 +61,8 @@ func (c *compiler) duration(field string, d *durationpb.Duration) time.Duration 
 		c.fail(field, "Invalid duration: Expected positive duration: %v", d.AsDuration())
 		return 0
 	}
-	// Envoy source/common/protobuf/utility.cc: durations beyond what nanoseconds can hold are refused.
+	// Envoy source/common/protobuf/utility.cc: durations beyond what nanoseconds can hold are
+	// refused.
 	if d.GetSeconds() > math.MaxInt64/int64(time.Second)-1 {
 		c.fail(field, "Invalid duration: too large")
 		return 0
@@ -157,7 +158,8 @@ func (c *compiler) header(field string, m *routev3.HeaderMatcher) match.Header {
 // fraction is a FractionalPercent; the zero value never holds.
 type fraction struct{ numerator, denominator uint64 }
 
-// Envoy source/common/protobuf/utility.cc evaluateFractionalPercent: random % denominator < numerator.
+// Envoy source/common/protobuf/utility.cc evaluateFractionalPercent: random % denominator <
+// numerator.
 func (f fraction) holds(rnd uint64) bool {
 	return f.numerator != 0 && rnd%f.denominator < f.numerator
 }
@@ -179,9 +181,9 @@ func runtimeFraction(p *corev3.RuntimeFractionalPercent) fraction {
 	return fractionOf(p.GetDefaultValue())
 }
 
-// The numbered draws of one request (clock.Draw). Route choice, weights and mirrors share the first, as
-// they share the stream id in Envoy (conn_manager_impl.cc stream_id_): a mirror fraction and a weight
-// are correlated there, and here.
+// The numbered draws of one request (clock.Draw). Route choice, weights and mirrors share the
+// first, as they share the stream id in Envoy (conn_manager_impl.cc stream_id_): a mirror
+// fraction and a weight are correlated there, and here.
 const (
 	drawStream uint8 = iota
 	drawDelay

@@ -43,8 +43,8 @@ func (c *compiler) corsPolicy(m *corsv3.CorsPolicy) *corsPolicy {
 	return p
 }
 
-// corsState is what the CORS filter knows of one exchange: the policies, the most specific first, and
-// the origin when it is allowed (extensions/filters/http/cors/cors_filter.cc).
+// corsState is what the CORS filter knows of one exchange: the policies, the most specific
+// first, and the origin when it is allowed (extensions/filters/http/cors/cors_filter.cc).
 type corsState struct {
 	policies [3]*corsPolicy
 	n        int

@@ -15,8 +15,8 @@ type Malformed struct {
 	Head    *wire.Head // as far as it was understood
 }
 
-// StartMalformed begins an exchange that has no readable request: the answer is Reply, then Handle as
-// ever.
+// StartMalformed begins an exchange that has no readable request: the answer is Reply, then
+// Handle as ever.
 func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed,
 	now clock.Instant) Directive {
 	x.reset(e, c, ci, now, 0)
@@ -28,5 +28,6 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 	} else {
 		x.note()
 	}
-	return x.stand(x.reply(localReply{status: m.Status, body: m.Body, details: m.Details, grpc: -1}))
+	return x.stand(x.reply(localReply{status: m.Status, body: m.Body, details: m.Details,
+		grpc: -1}))
 }

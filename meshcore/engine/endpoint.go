@@ -108,7 +108,8 @@ func (c *compiler) assigned(m *endpointv3.LbEndpoint) assigned {
 	return out
 }
 
-// workloadOf reads istiod's endpoint metadata: istio.workload is "name;namespace;app;version;cluster".
+// workloadOf reads istiod's endpoint metadata: istio.workload is
+// "name;namespace;app;version;cluster".
 func workloadOf(m *corev3.Metadata) observe.Workload {
 	text := m.GetFilterMetadata()["istio"].GetFields()["workload"].GetStringValue()
 	part := strings.Split(text, ";")

@@ -25,8 +25,8 @@ type Options struct {
 	Seed uint64
 	// KeepHeaders names the request headers (lower-case) that records keep.
 	KeepHeaders []string
-	// Removed is called during Update and Tick for each endpoint that left the configuration: its idle
-	// connections are to be closed, those in use after their exchange.
+	// Removed is called during Update and Tick for each endpoint that left the configuration:
+	// its idle connections are to be closed, those in use after their exchange.
 	Removed func(*Endpoint)
 	// Changed is told of ejections and un-ejections.
 	Changed func(observe.Change)
@@ -37,8 +37,8 @@ type Options struct {
 	Wall func(clock.Instant) time.Time
 }
 
-// Engine is the policy core of one proxy. Update, Check and Tick are serialised; everything else is safe
-// for concurrent use, beside them too.
+// Engine is the policy core of one proxy. Update, Check and Tick are serialised; everything
+// else is safe for concurrent use, beside them too.
 type Engine struct {
 	opt   Options
 	dates atomic.Pointer[dateText]
@@ -62,7 +62,8 @@ func New(opt Options) *Engine {
 	return e
 }
 
-// clusterSlot returns the slot of a cluster; it is empty until the cluster comes. Caller must hold mu.
+// clusterSlot returns the slot of a cluster; it is empty until the cluster comes. Caller must
+// hold mu.
 func (e *Engine) clusterSlot(name string) *slot[Cluster] {
 	s := e.clusters[name]
 	if s == nil {
@@ -81,9 +82,9 @@ func (e *Engine) routeSlot(name string) *slot[routeConfig] {
 	return s
 }
 
-// Tick carries out what time alone makes due (outlier intervals and ends of ejections, merged changes of
-// hosts) and returns when it is to be called again; clock.Never when nothing is due. It is
-// to be called after each Update, too.
+// Tick carries out what time alone makes due (outlier intervals and ends of ejections, merged
+// changes of hosts) and returns when it is to be called again; clock.Never when nothing is due.
+// It is to be called after each Update, too.
 func (e *Engine) Tick(now clock.Instant) (next clock.Instant) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -106,10 +107,10 @@ func (e *Engine) Binds() []netip.AddrPort {
 	return slices.Compact(out)
 }
 
-// Listener returns the listener that handles a connection accepted on bind whose original destination is
-// local; nil when there is none any more. A listener with use_original_dst hands over to the one with
-// the destination's address, else to the one of its port on any address, else it keeps the connection
-// (connection_handler_impl.cc getBalancedHandlerByAddress).
+// Listener returns the listener that handles a connection accepted on bind whose original
+// destination is local; nil when there is none any more. A listener with use_original_dst hands
+// over to the one with the destination's address, else to the one of its port on any address,
+// else it keeps the connection (connection_handler_impl.cc getBalancedHandlerByAddress).
 func (e *Engine) Listener(bind, local netip.AddrPort) *Listener {
 	list := *e.listeners.Load()
 	var own, exact, wild *Listener

@@ -10,11 +10,12 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
-// Exchange is one request (or one TCP connection) on its way through the proxy. The driver owns it, keeps
-// it for the next one, and calls it from one goroutine at a time.
+// Exchange is one request (or one TCP connection) on its way through the proxy. The driver owns
+// it, keeps it for the next one, and calls it from one goroutine at a time.
 type Exchange struct {
-	// Record is complete when the Directive is Done. The driver sets Record.BytesReceived, BytesSent
-	// and Protocol ("HTTP/1.1" by default). A copy of it stays valid when the exchange is used again.
+	// Record is complete when the Directive is Done. The driver sets Record.BytesReceived,
+	// BytesSent and Protocol ("HTTP/1.1" by default). A copy of it stays valid when the
+	// exchange is used again.
 	Record observe.Request
 
 	e     *Engine
@@ -122,9 +123,9 @@ func (x *Exchange) reset(e *Engine, c *Chain, ci *ConnInfo, now clock.Instant, r
 	text, buf, path, attempts := x.text, x.buf, x.pathBuf, x.attempts
 	copies, tried, skip, reply := x.copies, x.tried[:0], x.skip, x.replyHead
 	cookies := x.setCookies[:0]
-	*x = Exchange{e: e, chain: c, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf, pathBuf: path,
-		attempts: attempts, copies: copies, tried: tried, skip: skip, replyHead: reply,
-		setCookies: cookies, completeAt: noDeadline, connectedAt: noDeadline,
+	*x = Exchange{e: e, chain: c, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf,
+		pathBuf: path, attempts: attempts, copies: copies, tried: tried, skip: skip,
+		replyHead: reply, setCookies: cookies, completeAt: noDeadline, connectedAt: noDeadline,
 		duration: noDeadline, remote: ci.Remote}
 	r := &x.Record
 	r.Start, r.Proxy, r.Workload = now, e.opt.Node, e.opt.Workload.Workload
@@ -261,8 +262,8 @@ func (x *Exchange) BodyLost() {
 	x.standing.Retryable = false
 }
 
-// StreamIdleTimeout is how long the exchange may go without progress: the route's idle_timeout, else the
-// connection manager's stream_idle_timeout; 0 for no bound.
+// StreamIdleTimeout is how long the exchange may go without progress: the route's idle_timeout,
+// else the connection manager's stream_idle_timeout; 0 for no bound.
 func (x *Exchange) StreamIdleTimeout() time.Duration {
 	if x.route != nil && x.route.action != nil && x.route.action.idle != nil {
 		return *x.route.action.idle

@@ -51,7 +51,7 @@ func (c *compiler) format(field, s string) format {
 		default:
 			m := operator.FindStringSubmatch(s)
 			if m == nil {
-				c.fail(field, "Incorrect header configuration. Expected a command operator at %q", s)
+				c.fail(field, "Incorrect header configuration: no command operator at %q", s)
 				return f
 			}
 			p, ok := operators(m[1], m[2])

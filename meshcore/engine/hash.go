@@ -85,8 +85,8 @@ func (c *compiler) cookie(p *hashPolicy, m *routev3.RouteAction_HashPolicy_Cooki
 	p.suffix += "; HttpOnly"
 }
 
-// hash combines the policies' values (http/hash_policy.cc generateHash): each new value is mixed into
-// the old one, turned by one bit; after a value, a terminal policy ends it.
+// hash combines the policies' values (http/hash_policy.cc generateHash): each new value is
+// mixed into the old one, turned by one bit; after a value, a terminal policy ends it.
 func (x *Exchange) hash(list []hashPolicy, h *wire.Head) (sum uint64, ok bool) {
 	for i := range list {
 		p := &list[i]
@@ -188,7 +188,8 @@ func cookieValue(h *wire.Head, name string) []byte {
 }
 
 // newCookie makes a cookie and remembers its Set-Cookie line. Its value is a hash of the
-// connection's addresses, so that requests of one connection agree (router.h addDownstreamSetCookie).
+// connection's addresses, so that requests of one connection agree (router.h
+// addDownstreamSetCookie).
 func (x *Exchange) newCookie(p *hashPolicy) []byte {
 	x.buf = x.ci.Remote.AppendTo(x.buf[:0])
 	x.buf = x.ci.Local.AppendTo(x.buf)

@@ -14,7 +14,7 @@ import (
 
 // HTTPOptions are the settings of an HTTP connection manager that the driver carries out.
 type HTTPOptions struct {
-	IdleTimeout           time.Duration // downstream connection without request: 1 h unless set, 0 none
+	IdleTimeout           time.Duration // connection without request: 1 h unless set, 0 none
 	StreamIdleTimeout     time.Duration // 5 min unless set, 0 none
 	RequestTimeout        time.Duration // whole request received, 0 none
 	RequestHeadersTimeout time.Duration // request head received, 0 none
@@ -82,9 +82,10 @@ func (c *compiler) hcm(l *Listener, m *hcmv3.HttpConnectionManager) *hcm {
 	h := &hcm{outbound: l.Outbound, tracing: m.GetTracing() != nil,
 		remote:      m.GetUseRemoteAddress().GetValue(),
 		trustedHops: int(m.GetXffNumTrustedHops()), skipXFF: m.GetSkipXffAppend(),
-		generateID: m.GetGenerateRequestId() == nil || m.GetGenerateRequestId().GetValue(),
-		preserveID: m.GetPreserveExternalRequestId(), idInResponse: m.GetAlwaysSetRequestIdInResponse(),
-		normalize: m.GetNormalizePath().GetValue(), merge: m.GetMergeSlashes(),
+		generateID:   m.GetGenerateRequestId() == nil || m.GetGenerateRequestId().GetValue(),
+		preserveID:   m.GetPreserveExternalRequestId(),
+		idInResponse: m.GetAlwaysSetRequestIdInResponse(),
+		normalize:    m.GetNormalizePath().GetValue(), merge: m.GetMergeSlashes(),
 		escaped: m.GetPathWithEscapedSlashesAction(), stripPort: m.GetStripMatchingHostPort(),
 		stripAnyPort: m.GetStripAnyHostPort(), via: m.GetVia(),
 		server: m.GetServerHeaderTransformation(), upgrades: map[string]bool{}}
@@ -96,7 +97,8 @@ func (c *compiler) hcm(l *Listener, m *hcmv3.HttpConnectionManager) *hcm {
 		c.fail("add_user_agent", notCarried)
 	}
 	for _, u := range m.GetUpgradeConfigs() {
-		h.upgrades[lowerASCII(u.GetUpgradeType())] = u.GetEnabled() == nil || u.GetEnabled().GetValue()
+		on := u.GetEnabled() == nil || u.GetEnabled().GetValue()
+		h.upgrades[lowerASCII(u.GetUpgradeType())] = on
 	}
 	if id := m.GetRequestIdExtension(); id != nil {
 		if u := (&uuidv3.UuidRequestIdConfig{}); !c.any(id.GetTypedConfig(), u) {

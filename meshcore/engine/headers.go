@@ -114,8 +114,8 @@ func (s scope) order(weighted, own *mutations) chainOfMutations {
 	return out
 }
 
-// mutate carries the operations out: first all removals, then overwriting, then adding, whatever their
-// order (header_parser.cc evaluateHeaders).
+// mutate carries the operations out: first all removals, then overwriting, then adding,
+// whatever their order (header_parser.cc evaluateHeaders).
 func (o *operations) mutate(x *Exchange, h *wire.Head, inline func(string) bool) {
 	for _, n := range o.remove {
 		h.Del(n)

@@ -12,8 +12,8 @@ import (
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 )
 
-// Listener is a compiled listener. It stays valid (and unchanged) after an Update for the connections
-// that hold it.
+// Listener is a compiled listener. It stays valid (and unchanged) after an Update for the
+// connections that hold it.
 type Listener struct {
 	Name string
 	// Outbound is the traffic direction; gateways are outbound as istiod marks them.

@@ -46,16 +46,16 @@ type Mirror struct {
 	done     bool
 }
 
-// Mirrors returns the copies to send beside the first attempt; asked after an Attempt directive, it is
-// empty for all later ones. The values and heads are the driver's to keep.
+// Mirrors returns the copies to send beside the first attempt; asked after an Attempt
+// directive, it is empty for all later ones. The values and heads are the driver's to keep.
 func (x *Exchange) Mirrors() []*Mirror {
 	out := x.mirrors
 	x.mirrors = nil
 	return out
 }
 
-// chooseMirrors makes the copies. The fraction is judged by the stream's random value, the same that
-// chose the weighted cluster (router.cc shouldShadow takes the stream id).
+// chooseMirrors makes the copies. The fraction is judged by the stream's random value, the same
+// that chose the weighted cluster (router.cc shouldShadow takes the stream id).
 func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 	list := x.route.action.mirrors
 	for i := range list {
@@ -90,8 +90,9 @@ func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 	}
 }
 
-// shadow copies the request head as Envoy's asynchronous client sends it: with the proxy's own address
-// in x-forwarded-for and as an internal request (async_client_impl.cc; measured with 1.40).
+// shadow copies the request head as Envoy's asynchronous client sends it: with the proxy's own
+// address in x-forwarded-for and as an internal request (async_client_impl.cc; measured with
+// 1.40).
 func (x *Exchange) shadow(h *wire.Head, p *mirrorPolicy) *wire.Head {
 	out := &wire.Head{ContentLength: h.ContentLength, Minor: 1, Chunked: h.Chunked,
 		NoBody: h.NoBody}
@@ -113,8 +114,8 @@ func (x *Exchange) shadow(h *wire.Head, p *mirrorPolicy) *wire.Head {
 	return out
 }
 
-// Done reports how a copy ended: ResponseHead (with the head), ConnectFail, Reset, ... (so that outlier
-// detection and the active count know).
+// Done reports how a copy ended: ResponseHead (with the head), ConnectFail, Reset, ... (so that
+// outlier detection and the active count know).
 func (m *Mirror) Done(ev Event, now clock.Instant) {
 	if m.done {
 		return

@@ -234,8 +234,8 @@ func grpcMessage(h *wire.Head, s string) []byte {
 	return h.Bytes(view(out))
 }
 
-// Reply returns the local reply to send, valid until the exchange ends. body is nil for HEAD requests,
-// whose head still tells the length.
+// Reply returns the local reply to send, valid until the exchange ends. body is nil for HEAD
+// requests, whose head still tells the length.
 func (x *Exchange) Reply() (head *wire.Head, body []byte) { return &x.replyHead, x.replyBody }
 
 // resetBody is the text of the reply to a reset. 1.40 no longer tells the transport's reason in it.

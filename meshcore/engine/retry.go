@@ -184,8 +184,8 @@ func (r *retryState) should(would bool, c *Cluster) verdict {
 	return yesRetry
 }
 
-// backOff draws how long to wait: fully jittered, in whole milliseconds below an interval that doubles
-// (backoff_strategy.cc JitteredExponentialBackOffStrategy).
+// backOff draws how long to wait: fully jittered, in whole milliseconds below an interval that
+// doubles (backoff_strategy.cc JitteredExponentialBackOffStrategy).
 func (r *retryState) backOff(rnd uint64, attempt int) time.Duration {
 	ms := uint64(r.interval / time.Millisecond)
 	d := time.Duration(draw(rnd, drawRetry, attempt)%ms) * time.Millisecond

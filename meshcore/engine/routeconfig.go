@@ -11,8 +11,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
-// slot holds the current value of a named resource, nil when there is none. Whoever refers to a resource
-// keeps its slot, so that a change of the one never makes the other be compiled anew.
+// slot holds the current value of a named resource, nil when there is none. Whoever refers to a
+// resource keeps its slot, so that a change of the one never makes the other be compiled anew.
 type slot[T any] = atomic.Pointer[T]
 
 // routeConfig is a compiled RouteConfiguration.

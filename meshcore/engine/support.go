@@ -10,8 +10,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// fields says of each field of a message whether it is carried out: the empty string says yes, any other
-// text says why it may be ignored. A field that is not listed is refused when it is set.
+// fields says of each field of a message whether it is carried out: the empty string says yes,
+// any other text says why it may be ignored. A field that is not listed is refused when it is
+// set.
 type fields map[protoreflect.Name]string
 
 // Why a field that changes nothing may be set.
@@ -27,7 +28,8 @@ const (
 )
 
 // supported is the one list of what the engine carries out.
-var supported = join(listenerFields, httpFields, routeFields, filterFields, clusterFields, coreFields)
+var supported = join(listenerFields, httpFields, routeFields, filterFields,
+	clusterFields, coreFields)
 
 func join(tables ...map[protoreflect.FullName]fields) map[protoreflect.FullName]fields {
 	out := map[protoreflect.FullName]fields{}

@@ -52,9 +52,9 @@ func (x *Exchange) connectTCP(now clock.Instant) Directive {
 	return Directive{Kind: Attempt, Endpoint: ep, Deadline: noDeadline}
 }
 
-// HandleTCP takes an event of a TCP exchange: Connected (answered by Forward: copy bytes both ways),
-// ConnectFail, ConnectTimeout, Overflow (answered by Attempt or Abort), Sent (both ends are finished),
-// Reset, ClientGone, Timeout (answered by Done).
+// HandleTCP takes an event of a TCP exchange: Connected (answered by Forward: copy bytes both
+// ways), ConnectFail, ConnectTimeout, Overflow (answered by Attempt or Abort), Sent (both ends
+// are finished), Reset, ClientGone, Timeout (answered by Done).
 func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 	x.now = now
 	if x.state == stateAttempt && x.ep != nil {

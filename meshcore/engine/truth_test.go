@@ -42,8 +42,8 @@ func load[M proto.Message](t testing.TB, c truth.Case, node, file string, m map[
 	}
 }
 
-// recorded returns a node's resources without what mutual TLS adds: this is the one place where tests
-// strip it.
+// recorded returns a node's resources without what mutual TLS adds: this is the one place where
+// tests strip it.
 func recorded(t testing.TB, c truth.Case, node string) *xds.Snapshot {
 	t.Helper()
 	s := xds.NewSnapshot()

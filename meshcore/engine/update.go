@@ -45,7 +45,8 @@ func (e *Engine) Check(m proto.Message) error {
 	case *routev3.RouteConfiguration:
 		_, bad = compile(e, m, (*compiler).routeConfig)
 	default:
-		bad = []Refusal{{Reason: string(m.ProtoReflect().Descriptor().FullName()) + " " + notCarried}}
+		what := string(m.ProtoReflect().Descriptor().FullName())
+		bad = []Refusal{{Reason: what + " " + notCarried}}
 	}
 	if len(bad) == 0 {
 		return nil
@@ -82,8 +83,8 @@ func compile[M proto.Message, C any](e *Engine, m M, f func(*compiler, M) C) (C,
 	return value, c.errs
 }
 
-// take compiles what changed of one type. It returns the new resources and those names that changed; or
-// the refusals, and then nothing of the type changes.
+// take compiles what changed of one type. It returns the new resources and those names that
+// changed; or the refusals, and then nothing of the type changes.
 func take[M proto.Message, C any](e *Engine, old taken[M, C], next map[string]M,
 	f func(*compiler, M) C) (now taken[M, C], changed []string, bad []Refusal) {
 	now = make(taken[M, C], len(next))
@@ -110,8 +111,9 @@ func same(a, b proto.Message) bool {
 }
 
 // Update takes a snapshot. Resources that are the same message as before, or equal to it, cost
-// next to nothing. When a resource of a type is refused, all resources of that type stay as they were
-// (as Envoy rejects a response) and the error, a Refusals, names them; other types are taken.
+// next to nothing. When a resource of a type is refused, all resources of that type stay as
+// they were (as Envoy rejects a response) and the error, a Refusals, names them; other types
+// are taken.
 func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,10 +18,10 @@ type Header struct {
 	MissingEmpty bool // treat_missing_header_as_empty
 }
 
-// Match says whether the head has the header as wanted. Repeated lines are looked at one by one, and one
-// that matches is enough; a missing header matches nothing, not even inverted, but present_match
-// and with treat_missing_header_as_empty (source/common/http/header_utility.h HeaderDataBaseImpl;
-// measured with 1.40).
+// Match says whether the head has the header as wanted. Repeated lines are looked at one by
+// one, and one that matches is enough; a missing header matches nothing, not even inverted, but
+// present_match and with treat_missing_header_as_empty (source/common/http/header_utility.h
+// HeaderDataBaseImpl; measured with 1.40).
 func (m *Header) Match(h *wire.Head) bool {
 	if m.Name[0] == ':' {
 		v, ok := Pseudo(h, m.Name)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Hosts is the table of virtual-host domains: it finds the value whose domain fits a host best. Build
-// it with Add, then Sort, then only Find.
+// Hosts is the table of virtual-host domains: it finds the value whose domain fits a host best.
+// Build it with Add, then Sort, then only Find.
 type Hosts[V any] struct {
 	exact    map[string]V
 	suffixes []wildcard[V] // "*.example.com", longest first

@@ -1,6 +1,6 @@
-// Package match decides, exactly as Envoy does, whether a value, a header, a query parameter, a path or
-// a host is what a configuration asks for. It neither reads configuration nor keeps state: the engine
-// compiles Envoy's matchers into these values.
+// Package match decides, exactly as Envoy does, whether a value, a header, a query parameter, a
+// path or a host is what a configuration asks for. It neither reads configuration nor keeps
+// state: the engine compiles Envoy's matchers into these values.
 package match
 
 import (
@@ -33,8 +33,9 @@ func NewString(kind Kind, want string, ignoreCase bool) String {
 	return String{kind: kind, want: []byte(want), fold: ignoreCase}
 }
 
-// NewRegex returns a matcher that holds when the whole value matches: Envoy asks RE2 for a full match
-// (source/common/common/regex.cc CompiledGoogleReMatcher::match), and Go's syntax is RE2's.
+// NewRegex returns a matcher that holds when the whole value matches: Envoy asks RE2 for a full
+// match (source/common/common/regex.cc CompiledGoogleReMatcher::match), and Go's syntax is
+// RE2's.
 func NewRegex(expr string) (String, error) {
 	re, err := CompileRegex(expr)
 	return String{kind: Regex, regexp: re}, err

@@ -52,8 +52,8 @@ const (
 	refuse
 )
 
-// classes are those of the URL library that Envoy uses (googleurl url_canon_path.cc), measured byte by
-// byte with 1.40.
+// classes are those of the URL library that Envoy uses (googleurl url_canon_path.cc), measured
+// byte by byte with 1.40.
 var classes = func() (t [256]uint8) {
 	for c := range t {
 		switch {
@@ -84,12 +84,12 @@ func Clean(path []byte) bool {
 	return true
 }
 
-// Normalize appends the path (without query) in RFC 3986 normal form to out: backslashes are slashes, dot
-// segments resolved, escaped letters, digits, "-", ".", "_" and "~" decoded, other escapes left
-// alone, bad escapes too. ok is false for what Envoy answers with 400.
+// Normalize appends the path (without query) in RFC 3986 normal form to out: backslashes are
+// slashes, dot segments resolved, escaped letters, digits, "-", ".", "_" and "~" decoded, other
+// escapes left alone, bad escapes too. ok is false for what Envoy answers with 400.
 //
-// It is Envoy's normalize_path (source/common/http/path_utility.cc canonicalPath). Like 1.40 it drops
-// the parameters of a dot segment: "/a/..;x/b" is "/b".
+// It is Envoy's normalize_path (source/common/http/path_utility.cc canonicalPath). Like 1.40 it
+// drops the parameters of a dot segment: "/a/..;x/b" is "/b".
 func Normalize(out, path []byte) (norm []byte, ok bool) {
 	base := len(out)
 	if len(path) == 0 || path[0] != '/' {
@@ -126,8 +126,8 @@ func Normalize(out, path []byte) (norm []byte, ok bool) {
 	return out, true
 }
 
-// dots returns 1 for ".", 2 for "..", 0 otherwise; a dot may be escaped, parameters may follow plain
-// dots.
+// dots returns 1 for ".", 2 for "..", 0 otherwise; a dot may be escaped, parameters may follow
+// plain dots.
 func dots(seg []byte) int {
 	if i := bytes.IndexByte(seg, ';'); i == 1 || i == 2 {
 		if seg[0] == '.' && (i == 1 || seg[1] == '.') {
@@ -208,8 +208,8 @@ func MergeSlashes(out, path []byte) []byte {
 	return out
 }
 
-// UnescapeSlashes appends the path (without query) with %2F and %5C decoded; found says whether there
-// were any (Envoy PathUtil::unescapeSlashes).
+// UnescapeSlashes appends the path (without query) with %2F and %5C decoded; found says whether
+// there were any (Envoy PathUtil::unescapeSlashes).
 func UnescapeSlashes(out, path []byte) (plain []byte, found bool) {
 	for i := 0; i < len(path); i++ {
 		if path[i] == '%' && i+2 < len(path) {

@@ -10,8 +10,8 @@ type Query struct {
 	Want    bool
 }
 
-// Match says whether the target's query has the parameter as wanted. Names and values are compared as
-// they were sent, undecoded, and of a repeated parameter the first counts
+// Match says whether the target's query has the parameter as wanted. Names and values are
+// compared as they were sent, undecoded, and of a repeated parameter the first counts
 // (source/common/router/config_utility.cc QueryParameterMatcher).
 func (q *Query) Match(target []byte) bool {
 	v, ok := Param(target, q.Name)
