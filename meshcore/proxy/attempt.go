@@ -15,15 +15,20 @@ var unlimited = breaker.New(breaker.Thresholds{
 	MaxRetries: 1<<32 - 1,
 })
 
+// breakerOf returns the circuit breaker of an endpoint's cluster.
+func breakerOf(ep *engine.Endpoint) *breaker.Breaker {
+	if b := ep.Cluster.Breaker; b != nil {
+		return b
+	}
+	return unlimited
+}
+
 // attempt sends the request to an endpoint and waits for the response head.
 func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	w := d.w
 	d.dropUpstream()
 	d.startMirrors()
-	w.wait.breaker = w.x.Breaker()
-	if w.wait.breaker == nil {
-		w.wait.breaker = unlimited
-	}
+	w.wait.breaker = breakerOf(dir.Endpoint)
 	if !w.complete && w.upload == nil && w.req.Upgrade == nil && !d.isConnect() {
 		d.startUpload(dir.Retryable)
 	}
@@ -116,7 +121,6 @@ func (d *downstream) pause(dir engine.Directive) engine.Directive {
 	d.dropUpstream()
 	d.watchBegin()
 	defer d.watchEnd()
-	dir.Deadline = clock.Never
 	for {
 		if ev := d.news(&dir); ev.Kind != 0 {
 			return d.report(ev)
@@ -124,7 +128,7 @@ func (d *downstream) pause(dir engine.Directive) engine.Directive {
 		if d.p.opt.Clock.Now() >= dir.Until {
 			return d.report(engine.Event{Kind: engine.Timer})
 		}
-		d.sleep(dir.Until)
+		d.sleep(min(dir.Until, dir.Deadline))
 	}
 }
 

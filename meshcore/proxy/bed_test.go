@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
-	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"go.uber.org/goleak"
 )
@@ -28,7 +27,9 @@ type settings struct {
 	breaker  *limits
 	mirror   bool
 	tcp      bool
-	refuse   bool // nobody listens upstream
+	refuse   bool          // nobody listens upstream
+	proxy100 bool          // the upstream answers Expect: 100-continue
+	idle     time.Duration // stream_idle_timeout
 	portable bool
 }
 
@@ -79,8 +80,9 @@ func newBed(t testing.TB, s settings) *bed {
 	if s.refuse {
 		b.up.Close()
 	}
+	c := clock.NewReal()
 	b.p = New(Options{
-		Engine: newEngine(t), Network: b, Clock: clock.NewReal(), Seed: 1, Sink: b,
+		Engine: newEngine(t, c), Network: b, Clock: c, Seed: 1, Sink: b,
 		portable: s.portable,
 	})
 	t.Cleanup(func() { b.p.Close() })
@@ -272,8 +274,4 @@ func (b *bed) echo(l net.Listener) {
 		w.Header()["Date"] = nil
 		fmt.Fprintf(w, "%s %s %d %s", r.Method, r.URL.Path, len(body), body[:min(len(body), 50)])
 	}))
-}
-
-func newEngine(testing.TB) *engine.Engine {
-	return engine.New(engine.Options{Node: "a.default", Seed: 1, Removed: Removed})
 }

@@ -293,10 +293,10 @@ func TestExpectContinue(t *testing.T) {
 func TestMalformed(t *testing.T) {
 	both(t, settings{}, func(t *testing.T, b *bed) {
 		for in, status := range map[string]int{
-			"GET / HTTP/1.1\nHost: a\n\n":                                                  400,
-			"GET / HTTP/1.0\r\nHost: a\r\n\r\n":                                            426,
-			"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 70_000) + "\r\n\r\n":             431,
-			"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n":                 501,
+			"GET / HTTP/1.1\nHost: a\n\n":                                                 400,
+			"GET / HTTP/1.0\r\nHost: a\r\n\r\n":                                           426,
+			"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 70_000) + "\r\n\r\n":            431,
+			"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n":                501,
 			"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n\r\n": 400,
 		} {
 			c := b.dial()
@@ -316,7 +316,7 @@ func TestConnectFails(t *testing.T) {
 		c := b.dial()
 		for range 2 {
 			c.send(plainGet)
-			if r, body := c.answer("GET"); r.StatusCode != 503 || !strings.Contains(body, "Connection refused") {
+			if r, body := c.answer("GET"); r.StatusCode != 503 || !strings.HasSuffix(body, "remote connection failure") {
 				t.Fatalf("%d %q", r.StatusCode, body)
 			}
 		}

@@ -47,6 +47,7 @@ func (d *downstream) request(w *work) (again bool) {
 	}
 	last := w.req.Close || w.req.Minor == 0 || d.served == d.chain.HTTP.MaxRequests
 	if w.req.Expect100 && !d.chain.HTTP.Proxy100Continue {
+		w.req.Del("expect")
 		if d.srv.WriteContinue() != nil {
 			return false
 		}
@@ -147,7 +148,8 @@ func (d *downstream) malformed(w *work, err error, now clock.Instant) (again boo
 	if !errors.As(err, &bad) {
 		return false // closed, cut, or too slow
 	}
-	return d.refuse(w, engine.Malformed{Status: bad.Status, Details: bad.Details, Head: &w.req}, now)
+	return d.refuse(w, engine.Malformed{Status: bad.Status, Details: bad.Details, Head: &w.req,
+		Body: h1.Reason(bad.Status), Flag: "DPE"}, now)
 }
 
 // refuse answers a request that the engine does not judge, and gives the connection up.

@@ -89,10 +89,7 @@ func (m *mirror) nudge() {
 // run is the copy's goroutine.
 func (m *mirror) run() {
 	m.pool = m.p.poolOf(m.m.Endpoint)
-	w := &waiter{breaker: m.m.Breaker(), wake: m.nudge}
-	if w.breaker == nil {
-		w.breaker = unlimited
-	}
+	w := &waiter{breaker: breakerOf(m.m.Endpoint), wake: m.nudge}
 	up, refused := m.pool.take(w)
 	if refused {
 		m.done(engine.Event{Kind: engine.Overflow})

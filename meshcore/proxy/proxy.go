@@ -70,7 +70,10 @@ type Proxy struct {
 
 	update sync.Mutex // engine.Update, engine.Tick and the listeners change one at a time
 	bound  map[netip.AddrPort]*listener
-	ticks  func() (stop bool) // the timer of the next Tick
+
+	tickMu sync.Mutex
+	tickAt clock.Instant      // when the engine is due
+	ticks  func() (stop bool) // the timer for it
 
 	mu       sync.Mutex
 	closed   bool
@@ -99,6 +102,7 @@ func New(opt Options) *Proxy {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	p.tickAt = clock.Never
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.watch = p.newWatcher()
 	p.spawn(p.sweeper)
@@ -236,18 +240,26 @@ func (p *Proxy) connections() []*downstream {
 	return out
 }
 
-// rearm asks the engine when it is due next. Caller must hold update.
+// rearm lets the engine do what is due. Caller must hold update.
 func (p *Proxy) rearm() {
-	if p.ticks != nil {
-		p.ticks()
-		p.ticks = nil
-	}
-	now := p.opt.Clock.Now()
-	next := p.opt.Engine.Tick(now)
-	if next == clock.Never || p.ctx.Err() != nil {
+	p.tickMu.Lock()
+	p.tickAt = clock.Never
+	p.tickMu.Unlock()
+	p.Wake(p.opt.Engine.Tick(p.opt.Clock.Now()))
+}
+
+// Wake calls the engine's Tick at an instant. It is made for engine.Options.
+func (p *Proxy) Wake(at clock.Instant) {
+	p.tickMu.Lock()
+	defer p.tickMu.Unlock()
+	if at >= p.tickAt || p.ctx.Err() != nil {
 		return
 	}
-	p.ticks = p.opt.Clock.AfterFunc(max(0, next.Sub(now)), func() {
+	if p.ticks != nil {
+		p.ticks()
+	}
+	p.tickAt = at
+	p.ticks = p.opt.Clock.AfterFunc(max(0, at.Sub(p.opt.Clock.Now())), func() {
 		p.spawn(func() {
 			p.update.Lock()
 			defer p.update.Unlock()
@@ -307,12 +319,10 @@ func (p *Proxy) Close() error {
 	p.mu.Unlock()
 	p.watch.close()
 	p.wg.Wait()
-	p.update.Lock()
-	defer p.update.Unlock()
+	p.tickMu.Lock()
 	if p.ticks != nil {
 		p.ticks()
-		p.ticks = nil
 	}
-	clear(p.bound)
+	p.tickMu.Unlock()
 	return nil
 }

@@ -45,15 +45,9 @@ func (d *downstream) serveTCP() {
 // connectTCP makes the upstream connection under the breaker and, when it stands, carries the bytes.
 func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
 	x := &d.w.x
-	b := x.Breaker()
-	if b == nil {
-		b = unlimited
-	}
+	b := breakerOf(dir.Endpoint)
 	now := d.p.opt.Clock.Now
-	// Each stream is a pool of its own here: what waits for others, Envoy's TCP proxy refuses.
-	if b.ConnectionsFull() {
-		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
-	}
+	// Each stream is a pool of its own here; the engine has refused what would wait for others.
 	if a := b.Admit(breaker.Pool{}); a.Overflow {
 		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
 	}

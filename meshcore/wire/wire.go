@@ -29,7 +29,7 @@ type Head struct {
 	// Close, in a head read: the sender will not use the connection again. In a response head to be
 	// written: say so (connection: close).
 	Close     bool
-	Expect100 bool // request: it waits for 100 Continue; the field is removed
+	Expect100 bool // request: it waits for 100 Continue (the field stays)
 
 	arena []byte // values that were set, not received
 }

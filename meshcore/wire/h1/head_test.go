@@ -236,7 +236,7 @@ var requests = []struct{ name, in, want string }{
 		ok + ` te="trailers" nobody`},
 	{"te gzip", get("TE: gzip\r\n"), ok + " nobody"},
 	{"expect", get("Expect: 100-Continue\r\nContent-Length: 1\r\n"),
-		ok + ` content-length="1" cl=1 expect`},
+		ok + ` expect="100-Continue" content-length="1" cl=1 expect`},
 	{"websocket", get("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"),
 		ok + " upgrade=websocket"},
 	{"h2c", get("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"),

@@ -82,18 +82,14 @@ func (p *parser) finishRequest(h *wire.Head) *Error {
 	return nil
 }
 
-// finishExpect takes Expect: 100-continue out and cleans TE, of which only trailers goes on
+// finishExpect notes Expect: 100-continue and cleans TE, of which only trailers goes on
 // (conn_manager_utility.cc sanitizeTEHeader).
 func finishExpect(h *wire.Head) {
 	for i := 0; i < len(h.Fields); i++ {
 		f := &h.Fields[i]
 		switch string(f.Name) {
 		case "expect":
-			if equalFold(f.Value, "100-continue") {
-				h.Expect100 = true
-				h.Fields = append(h.Fields[:i], h.Fields[i+1:]...)
-				i--
-			}
+			h.Expect100 = equalFold(f.Value, "100-continue")
 		case "te":
 			if !lists(f.Value, "trailers") {
 				h.Fields = append(h.Fields[:i], h.Fields[i+1:]...)
