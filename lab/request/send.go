@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +22,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // maxRedirects bounds -L, as curl's default does.
@@ -36,7 +41,20 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 	if err != nil {
 		return err
 	}
-	w := &worker{mesh: m, plan: p, from: from, found: newCollector(m.Recorder())}
+	w := &worker{
+		mesh: m, plan: p, from: from, found: newCollector(m.Recorder()), sidecars: map[string]bool{},
+	}
+	if from == topology.Outside {
+		w.addr = topology.OutsideAddr
+	}
+	for _, pod := range m.Registry().Pods {
+		if pod.ID() == from {
+			w.addr = pod.IP
+		}
+		if pod.Role == translate.Sidecar {
+			w.sidecars[pod.Name] = true
+		}
+	}
 	defer w.found.close()
 	return w.all(ctx, emit)
 }
@@ -46,15 +64,18 @@ type worker struct {
 	mesh  topology.Mesh
 	plan  plan
 	from  string
+	addr  netip.Addr // the sender's
 	found *collector
 	next  atomic.Int64
+
+	sidecars map[string]bool // names of pods that record what they receive
 }
 
 // all runs the connections and emits the results one at a time.
 func (w *worker) all(ctx context.Context, emit func(Result) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan Result)
+	results := make(chan sentRequest)
 	var wg sync.WaitGroup
 	for range min(w.plan.Concurrency, w.plan.Count) {
 		wg.Go(func() { w.connection(ctx, results) })
@@ -74,18 +95,64 @@ func (w *worker) all(ctx context.Context, emit func(Result) error) error {
 	return ctx.Err()
 }
 
+// sentRequest is a result with what finds its records.
+type sentRequest struct {
+	Result
+	remote string // the connection, as the first proxy sees it
+	since  clock.Instant
+}
+
+// stragglers bounds the wait for records of hops that end after the client has its answer: an
+// upstream that was given up learns of it a moment later.
+const stragglers = 250 * time.Millisecond
+
 // complete adds what the proxies recorded and hands the result on.
-func (w *worker) complete(ctx context.Context, r *Result, emit func(Result) error) error {
+func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result) error) error {
 	if err := w.mesh.Settle(ctx); err != nil {
 		return err
 	}
-	records := w.found.take(r.RequestID)
-	r.Hops, r.Backend = hops(records), backend(records)
-	return emit(*r)
+	late := time.NewTimer(stragglers)
+	defer late.Stop()
+	for waiting := true; waiting; {
+		records, more := w.found.find(r.remote, r.RequestID, r.since)
+		r.Hops, r.Backend = hops(records), backend(records)
+		if len(records) > 0 && records[0].ID != "" {
+			r.RequestID = records[0].ID
+		}
+		if !w.missing(records) {
+			break
+		}
+		select {
+		case <-more:
+		case <-late.C:
+			waiting = false
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return emit(r.Result)
+}
+
+// missing says whether a sidecar that a request was sent to has not recorded it yet.
+func (w *worker) missing(records []observe.Request) bool {
+	expected := 0
+	for i := range records {
+		r := &records[i]
+		if r.Reporter == observe.Destination {
+			expected--
+			continue
+		}
+		for _, a := range append(slices.Clone(r.Attempts), r.Mirrors...) {
+			if w.sidecars[a.Pod] && !strings.Contains(a.Flags, "UF") && !strings.Contains(a.Flags, "UO") {
+				expected++
+			}
+		}
+	}
+	return expected > 0
 }
 
 // connection sends requests one after the other on a connection of its own.
-func (w *worker) connection(ctx context.Context, results chan<- Result) {
+func (w *worker) connection(ctx context.Context, results chan<- sentRequest) {
 	c := &conn{w: w}
 	defer c.close()
 	if w.plan.Cookies {
@@ -112,6 +179,9 @@ type conn struct {
 	net  net.Conn
 	addr string
 	r    *bufio.Reader
+	// remote is what the first proxy records as the client's address: the sender's logical address
+	// with the port of this socket.
+	remote string
 }
 
 func (c *conn) close() {
@@ -122,14 +192,14 @@ func (c *conn) close() {
 }
 
 // exchange sends one request, with the redirects that it is to follow.
-func (c *conn) exchange(ctx context.Context, n int) Result {
+func (c *conn) exchange(ctx context.Context, n int) sentRequest {
 	p := c.w.plan
 	began := c.w.mesh.Clock().Now()
 	id := requestID(&p)
-	r := Result{N: n, RequestID: id, Headers: map[string][]string{}}
-	c.w.found.want(id)
+	r := sentRequest{since: began, Result: Result{N: n, RequestID: id, Headers: map[string][]string{}}}
 	for redirects := 0; ; redirects++ {
 		resp, body, err := c.roundTrip(ctx, &p, id)
+		r.remote = c.remote
 		r.DurationMS = millis(c.w.mesh.Clock().Now().Sub(began))
 		if err != nil {
 			c.close()
@@ -204,7 +274,10 @@ func (c *conn) dial(ctx context.Context, p *plan) error {
 	if err != nil {
 		return &connectError{err}
 	}
-	c.net, c.addr, c.r = nc, p.address, bufio.NewReader(nc)
+	c.net, c.addr, c.r, c.remote = nc, p.address, bufio.NewReader(nc), ""
+	if t, ok := nc.LocalAddr().(*net.TCPAddr); ok && c.w.addr.IsValid() {
+		c.remote = netip.AddrPortFrom(c.w.addr, uint16(t.Port)).String()
+	}
 	return nil
 }
 
