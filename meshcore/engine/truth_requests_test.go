@@ -124,15 +124,24 @@ func TestTruthRequests(t *testing.T) {
 			}
 			for _, r := range reqs {
 				o, ok := seen[r.ID]
-				workload, ns, _ := strings.Cut(r.From, ".")
+				from := r.From
+				if from == "outside" {
+					from = r.Gateway
+				}
+				workload, ns, _ := strings.Cut(from, ".")
 				e := engines[workload+"-0."+ns]
 				if e == nil || !ok || r.Count > 1 || o.Client.Code == 0 {
 					continue
 				}
 				t.Run(r.ID, func(t *testing.T) {
-					if play(t, e, r, o, resolve(t, r, ns, addrs)) {
-						played++
+					var ci ConnInfo
+					if r.From == "outside" {
+						ci = gatewayConn(t, e, r)
+					} else {
+						ci = outboundConn(resolve(t, r, ns, addrs))
 					}
+					play(t, e, r, o, &ci)
+					played++
 				})
 			}
 		})
@@ -218,13 +227,13 @@ func mapsKeys(m map[string]any) func(func(string) bool) {
 }
 
 // play sends one recorded request through the engine; the application answers as it was recorded.
-func play(t *testing.T, e *Engine, r truthRequest, o truthObserved, dial netip.AddrPort) bool {
+func play(t *testing.T, e *Engine, r truthRequest, o truthObserved, ci *ConnInfo) {
 	t.Helper()
 	bind := netip.MustParseAddrPort("0.0.0.0:15001")
-	ci := &ConnInfo{Local: dial, Remote: netip.MustParseAddrPort("10.244.0.77:40000"),
-		Transport: "raw_buffer"}
-	ci.Direct = ci.Remote
-	l := e.Listener(bind, dial)
+	if r.From == "outside" {
+		bind = netip.AddrPortFrom(netip.IPv4Unspecified(), ci.Local.Port())
+	}
+	l := e.Listener(bind, ci.Local)
 	if l == nil {
 		t.Fatal("no listener")
 	}
@@ -247,7 +256,33 @@ func play(t *testing.T, e *Engine, r truthRequest, o truthObserved, dial netip.A
 	if o.Client.Details != "via_upstream" && o.Client.Flags == "-" && head == nil {
 		t.Error("an answer was expected from the proxy itself")
 	}
-	return true
+}
+
+func outboundConn(dial netip.AddrPort) ConnInfo {
+	remote := netip.MustParseAddrPort("10.244.0.77:40000")
+	return ConnInfo{Local: dial, Remote: remote, Direct: remote, Transport: "raw_buffer"}
+}
+
+// gatewayConn is a connection from outside to the gateway's listener for the URL's port.
+func gatewayConn(t *testing.T, e *Engine, r truthRequest) ConnInfo {
+	t.Helper()
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Scheme != "http" {
+		t.Skip("not plain HTTP")
+	}
+	port := map[string]uint16{"": 8080, "80": 8080}[u.Port()]
+	if n, err := strconv.Atoi(u.Port()); err == nil && port == 0 {
+		port = uint16(n)
+	}
+	for _, b := range e.Binds() {
+		if b.Port() == port {
+			remote := netip.MustParseAddrPort("203.0.113.50:50000")
+			return ConnInfo{Local: netip.AddrPortFrom(netip.MustParseAddr("10.244.0.9"), port),
+				Remote: remote, Direct: remote, Transport: "raw_buffer"}
+		}
+	}
+	t.Skip("no listener for port " + u.Port())
+	return ConnInfo{}
 }
 
 // drive carries the directives out until the record is done; it returns the local reply's head.
