@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -44,6 +45,10 @@ func (c *checker) tags(field string, labels, annotations map[string]string) {
 // tag decides on a label or annotation. Those of other systems are nobody's business; of Istio's and of
 // our own each has its rule.
 func (c *checker) tag(field, what, name, value string, table map[string]fieldRule) {
+	if name == proxyConfigAnnotation {
+		c.proxyConfig(field, value)
+		return
+	}
 	rule, known := table[name]
 	if !known {
 		domain, _, _ := strings.Cut(name, "/")
@@ -75,6 +80,35 @@ func didYouMean(word string, known []string) string {
 		return fmt.Sprintf("; did you mean %s?", s)
 	}
 	return ""
+}
+
+// proxyConfigAnnotation has a ProxyConfig for one pod, as YAML.
+const proxyConfigAnnotation = "proxy.istio.io/config"
+
+// proxyConfig checks the ProxyConfig of a pod: nothing in it that has an effect is carried out for one
+// pod alone.
+func (c *checker) proxyConfig(field, text string) {
+	d := &decoder{
+		file: c.object.file, object: c.ref, diags: c.diags, fields: fields, goType: goTypes{},
+		meant: &[]string{}, place: func(Place) Place { return c.at(field) },
+	}
+	p := (*path)(nil).field(field)
+	budget := aliasBudget
+	for doc, bad := range documents(File{Data: []byte(text)}) {
+		if bad == nil {
+			bad = bounded(doc, &budget)
+		}
+		if bad != nil {
+			c.errorf(field, "%s", bad.Msg)
+			return
+		}
+		var config meshconfig.ProxyConfig
+		d.message(deref(doc.root), config.ProtoReflect(), p)
+		if config.ProxyHeaders != nil {
+			c.errorf(field+".proxyHeaders", "proxyHeaders is not carried out for one pod yet; "+
+				"set it for all proxies under defaultConfig of MeshConfig")
+		}
+	}
 }
 
 const ambientLater = "the lab has sidecars and gateways only"
@@ -141,7 +175,7 @@ var istioAnnotations = rules(
 	notYet("a sidecar takes all connections of its pod", `traffic.sidecar.istio.io/excludeInboundPorts
 		traffic.sidecar.istio.io/excludeInterfaces traffic.sidecar.istio.io/excludeOutboundIPRanges
 		traffic.sidecar.istio.io/excludeOutboundPorts`),
-	notYet("set it for all proxies under defaultConfig of MeshConfig", "proxy.istio.io/config"),
+	carried(proxyConfigAnnotation),
 	notYet("write trafficDistribution in the Service's spec", "networking.istio.io/traffic-distribution"),
 	notYet("", "sidecar.istio.io/bootstrapOverride"),
 )

@@ -44,7 +44,7 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path) {
 			}
 			oneofs[one.FullName()] = e.name
 		}
-		if fd.Kind() == protoreflect.EnumKind && fd.Enum().Values().ByName(
+		if fd.Kind() == protoreflect.EnumKind && !fd.IsList() && fd.Enum().Values().ByName(
 			protoreflect.Name(e.value.Value)) == nil {
 			d.enum(e.value, fd.Enum(), fp)
 			continue

@@ -211,7 +211,7 @@ func (c *checker) kind() *kind {
 	case near != nil:
 		c.errorf("apiVersion", "%s has no kind %s; write %s", o.APIVersion, o.Kind, near.apiVersion())
 	default:
-		c.errorf("kind", "%s is not a kind that mesh-lab knows%s", o.Kind, kindHint(o.Kind))
+		c.errorf("kind", "%s is not a kind that mesh-lab knows%s", o.Kind, kindHint(group, o.Kind))
 	}
 	return nil
 }
@@ -230,7 +230,17 @@ func oneOfKinds(apiVersion string) string {
 	return "; " + apiVersion + " has " + strings.Join(names, ", ")
 }
 
-func kindHint(word string) string {
+// gone are the API groups of old Istio, which tutorials still show.
+var gone = map[string]string{
+	"config.istio.io":         "Istio 1.8 removed Mixer with its kinds",
+	"rbac.istio.io":           "Istio 1.6 removed it; its AuthorizationPolicy took its place",
+	"authentication.istio.io": "Istio 1.6 removed it; its PeerAuthentication took its place",
+}
+
+func kindHint(group, word string) string {
+	if why := gone[group]; why != "" {
+		return "; " + why
+	}
 	var names []string
 	for _, k := range kinds {
 		names = append(names, k.name)

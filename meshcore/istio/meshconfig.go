@@ -114,15 +114,9 @@ func (r *reader) meshConfig(c *Config, file *File) {
 	c.meshFrom = meshConfigMap
 	text := object.Body.(*corev1.ConfigMap).Data[meshKey]
 	at := object.At("data.mesh")
-	docs, diags := documents(File{Name: at.File, Data: []byte(text)})
-	place := r.inside(object, text)
-	for _, d := range diags {
-		d.Place, d.Object, d.Field = place(d.Place), object.Ref(), "data.mesh"
-		r.add(d)
-	}
 	d := r.decoder(at.File, object.Ref())
-	d.place = place
-	r.overlay(c.Mesh, d, docs, (*path)(nil).field("data").field("mesh"))
+	d.place = r.inside(object, text)
+	r.overlay(c.Mesh, d, File{Name: at.File, Data: []byte(text)}, (*path)(nil).field("data").field("mesh"))
 }
 
 func findMeshConfig(objects []*Object) *Object {
@@ -138,41 +132,52 @@ func findMeshConfig(objects []*Object) *Object {
 
 func (r *reader) meshFile(mesh *meshconfig.MeshConfig, f File) {
 	r.files = append(r.files, f.Name)
-	docs, diags := documents(f)
-	r.diags = append(r.diags, diags...)
-	r.overlay(mesh, r.decoder(f.Name, "MeshConfig"), docs, nil)
+	r.overlay(mesh, r.decoder(f.Name, "MeshConfig"), f, nil)
 }
 
 // overlay lays what the user wrote over the defaults, as istiod does (pkg/config/mesh/mesh.go
 // ApplyMeshConfig): a field replaces its default, but defaultConfig merges field by field, and
 // extensionProviders by name.
-func (r *reader) overlay(mesh *meshconfig.MeshConfig, d *decoder, docs []document, p *path) {
-	budget := aliasBudget
-	for i, doc := range docs {
-		if bad := bounded(doc, &budget); bad != nil {
-			d.report(doc.root, p, "%s", bad.Msg)
+func (r *reader) overlay(mesh *meshconfig.MeshConfig, d *decoder, f File, p *path) {
+	budget, count := aliasBudget, 0
+	for doc, bad := range documents(f) {
+		if bad == nil {
+			bad = bounded(doc, &budget)
+		}
+		if bad == nil && count > 0 {
+			bad = &Diagnostic{
+				Place: Place{File: f.Name, Line: doc.root.Line, Column: doc.root.Column},
+				Msg:   "a MeshConfig is one document; this is another",
+			}
+		}
+		if bad != nil {
+			bad.Object, bad.Field = d.object, p.String()
+			if d.place != nil {
+				bad.Place = d.place(bad.Place)
+			}
+			r.add(*bad)
 			continue
 		}
-		if i > 0 {
-			d.report(doc.root, p, "a MeshConfig is one document; this is another")
-			continue
-		}
-		root := deref(doc.root)
-		d.fields = fields
-		before := len(r.diags)
-		d.message(root, mesh.ProtoReflect(), p)
-		known := slices.Clone(r.diags[before:])
-		mesh.DefaultConfig = defaultProxyConfig()
-		if _, config := child(root, "defaultConfig"); config != nil && len(root.Content) > 0 {
-			quiet := *d
-			quiet.diags = &[]Diagnostic{} // they were reported above
-			quiet.message(deref(config), mesh.DefaultConfig.ProtoReflect(), p)
-		}
-		mesh.ExtensionProviders = mergeProviders(defaultProviders(), mesh.ExtensionProviders)
-		slices.Sort(mesh.TrustDomainAliases)
-		mesh.TrustDomainAliases = slices.Compact(mesh.TrustDomainAliases)
-		r.checkMeshConfig(mesh, d, root, known, p)
+		count++
+		r.overlayDocument(mesh, d, deref(doc.root), p)
 	}
+}
+
+func (r *reader) overlayDocument(mesh *meshconfig.MeshConfig, d *decoder, root *yaml.Node, p *path) {
+	d.fields = fields
+	before := len(r.diags)
+	d.message(root, mesh.ProtoReflect(), p)
+	known := slices.Clone(r.diags[before:])
+	mesh.DefaultConfig = defaultProxyConfig()
+	if _, config := child(root, "defaultConfig"); config != nil {
+		quiet := *d
+		quiet.diags, quiet.meant = &[]Diagnostic{}, &[]string{} // they were reported above
+		quiet.message(deref(config), mesh.DefaultConfig.ProtoReflect(), p)
+	}
+	mesh.ExtensionProviders = mergeProviders(defaultProviders(), mesh.ExtensionProviders)
+	slices.Sort(mesh.TrustDomainAliases)
+	mesh.TrustDomainAliases = slices.Compact(mesh.TrustDomainAliases)
+	r.checkMeshConfig(mesh, d, root, known, p)
 }
 
 func mergeProviders(

@@ -73,17 +73,26 @@ func sorted(diags []Diagnostic, files []string) []Diagnostic {
 
 func (r *reader) file(f File) {
 	r.data[f.Name] = f.Data
-	docs, diags := documents(f)
-	r.diags = append(r.diags, diags...)
-	budget := aliasBudget
-	for _, doc := range docs {
-		if d := bounded(doc, &budget); d != nil {
-			r.diags = append(r.diags, *d)
-			continue
+	budget, before := aliasBudget, len(r.diags)
+	for doc, d := range documents(f) {
+		if d == nil {
+			d = bounded(doc, &budget)
 		}
-		r.document(doc)
+		if d != nil {
+			r.add(*d)
+		} else {
+			r.document(doc)
+		}
+		if len(r.diags)-before > maxProblems {
+			last := r.diags[len(r.diags)-1].Place
+			r.add(Diagnostic{Place: last, Msg: "too many problems; the rest of the file is not read"})
+			return
+		}
 	}
 }
+
+// maxProblems is where reading a file ends at the next document: nobody reads so many.
+const maxProblems = 10_000
 
 // document reads an object, or the objects of a List.
 func (r *reader) document(doc document) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,24 +33,32 @@ type chunk struct {
 	column int // characters in front of it in its first line
 }
 
-// documents parses a file. A syntax error ends its own document only.
-func documents(f File) (docs []document, diags []Diagnostic) {
-	if bad := invalidUTF8(f); bad != nil {
-		return nil, []Diagnostic{*bad}
-	}
-	for _, c := range split(f.Data) {
-		roots, err := parse(c.text)
-		for _, root := range roots {
-			shift(root, c)
-			docs = append(docs, document{file: f.Name, root: root})
+// documents parses a file and yields its documents and problems. A syntax error ends its own document
+// only.
+func documents(f File) iter.Seq2[document, *Diagnostic] {
+	return func(yield func(document, *Diagnostic) bool) {
+		if bad := invalidUTF8(f); bad != nil {
+			yield(document{}, bad)
+			return
 		}
-		if err != nil {
+		for _, c := range split(f.Data) {
+			roots, err := parse(c.text)
+			for _, root := range roots {
+				shift(root, c)
+				if !yield(document{file: f.Name, root: root}, nil) {
+					return
+				}
+			}
+			if err == nil {
+				continue
+			}
 			d := syntaxError(c, err)
 			d.Place.File = f.Name
-			diags = append(diags, d)
+			if !yield(document{}, &d) {
+				return
+			}
 		}
 	}
-	return docs, diags
 }
 
 // invalidUTF8 finds the first byte that is not UTF-8: the parser names no line for it.
