@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -200,4 +201,19 @@ func FuzzTranslate(f *testing.F) {
 			check(t, p, s)
 		}
 	})
+}
+
+// TestConcurrent asks for all snapshots at once; the race detector watches what they share.
+func TestConcurrent(t *testing.T) {
+	config := mustRead(t, "mesh.yaml", meshOf(6))
+	registry, _ := NewRegistry(config, nil)
+	translator := New(config, registry)
+	var group sync.WaitGroup
+	for _, p := range registry.Pods {
+		group.Go(func() {
+			s, _ := translator.Snapshot(p)
+			check(t, p, s)
+		})
+	}
+	group.Wait()
 }
