@@ -203,7 +203,7 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 // changes says whether an action changes the mesh, so that judging begins after it.
 func changes(a *scenarios.Action) bool {
 	switch a.Kind() {
-	case "load", "request":
+	case "load", "request", "wait": // what happens while time passes is part of the story
 		return false
 	}
 	return true

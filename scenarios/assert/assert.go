@@ -117,7 +117,8 @@ type Expectation interface {
 
 // Monitor judges one expectation while records come in. It is given only records of its step.
 type Monitor interface {
-	// Request takes a proxy's record, or a client's in the same form with an empty Reporter.
+	// Request takes a proxy's record, or a client's in the same form with an empty Reporter. It
+	// must not keep the pointer.
 	Request(*observe.Request)
 	// Change takes a change of the step or of an earlier one.
 	Change(*observe.Change)
@@ -141,11 +142,13 @@ func Check(e Expectation, h *observe.History, t Terms) Verdict {
 type Judge struct {
 	terms    Terms
 	monitors []Monitor
+	pods     map[string]string // address → pod, as destinations' own sidecars report it
+	named    observe.Request   // a record in which the destination's pod has its name
 }
 
 // NewJudge returns a judge of these expectations, each under the terms given.
 func NewJudge(t Terms, expectations ...Expectation) *Judge {
-	j := &Judge{terms: t}
+	j := &Judge{terms: t, pods: map[string]string{}}
 	for _, e := range expectations {
 		j.monitors = append(j.monitors, e.Monitor(t))
 	}
@@ -156,6 +159,7 @@ func (j *Judge) within(at clock.Instant) bool { return at >= j.terms.From && at 
 
 // Request judges a proxy's record, when it belongs to the step.
 func (j *Judge) Request(r *observe.Request) {
+	r = j.name(r)
 	if !j.within(r.Start) {
 		for _, m := range j.monitors {
 			if l, ok := m.(learner); ok {
@@ -167,6 +171,24 @@ func (j *Judge) Request(r *observe.Request) {
 	for _, m := range j.monitors {
 		m.Request(r)
 	}
+}
+
+// name returns the record with the destination's pod by its own name: an endpoint's metadata
+// names the workload only. It is valid until the next call.
+func (j *Judge) name(r *observe.Request) *observe.Request {
+	if r.Reporter == observe.Destination {
+		if _, known := j.pods[r.Local]; !known && r.Local != "" {
+			j.pods[r.Local] = self(r).Pod
+		}
+		return r
+	}
+	pod, known := j.pods[r.Upstream]
+	if !known || pod == r.Dest.Pod {
+		return r
+	}
+	j.named = *r
+	j.named.Dest.Pod = pod
+	return &j.named
 }
 
 // Client judges a sender's record, when it belongs to the step.
@@ -195,6 +217,9 @@ func (j *Judge) Change(c *observe.Change) {
 func (j *Judge) History(h *observe.History) {
 	for i := range h.Changes {
 		j.Change(&h.Changes[i])
+	}
+	for i := range h.Requests {
+		j.name(&h.Requests[i])
 	}
 	for i := range h.Requests {
 		j.Request(&h.Requests[i])

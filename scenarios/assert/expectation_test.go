@@ -67,13 +67,14 @@ func (s *shop) one(c call) {
 	}
 	if c.pod != "" {
 		r.Upstream = addresses[c.pod]
-		r.Dest = observe.Workload{Pod: c.pod, Workload: "shop-" + c.version, Service: "shop",
+		r.Dest = observe.Workload{Pod: "shop-" + c.version, Workload: "shop-" + c.version, Service: "shop",
 			Version: c.version, Namespace: "default"}
 		for range max(1, c.tries) {
-			r.Attempts = append(r.Attempts, observe.Attempt{Upstream: r.Upstream, Pod: c.pod,
+			r.Attempts = append(r.Attempts, observe.Attempt{Upstream: r.Upstream, Pod: r.Dest.Pod,
 				Version: c.version, Status: c.status, Start: s.at})
 			s.h.Requests = append(s.h.Requests, observe.Request{
 				ID: id, Start: s.at, Reporter: observe.Destination, Proxy: c.pod + ".default",
+				Local:    addresses[c.pod],
 				Workload: "shop-" + c.version, Version: c.version, Namespace: "default",
 				Status: c.status, Headers: c.headers,
 			})

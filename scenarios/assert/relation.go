@@ -70,7 +70,7 @@ func (h *Hidden) Statistical() bool { return false }
 func (h *Hidden) Monitor(t Terms) Monitor {
 	failed := Where{Status: Statuses{{0, 0}, {400, 599}}}
 	return &relation{name: h.Name(), of: &h.Where, that: &failed, want: Exactly(0), terms: t,
-		seen: map[string]bool{}, wanted: "no client sees it"}
+		seen: map[string]bool{}, wanted: "no client sees it", strict: true}
 }
 
 // relation judges the share of one sort of requests that are of another sort too. The two records
@@ -86,6 +86,8 @@ type relation struct {
 	settled      *Proportion // of all draws but the newest, while the load runs
 	at           int         // how many are in it
 	anonymous    int64       // records without an id that could not be joined
+	strict       bool        // a record of the other sort without an id breaks it
+	stray        evidence
 }
 
 // Request takes one record.
@@ -96,6 +98,9 @@ func (m *relation) Request(r *observe.Request) {
 	}
 	if r.ID == "" {
 		m.anonymous++
+		if that {
+			m.stray.add(r)
+		}
 		return
 	}
 	if is {
@@ -108,7 +113,7 @@ func (m *relation) Request(r *observe.Request) {
 
 // pending is how many of the newest requests are left out while the load runs: their other record
 // may still come.
-const pending = 100
+const pending = 20
 
 // State says whether the share is decided, the newest requests aside.
 func (m *relation) State() Outcome {
@@ -137,7 +142,12 @@ func (m *relation) Verdict() Verdict {
 	}
 	v.Observed = fmt.Sprintf("%s of %s", count(p.seq.Hits), count(p.seq.Draws))
 	p.fill(&v)
-	if p.seq.Draws == 0 && m.anonymous > 0 {
+	switch {
+	case m.strict && m.stray.any && v.Outcome != Fail:
+		v.Outcome, v.Reason = Fail, fmt.Sprintf("%s clients failed", count(m.anonymous))
+		m.stray.show(&v)
+	case m.anonymous > 0 && v.Outcome == Pass && !m.strict:
+		v.Outcome = Inconclusive
 		v.Reason = fmt.Sprintf("%s records had no request id", count(m.anonymous))
 	}
 	return v

@@ -1,6 +1,7 @@
 package assert
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,9 +53,9 @@ type rotationMonitor struct {
 
 // Request takes one request.
 func (m *rotationMonitor) Request(r *observe.Request) {
-	if m.where.Holds(r) && r.Dest.Pod != "" {
+	if m.where.Holds(r) && r.Upstream != "" {
 		m.seen = append(m.seen, observe.Request{ID: r.ID, Start: r.Start, Proxy: r.Proxy,
-			Dest: r.Dest, Config: r.Config})
+			Upstream: r.Upstream, Dest: r.Dest, Config: r.Config})
 	}
 }
 
@@ -99,7 +100,7 @@ func (m *rotationMonitor) turns() (names []string, stray evidence, example strin
 		return int(a.Start - b.Start)
 	})
 	for i := range seen {
-		name := seen[i].Dest.Pod
+		name := cmp.Or(seen[i].Dest.Pod, seen[i].Upstream)
 		if m.r.By == "version" {
 			name = seen[i].Dest.Version
 		}

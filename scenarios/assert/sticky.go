@@ -62,7 +62,7 @@ func (s *Sticky) Statistical() bool { return false }
 
 // Monitor returns a judge.
 func (s *Sticky) Monitor(t Terms) Monitor {
-	m := &stickyMonitor{s: s, where: s.Where, pods: map[string]bool{}, pod: map[string]string{},
+	m := &stickyMonitor{s: s, where: s.Where, pods: map[string]string{}, pod: map[string]string{},
 		keys: map[string]bool{}}
 	m.where.To = s.Service
 	m.share = NewProportion(Exactly(1), t)
@@ -74,16 +74,16 @@ type stickyMonitor struct {
 	s     *Sticky
 	where Where
 	share *Proportion       // requests that went where their key had gone before
-	pod   map[string]string // of each key (and version)
+	pod   map[string]string // address, of each key (and version)
 	keys  map[string]bool
-	pods  map[string]bool
-	lost  int64 // requests without a key
+	pods  map[string]string // name, by address
+	lost  int64             // requests without a key
 	stray string
 }
 
 // Request follows one request.
 func (m *stickyMonitor) Request(r *observe.Request) {
-	if !m.where.Holds(r) || r.Dest.Pod == "" {
+	if !m.where.Holds(r) || r.Upstream == "" {
 		return
 	}
 	key := m.s.key(r)
@@ -91,18 +91,18 @@ func (m *stickyMonitor) Request(r *observe.Request) {
 		m.lost++
 		return
 	}
-	m.keys[key], m.pods[r.Dest.Pod] = true, true
+	m.keys[key], m.pods[r.Upstream] = true, r.Dest.Pod
 	if m.s.Within == "version" {
 		key += " in version " + r.Dest.Version
 	}
 	before, known := m.pod[key]
 	if !known {
-		m.pod[key] = r.Dest.Pod
+		m.pod[key] = r.Upstream
 		return
 	}
-	m.share.Add(before == r.Dest.Pod, r)
-	if before != r.Dest.Pod && m.stray == "" {
-		m.stray = fmt.Sprintf("%s went to %s, then to %s", key, before, r.Dest.Pod)
+	m.share.Add(before == r.Upstream, r)
+	if before != r.Upstream && m.stray == "" {
+		m.stray = fmt.Sprintf("%s went to %s, then to %s", key, m.pods[before], r.Dest.Pod)
 	}
 }
 
@@ -203,7 +203,7 @@ type scatteredMonitor struct {
 	s     *Sticky
 	name  string
 	where Where
-	pods  map[string][]string // of each key
+	pods  map[string][]string // addresses, of each key
 	n     int64
 	split int // keys on several pods
 }
@@ -211,12 +211,12 @@ type scatteredMonitor struct {
 // Request follows one request.
 func (m *scatteredMonitor) Request(r *observe.Request) {
 	key := m.s.key(r)
-	if !m.where.Holds(r) || r.Dest.Pod == "" || key == "" {
+	if !m.where.Holds(r) || r.Upstream == "" || key == "" {
 		return
 	}
 	m.n++
-	if !slices.Contains(m.pods[key], r.Dest.Pod) {
-		m.pods[key] = append(m.pods[key], r.Dest.Pod)
+	if !slices.Contains(m.pods[key], r.Upstream) {
+		m.pods[key] = append(m.pods[key], r.Upstream)
 		if len(m.pods[key]) == 2 {
 			m.split++
 		}
