@@ -58,6 +58,17 @@ type Step struct {
 	Place   istio.Place
 }
 
+// inFlight returns how many of the step's requests may be under way at a time.
+func (s *Step) inFlight() int64 {
+	most := 0
+	for _, a := range s.Actions {
+		if a.Load != nil {
+			most = max(most, a.Load.Connections)
+		}
+	}
+	return int64(most)
+}
+
 // Action is one thing that a step does. Exactly one of its pointers is set.
 type Action struct {
 	Apply   *Documents // apply configuration and wait for every proxy's ACK
@@ -243,5 +254,6 @@ func (s *Scenario) Terms(i int, from, until clock.Instant) assert.Terms {
 	return assert.Terms{
 		Step: s.Steps[i].Name, From: from, Until: until,
 		Alpha: float64(s.Alpha) / float64(max(1, statistical)), Tolerance: float64(s.Tolerance),
+		InFlight: s.Steps[i].inFlight(),
 	}
 }

@@ -8,13 +8,17 @@
 // Shares are judged by an anytime-valid confidence sequence (Sequence), so that one may look
 // after every request: fail as soon as the wanted share has left the interval, pass as soon as
 // the interval lies inside wanted ± tolerance, inconclusive otherwise. What is exact (0 %, 100 %,
-// stickiness, rotation, counts) is judged exactly. Records are judged in the order of the
-// History, each step by itself, so that the monitor of a running load and a later Check of the
-// file say the same.
+// stickiness, rotation, counts) is judged exactly. Each step is judged by itself.
+//
+// A verdict is computed from the whole History, in the order in which requests started. While a
+// load runs, records come in the order of completion; the same monitors then only say when
+// enough has been seen (Decided), as if whatever is still under way were to turn out worst.
 package assert
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
@@ -103,6 +107,7 @@ type Terms struct {
 	From, Until clock.Instant // records that start in [From, Until) belong to the step
 	Alpha       float64       // this expectation's share of the suite's false-alarm rate
 	Tolerance   float64       // of shares that name none
+	InFlight    int64         // how many requests may be under way at a time, while the load runs
 }
 
 // Expectation is one thing that must be true of a step.
@@ -122,9 +127,10 @@ type Monitor interface {
 	Request(*observe.Request)
 	// Change takes a change of the step or of an earlier one.
 	Change(*observe.Change)
-	// State says whether more load can still be useful: Inconclusive means undecided so far.
+	// State says, while the load runs, whether more of it can still be useful: Inconclusive
+	// means undecided so far.
 	State() Outcome
-	// Verdict judges what has come in so far.
+	// Verdict judges what has come in, in the order in which requests started.
 	Verdict() Verdict
 }
 
@@ -213,19 +219,33 @@ func (j *Judge) Change(c *observe.Change) {
 	}
 }
 
-// History judges all records of a History that belong to the step.
+// History judges all records of a History that belong to the step, in the order in which requests
+// started. In the order of completion, slow ones would be missing among the first, and the draws would
+// depend on what is drawn.
 func (j *Judge) History(h *observe.History) {
 	for i := range h.Changes {
 		j.Change(&h.Changes[i])
 	}
+	requests := make([]*observe.Request, 0, len(h.Requests))
 	for i := range h.Requests {
 		j.name(&h.Requests[i])
+		requests = append(requests, &h.Requests[i])
 	}
-	for i := range h.Requests {
-		j.Request(&h.Requests[i])
+	slices.SortStableFunc(requests, func(a, b *observe.Request) int {
+		return cmp.Compare(a.Start, b.Start)
+	})
+	for _, r := range requests {
+		j.Request(r)
 	}
+	clients := make([]*observe.Client, 0, len(h.Clients))
 	for i := range h.Clients {
-		j.Client(&h.Clients[i])
+		clients = append(clients, &h.Clients[i])
+	}
+	slices.SortStableFunc(clients, func(a, b *observe.Client) int {
+		return cmp.Compare(a.Start, b.Start)
+	})
+	for _, c := range clients {
+		j.Client(c)
 	}
 }
 

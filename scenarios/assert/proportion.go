@@ -14,9 +14,10 @@ import (
 // intersection, also after it had passed; a right mesh does so with probability at most α however
 // long the load goes on.
 type Proportion struct {
-	want  Share
-	alpha float64
-	seq   Sequence
+	want     Share
+	alpha    float64
+	inFlight int64
+	seq      Sequence
 
 	lo, hi      float64 // running intersection at the moments that decided
 	aboveFloor  bool    // the truth is above the pass range's lower end
@@ -33,7 +34,7 @@ func NewProportion(want Share, t Terms) *Proportion {
 	if want.Tolerance == 0 {
 		want.Tolerance = t.Tolerance
 	}
-	return &Proportion{want: want, alpha: t.Alpha, hi: 1}
+	return &Proportion{want: want, alpha: t.Alpha, inFlight: t.InFlight, hi: 1}
 }
 
 // Add counts one draw, made by the request of r.
@@ -77,17 +78,32 @@ func (p *Proportion) narrow() {
 	p.lo, p.hi = max(p.lo, lo), min(p.hi, hi)
 }
 
-// State says whether the share is decided. An exact share that was never broken is decided for a
-// running load once a drift of the tolerance would have shown.
+// State says whether a running load may stop. Requests come in the order of their completion, and what
+// is slow comes late: after 150 ms of a load of which a tenth is delayed by 150 ms none of the delayed
+// ones has come. So it decides as if the requests that may still be in flight were all hits, or all
+// misses, whichever is worse. An exact share that was never broken is decided once a drift of the
+// tolerance would have shown.
 func (p *Proportion) State() Outcome {
-	switch {
-	case p.failed:
-		return Fail
-	case p.want.Exact():
-		if p.seq.Draws > 0 && p.exactDrift() <= p.want.Tolerance {
+	if p.want.Exact() {
+		switch {
+		case p.failed:
+			return Fail
+		case p.seq.Draws > 0 && p.exactDrift() <= p.want.Tolerance:
 			return Pass
 		}
-	case p.aboveFloor && p.belowRoof:
+		return Inconclusive
+	}
+	low := Sequence{Draws: p.seq.Draws + p.inFlight, Hits: p.seq.Hits}
+	high := Sequence{Draws: low.Draws, Hits: p.seq.Hits + p.inFlight}
+	if low.Below(p.want.High, p.alpha) || high.Above(p.want.Low, p.alpha) {
+		return Fail
+	}
+	if p.want.Low != p.want.High { // a bound: what is in flight matters only if it breaks it
+		low, high = p.seq, p.seq
+	}
+	floor, roof := p.want.passRange()
+	if (floor <= 0 && (p.want.Low == 0 || p.seq.Hits > 0) || low.Below(floor, p.alpha)) &&
+		(roof >= 1 && (p.want.High == 1 || p.seq.Hits < p.seq.Draws) || high.Above(roof, p.alpha)) {
 		return Pass
 	}
 	return Inconclusive
@@ -100,12 +116,16 @@ func (p *Proportion) exactDrift() float64 {
 	return -math.Expm1((math.Log(p.alpha) - math.Log(n+1)) / n)
 }
 
-// Outcome is the verdict on all draws so far: an exact share passes unless it was broken.
+// Outcome is the verdict on all draws, which must have been added in the order in which their requests
+// started: an exact share passes unless it was broken.
 func (p *Proportion) Outcome() Outcome {
-	if p.want.Exact() && !p.failed && p.seq.Draws > 0 {
+	switch {
+	case p.failed:
+		return Fail
+	case p.seq.Draws > 0 && (p.want.Exact() || p.aboveFloor && p.belowRoof):
 		return Pass
 	}
-	return p.State()
+	return Inconclusive
 }
 
 // Interval returns the running intersection of the intervals of the moments that decided and of

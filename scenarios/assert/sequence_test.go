@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -350,5 +351,55 @@ func BenchmarkMonitor(b *testing.B) {
 			k = 1
 		}
 		m.Request(&rs[k])
+	}
+}
+
+// A load of 32 connections of which a tenth of the requests is delayed: records come in the order of
+// completion, so the first ones lack the delayed. It must neither stop nor fail for that, and when the
+// load stops as decided, the verdict on all records must not be undecided.
+func TestSlowRequestsComeLate(t *testing.T) {
+	t.Logf("-seed %d", *seed)
+	const connections, fast, slow = 32, 5, 150
+	e := &Slower{Than: slow, Share: Exactly(0.1)}
+	for i := range 60 {
+		rng := rand.New(rand.NewPCG(*seed, uint64(i)))
+		terms := terms(1e-6)
+		terms.InFlight = connections
+		live := NewJudge(terms, e)
+		var h observe.History
+		var ends [connections]clock.Instant // of what each connection has under way
+		var under [connections]observe.Client
+		send := func(c int, now clock.Instant) {
+			took := clock.Instant(fast + rng.IntN(3))
+			if rng.Float64() < 0.1 {
+				took = slow
+			}
+			under[c], ends[c] = observe.Client{Start: now, Duration: time.Duration(took)}, now+took
+		}
+		for c := range connections {
+			send(c, clock.Instant(c))
+		}
+		done := func(c int) {
+			h.Clients = append(h.Clients, under[c])
+			live.Client(&under[c])
+		}
+		for !live.Decided() && len(h.Clients) < 20_000 {
+			first := 0
+			for c := range connections {
+				if ends[c] < ends[first] {
+					first = c
+				}
+			}
+			done(first)
+			send(first, ends[first])
+		}
+		stopped := live.Verdicts()[0]
+		for c := range connections {
+			done(c)
+		}
+		if v := Check(e, &h, terms); v.Outcome != Pass {
+			t.Errorf("mesh %d: stopped after %d (%s), then %v: %s", i, stopped.Samples,
+				stopped.Observed, v.Outcome, v.Reason)
+		}
 	}
 }
