@@ -56,6 +56,9 @@ func (x *Exchange) reject(status int, details string) Directive {
 
 // normalize brings the path into its normal form (maybeNormalizePath).
 func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
+	if len(h.Target) == 0 { // CONNECT
+		return d, false
+	}
 	if bytes.IndexByte(h.Target, '#') >= 0 {
 		x.note()
 		return x.reject(400, "path_normalization_failed"), true
@@ -350,18 +353,13 @@ func (x *Exchange) decorate(h *wire.Head) {
 
 // mayUpgrade says whether the route, else the connection manager, allows the protocol.
 func (x *Exchange) mayUpgrade(h *wire.Head) bool {
-	for i := range h.Upgrade {
-		if 'A' <= h.Upgrade[i] && h.Upgrade[i] <= 'Z' {
-			h.Upgrade = bytes.ToLower(h.Upgrade)
-			break
-		}
-	}
+	kind := bytes.ToLower(h.Upgrade) // it goes on in the letters that it came in
 	if x.route != nil && x.route.action != nil {
-		if on, ok := x.route.action.upgrades[string(h.Upgrade)]; ok {
+		if on, ok := x.route.action.upgrades[string(kind)]; ok {
 			return on
 		}
 	}
-	return x.hcm.upgrades[string(h.Upgrade)]
+	return x.hcm.upgrades[string(kind)]
 }
 
 // filters runs the HTTP filters from where they stopped.

@@ -99,7 +99,7 @@ func (c *compiler) vhost(m *routev3.VirtualHost, s scope) *vhost {
 // find returns the first route that matches the request, nil when there is none.
 func (rc *routeConfig) find(x *Exchange, h *wire.Head) *route {
 	host := h.Authority
-	if len(host) == 0 {
+	if host == nil { // config_impl.cc findVirtualHost; an empty Host is one
 		return nil
 	}
 	if rc.ignorePort {
