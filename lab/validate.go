@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,16 @@ func (e *env) checkConfig(files []istio.File, meshConfig string) ([]istio.Diagno
 	if hasError(diags) {
 		return diags, nil
 	}
-	return append(diags, translated(c)...), nil
+	diags = append(diags, istio.CrossCheck(c)...)
+	for _, d := range translated(c) {
+		// Both look for what is missing; CrossCheck suggests what was meant.
+		if !slices.ContainsFunc(diags, func(x istio.Diagnostic) bool {
+			return x.Place == d.Place && x.Field == d.Field && x.Severity == d.Severity
+		}) {
+			diags = append(diags, d)
+		}
+	}
+	return diags, nil
 }
 
 // translated returns what a configuration's translation complains of, each once.

@@ -225,7 +225,7 @@ func (g *Generator) fast(id int, network, at string) (fetcher, error) {
 	if network != "unix" {
 		return nil, fmt.Errorf("capture by %s is not carried out", network)
 	}
-	o.UnixDomainSocket = at
+	o.UnixDomainSocket, o.NoResolveEachConn = at, true
 	o.NoResolveEachConn = true // else a second connection goes to the URL's host, past the mesh
 	for _, h := range p.Headers {
 		if err := o.AddAndValidateExtraHeader(h); err != nil {

@@ -17,6 +17,7 @@ func locate(m topology.Mesh, p *plan) (from string, err error) {
 		return "", fmt.Errorf("from: want WORKLOAD[.NAMESPACE] or outside; workloads here: %s",
 			workloads(m.Registry()))
 	}
+	p.podAddress(m.Registry())
 	if p.From != topology.Outside {
 		if p.Gateway != "" {
 			return "", fmt.Errorf("gateway is for requests from outside")
@@ -40,6 +41,19 @@ func locate(m topology.Mesh, p *plan) (from string, err error) {
 	}
 	p.address = net.JoinHostPort(gw.IP.String(), strconv.Itoa(int(port)))
 	return topology.Outside, nil
+}
+
+// podAddress lets --connect name a pod, POD.NAMESPACE, in place of its address.
+func (p *plan) podAddress(r *translate.Registry) {
+	host, port, err := net.SplitHostPort(p.Connect)
+	if err != nil {
+		return
+	}
+	for _, pod := range r.Pods {
+		if pod.ID() == host {
+			p.address = net.JoinHostPort(pod.IP.String(), port)
+		}
+	}
 }
 
 // Pod finds a pod by its ID, its workload's name, or its app's, each with or without the namespace.

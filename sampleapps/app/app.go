@@ -29,6 +29,8 @@ type Env struct {
 	Client                   *http.Client      // outgoing, through the sidecar
 	Clock                    Clock
 	Log                      *slog.Logger // may be nil
+	// Closed ends with the pod; nil: never. Upgraded connections end with it.
+	Closed context.Context
 }
 
 // Clock calls back later; apps never wait by themselves. The lab's clocks are such clocks.

@@ -119,6 +119,10 @@ type wish struct {
 
 // ServeHTTP answers a request.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isWebSocket(r) {
+		s.webSocket(w, r)
+		return
+	}
 	wish, err := wishOf(r.Header, s.delay)
 	if err != nil {
 		app.Text(w, http.StatusBadRequest, "echo: "+err.Error()+"\n")

@@ -42,6 +42,8 @@ type pod struct {
 
 	server    *http.Server // the app; nil for gateways and pure clients
 	transport *http.Transport
+	ended     context.Context // with the pod
+	end       context.CancelFunc
 	proxy     *proxy.Proxy
 	stopSub   func() // ends the ADS subscription and the engine's timer; waits
 
@@ -53,6 +55,7 @@ type pod struct {
 // startPod starts a pod's app and proxy. The proxy has no configuration until the next push.
 func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 	p := &pod{m: m, published: map[uint16]string{}}
+	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
 	m.net.mu.Lock()
 	h := m.net.host(s.IP)
@@ -90,7 +93,7 @@ func (p *pod) startApp(s *translate.Pod) error {
 	}
 	handler, err := a.New(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
-		Vars: env, Image: c.Image, Clock: p.m.clock, Log: p.m.log,
+		Vars: env, Image: c.Image, Clock: p.m.clock, Log: p.m.log, Closed: p.ended,
 		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
 	})
 	if err != nil || handler == nil {
@@ -100,7 +103,12 @@ func (p *pod) startApp(s *translate.Pod) error {
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
-		h.anyApp = func(port uint16) (string, error) { return p.listenApp(s.IP, port) }
+		h.anyApp = func(port uint16) (string, error) {
+			if !p.listens(port) {
+				return "", errRefused
+			}
+			return p.listenApp(s.IP, port)
+		}
 	}
 	p.m.net.mu.Unlock()
 	for _, port := range appPorts(s, a) {
@@ -109,6 +117,14 @@ func (p *pod) startApp(s *translate.Pod) error {
 		}
 	}
 	return nil
+}
+
+// listens says whether an app that answers on any port is there on this one: on those that Services
+// lead to, and outside of the mesh on every one.
+func (p *pod) listens(port uint16) bool {
+	s := p.spec.Load()
+	_, ok := p.m.Registry().ServicePort(s, port)
+	return ok || s.Role == translate.External
 }
 
 // noRedirect hands redirects to the app: no sample app follows them.
@@ -297,6 +313,7 @@ func (m *mesh) stop(ctx context.Context, p *pod) error {
 // close drains the proxy, then ends everything of the pod.
 func (p *pod) close(ctx context.Context) error {
 	var errs []error
+	p.end()
 	if p.stopSub != nil {
 		p.stopSub()
 	}

@@ -26,7 +26,19 @@ import (
 
 // differs lists recorded requests (AREA/NAME REQUEST) that our mesh answers in another way, with the
 // reason. One that begins to agree must leave the list.
-var differs = map[string]string{}
+var differs = map[string]string{
+	"dr-lb/hash-cookie-ttl no-jar":         newCookie,
+	"dr-lb/hash-cookie-ttl jar":            newCookie,
+	"egress/allow-any other-port":          tcpRecord,
+	"services/external-name alias-outside": tcpRecord,
+	"services/no-port-name mysql-number":   tcpRecord,
+	"services/two-services-one-pod two":    tcpRecord,
+}
+
+const (
+	newCookie = "a new cookie is a hash of the connection's addresses, and so of an ephemeral port"
+	tcpRecord = "the hop is plain TCP: its record is written when the connection closes, and names no request"
+)
 
 // later lists recorded requests that need a protocol that is not there yet.
 func later(r *wanted) string {
@@ -186,6 +198,11 @@ func playCase(t *testing.T, c truth.Case, config *istio.Config) (sent, waiting i
 			t.Error(err)
 		}
 	}()
+	if strings.Contains(string(c.Read(t, "config.yaml")), "outlierDetection") {
+		// As Envoy does, hosts' health changes are merged for a second after an update of their
+		// cluster (update_merge_window); the recording began later than that.
+		<-time.After(1100 * time.Millisecond)
+	}
 	var requests struct{ Requests []wanted }
 	var recorded struct{ Requests []recording }
 	decode(t, c.Read(t, "case.yaml"), &requests)
@@ -275,7 +292,8 @@ func compare(want *recording, got []request.Result, count int) []string {
 			out = append(out, c.name+": "+d)
 		}
 	}
-	if want.First != nil && len(want.Statuses) == 1 && len(want.ServedBy) == 1 {
+	if want.First != nil && len(want.Statuses) == 1 && len(want.ServedBy) == 1 &&
+		len(want.Flags) < 2 && len(want.SeenBy) == 0 && second.ServedBy == nil {
 		out = append(out, compareOne(want.First, &got[0])...)
 	}
 	return out
@@ -314,6 +332,9 @@ func tally(got []request.Result) map[string]map[string]int {
 // compareCounts holds shares against recorded ones: exactly where the recording knows one outcome,
 // else by the difference of two proportions at five standard deviations.
 func compareCounts(want, second, got map[string]int, n int) string {
+	if len(want) == 1 && len(second) == 1 && !maps.Equal(want, second) && len(got) == 1 {
+		return "" // all to one, but not always to the same
+	}
 	for k := range got {
 		if _, ok := want[k]; !ok && second[k] == 0 && got[k]*50 > n {
 			return fmt.Sprintf("want %v, got %v", want, got)
@@ -359,6 +380,9 @@ func clientHop(r *request.Result) *request.Hop {
 
 // compareOne compares one request.
 func compareOne(want *seen, got *request.Result) []string {
+	if len(got.Hops) > 0 && want.Client != nil && equivalent(want.Client, &got.Hops[0]) {
+		want.BackendVaries = true // one of several hosts of the same cluster: no policy fixes which
+	}
 	var out []string
 	differ := func(what string, want, got any) {
 		if fmt.Sprint(want) != fmt.Sprint(got) {
@@ -404,6 +428,14 @@ func compareOne(want *seen, got *request.Result) []string {
 	}
 	return append(out, compareHops(want, got)...)
 }
+
+// equivalent says whether both went to the same cluster without a policy that fixes the host.
+func equivalent(w *proxySeen, h *request.Hop) bool {
+	return w.Cluster == h.Cluster && w.Upstream != h.Upstream && !fixed[w.Cluster]
+}
+
+// fixed names clusters whose hosts a policy chooses: another host would be wrong there.
+var fixed = map[string]bool{"outbound|4100||hive.meadow.svc.cluster.local": true}
 
 // compareHops compares the proxies' access logs.
 func compareHops(want *seen, got *request.Result) []string {

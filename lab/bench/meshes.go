@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+)
+
+// split is a VirtualService and subsets whose weights every sidecar must learn.
+func split(v1 int) string {
+	return fmt.Sprintf(`---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: server, namespace: default}
+spec:
+  hosts: [server]
+  http: [{route: [{destination: {host: server}, weight: %d}, {destination: {host: svc-0}, weight: %d}]}]
+`, v1, 100-v1)
+}
+
+// benchApply measures the time from an apply to the last ACK of 100 sidecars.
+func benchApply(ctx context.Context, o options) error {
+	applies := 200
+	if o.short {
+		applies = 50
+	}
+	yaml := services(14, 7)
+	first, err := read(yaml + split(50))
+	if err != nil {
+		return err
+	}
+	m, err := embedded.Driver{}.Up(ctx, topology.Spec{Config: first, Seed: 1})
+	if err != nil {
+		return err
+	}
+	defer m.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the numbers are there
+	var all []time.Duration
+	total := 0
+	for i := range applies {
+		c, err := read(yaml + split(i%100))
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		a, err := m.Apply(ctx, c)
+		if err != nil {
+			return err
+		}
+		all, total = append(all, time.Since(began)), a.Proxies
+	}
+	slices.Sort(all)
+	at := func(q float64) time.Duration {
+		return all[min(len(all)-1, int(q*float64(len(all))))].Round(100 * time.Microsecond)
+	}
+	fmt.Printf("\napply of a VirtualService to the last ACK of %d sidecars, %d times: p50 %v, p99 %v, max %v\n",
+		total, applies, at(0.5), at(0.99), at(1))
+	return nil
+}
+
+// mesh is a mesh of n pods that says what it needs: resident memory and heap in bytes.
+func mesh(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	c, err := read(services(10, n))
+	if err != nil {
+		return err
+	}
+	m, err := embedded.Driver{}.Up(context.Background(), topology.Spec{Config: c, Seed: 1})
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		runtime.GC()
+	}
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	r, _ := rss(os.Getpid())
+	fmt.Println(len(m.Proxies()), r, s.HeapAlloc+s.StackInuse)
+	return m.Close(context.Background())
+}
+
+// benchMemory compares a mesh with few sidecars and one with a hundred more.
+func benchMemory(ctx context.Context, _ options) error {
+	type size struct {
+		n         int
+		rss, heap float64
+	}
+	var sizes []size
+	for _, replicas := range []int{1, 11} {
+		out, err := command(ctx, -1, self(), "mesh", strconv.Itoa(replicas)).cmd.Output()
+		if err != nil {
+			return err
+		}
+		var s size
+		if _, err := fmt.Sscan(string(out), &s.n, &s.rss, &s.heap); err != nil {
+			return err
+		}
+		sizes = append(sizes, s)
+	}
+	few, many := sizes[0], sizes[1]
+	more := float64(many.n - few.n)
+	fmt.Printf("\nmemory of each sidecar beyond %d (with its app, 12 services): %.0f KB resident, "+
+		"%.0f KB heap and stacks; %d sidecars need %.0f MB\n", few.n, (many.rss-few.rss)/more/1024,
+		(many.heap-few.heap)/more/1024, many.n, many.rss/(1<<20))
+	return nil
+}
+
+// benchStart measures the time from the start of the built binary to the verdict of the first scenario.
+func benchStart(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "mesh-lab-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary := filepath.Join(dir, "mesh-lab")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/mesh-lab/mesh-lab")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	runs := 5
+	if o.short {
+		runs = 3
+	}
+	var all []time.Duration
+	for range runs {
+		began := time.Now()
+		out, err := exec.CommandContext(ctx, binary, "run", "canary").CombinedOutput()
+		took := time.Since(began)
+		if err != nil || !strings.Contains(string(out), "PASS") {
+			return errors.Join(errors.New("canary did not pass"), err, errors.New(string(out)))
+		}
+		all = append(all, took.Round(time.Millisecond))
+	}
+	slices.Sort(all)
+	fmt.Printf("\nstart of the binary to the verdict of canary.yaml, %d runs: median %v, slowest %v\n",
+		runs, all[len(all)/2], all[len(all)-1])
+	return nil
+}

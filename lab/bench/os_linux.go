@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// runOn keeps this process on one core; with a single core there is nothing to choose.
+func runOn(core int) error {
+	if runtime.NumCPU() < 2 || core < 0 {
+		return nil
+	}
+	runtime.LockOSThread()
+	mask := uint64(1) << core
+	_, _, e := syscall.RawSyscall(syscall.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(mask),
+		uintptr(unsafe.Pointer(&mask)))
+	if e != 0 {
+		return fmt.Errorf("sched_setaffinity: %w", e)
+	}
+	return nil
+}
+
+// replace becomes another program.
+func replace(path string, args []string) error { return syscall.Exec(path, args, os.Environ()) }
+
+// cpu returns the time that all threads of a process have run.
+func cpu(pid int) (time.Duration, bool) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	var sum int64
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // the thread has ended
+		}
+		ns, _, _ := strings.Cut(string(b), " ")
+		n, err := strconv.ParseInt(ns, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		sum += n
+	}
+	return time.Duration(sum), len(files) > 0
+}
+
+// rss returns the resident memory of a process in bytes.
+func rss(pid int) (int64, bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, false
+	}
+	f := strings.Fields(string(b))
+	n, err := strconv.ParseInt(f[1], 10, 64)
+	return n * int64(os.Getpagesize()), err == nil
+}

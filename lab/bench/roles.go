@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// ready tells whoever started this process that it serves.
+func ready() { fmt.Println("ready") }
+
+// wait lasts until the parent goes away or ends this process.
+func wait() error {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// bodySize is how large every response is.
+const bodySize = 1024
+
+// answer is what the backend sends.
+var answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%s",
+	bodySize, bytes.Repeat([]byte("x"), bodySize))
+
+// backend answers every request head with the same response: as little work as can be.
+func backend(args []string) error {
+	l, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	ready()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serveBackend(c)
+		}
+	}()
+	return wait()
+}
+
+func serveBackend(c net.Conn) {
+	defer c.Close()
+	b, n := make([]byte, 16<<10), 0
+	for {
+		m, err := c.Read(b[n:])
+		if err != nil {
+			return
+		}
+		n += m
+		if !bytes.HasSuffix(b[:n], []byte("\r\n\r\n")) {
+			continue
+		}
+		n = 0
+		if _, err := c.Write(answer); err != nil {
+			return
+		}
+	}
+}
+
+// network is the machine's own: the file holds real addresses.
+type network struct{}
+
+// Listen opens a listener.
+func (network) Listen(ctx context.Context, a netip.AddrPort) (net.Listener, bool, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.String())
+	return l, false, err
+}
+
+// Dial connects.
+func (network) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
+}
+
+// sidecar is our proxy with a static configuration, recording as it does in a lab.
+func sidecar(args []string) error {
+	data, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	var b bootstrapv3.Bootstrap
+	if err := protojson.Unmarshal(data, &b); err != nil {
+		return err
+	}
+	s := xds.NewSnapshot()
+	for _, l := range b.GetStaticResources().GetListeners() {
+		s.Listeners[l.GetName()] = l
+	}
+	for _, c := range b.GetStaticResources().GetClusters() {
+		s.Clusters[c.GetName()] = c
+	}
+	c := clock.NewReal()
+	p := proxy.New(proxy.Options{
+		Engine: engine.New(engine.Options{Node: "bench.default", Removed: proxy.Removed, Wall: c.Wall,
+			Seed: 1}),
+		Network: network{}, Clock: c, Seed: 1, Sink: &ring{},
+	})
+	defer p.Close()
+	if err := p.Update(context.Background(), s); err != nil {
+		return err
+	}
+	stop := profile()
+	defer stop()
+	ready()
+	return wait()
+}
+
+// ring keeps the latest records; a lab keeps them all, which is memory and not time.
+type ring struct {
+	at   chan struct{}
+	last [1024]observe.Request
+	n    int
+}
+
+// Record keeps a record.
+func (r *ring) Record(q *observe.Request) {
+	r.last[r.n&1023] = *q
+	r.n++
+}
+
+// reverse is net/http's reverse proxy, its pool large enough.
+func reverse(args []string) error {
+	to, err := url.Parse("http://" + args[1])
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	p := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		Transport: &http.Transport{
+			MaxIdleConns: 1000, MaxIdleConnsPerHost: 1000, IdleConnTimeout: time.Minute,
+			DisableCompression: true,
+		},
+	}
+	ready()
+	go http.Serve(l, p) //nolint:errcheck // ends with the process
+	return wait()
+}
