@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Resources.
 
-func pack(t testing.TB, m proto.Message) *anypb.Any {
+func pack(t tester, m proto.Message) *anypb.Any {
 	t.Helper()
 	a, err := anypb.New(m)
 	if err != nil {
@@ -73,7 +73,7 @@ func endpoints(cluster string, port uint32) *endpointv3.ClusterLoadAssignment {
 	}
 }
 
-func listener(t testing.TB, name, routes string, port uint32) *listenerv3.Listener {
+func listener(t tester, name, routes string, port uint32) *listenerv3.Listener {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: name,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{
@@ -109,7 +109,7 @@ func routes(name string, clusters ...string) *routev3.RouteConfiguration {
 }
 
 // mesh is a snapshot with one listener whose routes lead to these clusters.
-func mesh(t testing.TB, clusters ...string) *xds.Snapshot {
+func mesh(t tester, clusters ...string) *xds.Snapshot {
 	s := xds.NewSnapshot()
 	for i, c := range clusters {
 		s.Clusters[c] = cluster(c)
@@ -128,7 +128,7 @@ type target struct {
 	broken  error                     // the first snapshot that did not hang together
 	refuse  func(proto.Message) error // nil: accepts all
 	hold    chan struct{}             // Update waits for it when not nil
-	dangle  bool                      // routes may lead to clusters that are not there
+	updated chan struct{}             // closed by the next update, when not nil
 }
 
 func (x *target) Check(m proto.Message) error {
@@ -139,17 +139,46 @@ func (x *target) Check(m proto.Message) error {
 }
 
 func (x *target) Update(s *xds.Snapshot) error {
-	if x.hold != nil {
-		<-x.hold
+	x.mu.Lock()
+	hold := x.hold
+	x.mu.Unlock()
+	if hold != nil {
+		<-hold
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if err := hangsTogether(s, x.dangle); err != nil && x.broken == nil {
+	if err := hangsTogether(s); err != nil && x.broken == nil {
 		x.broken = err
 	}
 	x.got = s
 	x.updates++
+	if x.updated != nil {
+		close(x.updated)
+		x.updated = nil
+	}
 	return nil
+}
+
+// setHold has updates wait until c is closed.
+func (x *target) setHold(c chan struct{}) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.hold = c
+}
+
+// notify returns a channel that is closed by the next update.
+func (x *target) notify() <-chan struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := make(chan struct{})
+	x.updated = c
+	return c
+}
+
+func (x *target) count() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.updates
 }
 
 func (x *target) snapshot() *xds.Snapshot {
@@ -167,7 +196,7 @@ func (x *target) check(t *testing.T) {
 	}
 }
 
-func hangsTogether(s *xds.Snapshot, dangle bool) error {
+func hangsTogether(s *xds.Snapshot) error {
 	for n, c := range s.Clusters {
 		if e, ok := xds.EndpointName(c); ok && s.Endpoints[e] == nil {
 			return fmt.Errorf("cluster %s without its endpoints", n)
@@ -187,7 +216,7 @@ func hangsTogether(s *xds.Snapshot, dangle bool) error {
 	for n, rc := range s.Routes {
 		for _, vh := range rc.VirtualHosts {
 			for _, r := range vh.Routes {
-				if c := r.GetRoute().GetCluster(); s.Clusters[c] == nil && !dangle {
+				if c := r.GetRoute().GetCluster(); s.Clusters[c] == nil {
 					return fmt.Errorf("routes %s lead to cluster %s, which is not there", n, c)
 				}
 			}
@@ -223,20 +252,42 @@ func sameMap[M proto.Message](what string, got, want map[string]M) error {
 // lab is a server with clients in one process.
 type lab struct {
 	*control.Server
-	t      testing.TB
+	t      tester
 	local  *control.LocalServer
 	world  bool
 	pool   subscribe.Pool
 	mu     sync.Mutex
 	pushes []observe.Push
+	pushed *sync.Cond
+
+	stops    []func()
+	endServe func()
+	answers  int
 }
 
-func newLab(t testing.TB, world bool) *lab {
+func newLab(t tester, world bool) *lab {
 	l := &lab{t: t, world: world}
+	l.pushed = sync.NewCond(&l.mu)
 	l.local = control.Local(clock.NewReal(), l)
 	l.Server = l.local.Server
-	t.Cleanup(func() { l.local.Close() })
+	t.Cleanup(l.end)
 	return l
+}
+
+// end stops clients and server.
+func (l *lab) end() {
+	for _, stop := range l.stops {
+		stop()
+	}
+	l.local.Close()
+}
+
+// tester is what tests, benchmarks and properties have in common.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Cleanup(func())
+	Context() context.Context
 }
 
 // Push keeps a record.
@@ -244,6 +295,7 @@ func (l *lab) Push(p observe.Push) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pushes = append(l.pushes, p)
+	l.pushed.Broadcast()
 }
 
 // both runs a test in the state of the world and in delta.
@@ -272,7 +324,7 @@ func (l *lab) connectTarget(pod string, x subscribe.Target) (stop func()) {
 		_ = c.Run(ctx)
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
-	l.t.Cleanup(stop)
+	l.stops = append(l.stops, stop)
 	return stop
 }
 
@@ -294,7 +346,7 @@ func TestSetGivesEveryProxyItsSnapshot(t *testing.T) {
 		l.connect("b", b)
 		sa, sb := mesh(t, "one", "two"), mesh(t, "three")
 		r := l.set(snapshots{"a.default": sa, "b.default": sb})
-		if r.Nodes != 2 || r.Changed != 2 || r.Stages != 1 {
+		if r.Nodes != 2 || r.Changed != 2 || r.Stages != 2 {
 			t.Errorf("got %+v", r)
 		}
 		if err := errors.Join(same(a.snapshot(), sa), same(b.snapshot(), sb)); err != nil {

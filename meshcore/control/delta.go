@@ -89,6 +89,7 @@ func (s *subscription) add(names []string, again bool) {
 
 func (s *subscription) remove(names []string) {
 	for _, n := range names {
+		s.dirty = true
 		if n == "*" {
 			s.wildcard = false
 			maps.DeleteFunc(s.known, func(name, _ string) bool { return !s.names[name] })

@@ -38,7 +38,7 @@ type subscription struct {
 	force    bool // answer even without a change
 	inFlight *reply
 	nonce    string   // of the last response
-	rejected []string // names in refused responses since the last ACK
+	rejected []string // names in the last response, where that was refused
 
 	sent, acked string // versions
 	nack        string // reason; empty after an ACK
@@ -90,11 +90,41 @@ func (st *stream) due(k kind) bool {
 	if !sub.active || of == nil || !sub.dirty && !sub.force {
 		return false
 	}
+	if sub.nack != "" && sub.inFlight == nil && !st.refusalStands(k) {
+		st.lift(k)
+	}
 	if sub.force || st.differs(k) {
 		return true
 	}
 	sub.dirty = false
 	return false
+}
+
+// refusalStands reports whether the proxy is to have still just what it refused.
+func (st *stream) refusalStands(k kind) bool {
+	sub, of := &st.subs[k], st.node.served[k]
+	for _, name := range sub.rejected {
+		r := of.byName[name]
+		v, told := sub.known[name]
+		if r == nil && told && v != "" || r != nil && (!sub.wants(name) || v != r.version) {
+			return false
+		}
+	}
+	return true
+}
+
+// lift forgets a refusal. Of what was refused, the proxy may have dropped the good as well.
+func (st *stream) lift(k kind) {
+	sub, of := &st.subs[k], st.node.served[k]
+	for _, name := range sub.rejected {
+		if of.byName[name] != nil {
+			delete(sub.known, name)
+		}
+	}
+	sub.nack = ""
+	if !st.differs(k) {
+		sub.sent = sub.acked // nothing that it refused is wanted any more
+	}
 }
 
 // differs reports whether the proxy's resources of kind k are not what they should be.
@@ -191,7 +221,7 @@ func (st *stream) fillDelta(r *reply) {
 		}
 	}
 	for name, v := range sub.known {
-		if r.of.byName[name] == nil && (v != "" || again[name]) {
+		if r.of.byName[name] == nil && v != "" {
 			r.removed = append(r.removed, name)
 		}
 	}
@@ -200,7 +230,13 @@ func (st *stream) fillDelta(r *reply) {
 			r.removed = append(r.removed, name)
 		}
 	}
+	for _, name := range sub.rejected {
+		if r.of.byName[name] == nil {
+			r.removed = append(r.removed, name)
+		}
+	}
 	slices.Sort(r.removed)
+	r.removed = slices.Compact(r.removed)
 	r.version = r.of.version
 }
 
@@ -255,10 +291,10 @@ func (st *stream) answered(k kind, reason string) *reply {
 		sub.rejected = nil
 		return r
 	}
+	sub.rejected = slices.Clone(r.removed)
 	for _, x := range r.resources {
 		sub.rejected = append(sub.rejected, x.name)
 	}
-	sub.rejected = append(sub.rejected, r.removed...)
 	return r
 }
 
@@ -270,10 +306,13 @@ func (n *node) settled() bool {
 	}
 	for k := range kinds {
 		sub := &st.subs[k]
+		if n.served[k] == nil {
+			continue // withheld until the next stage
+		}
 		if (k == cds || k == lds) && !sub.active {
 			return false
 		}
-		if sub.inFlight != nil || sub.nack != "" || st.due(k) {
+		if st.due(k) || sub.inFlight != nil || sub.nack != "" { // due may lift a refusal
 			return false
 		}
 	}
@@ -283,6 +322,9 @@ func (n *node) settled() bool {
 // has reports whether the proxy was sent what its resources of kind k refer to.
 func (st *stream) has(k, below kind) bool {
 	sub, of := &st.subs[below], st.node.served[below]
+	if st.node.served[k] == nil {
+		return true
+	}
 	for _, ref := range st.node.served[k].refs {
 		r := of.byName[ref]
 		if r == nil || !sub.wants(ref) || sub.known[ref] != r.version {
@@ -299,7 +341,7 @@ func (n *node) refused() *NackError {
 	}
 	for k := range kinds {
 		sub := &n.stream.subs[k]
-		if sub.nack != "" && sub.inFlight == nil && !n.stream.due(k) {
+		if n.served[k] != nil && !n.stream.due(k) && sub.nack != "" && sub.inFlight == nil {
 			return &NackError{Node: n.key, Type: k.String(), Version: sub.sent, Message: sub.nack}
 		}
 	}

@@ -94,11 +94,9 @@ func (s *Server) Set(
 }
 
 // addition is the first stage: new and changed clusters, endpoints and secrets beside the old ones.
+// A proxy that has no listeners yet gets none before its clusters are in order.
 func addition(k kind, base, target *set) *set {
 	if k == lds || k == rds {
-		if base == nil {
-			return target // a new proxy
-		}
 		return base
 	}
 	return target.union(base)
@@ -145,17 +143,15 @@ func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*pl
 	return p, nil
 }
 
-// base returns what the proxy may have in force. Where it refused something that is what it had when it
-// last had ACKed everything: what it refused must not come again, nor what waits for that.
+// base returns what the proxy may have in force and must keep for now. Where not everything is
+// ACKed that is what it had when it last was: what the proxy refused, or is about to, must not come
+// again. No route that it has accepted since leads elsewhere, for routes move when clusters are
+// ACKed.
 func (n *node) base() sets {
-	if n.stream != nil {
-		for k := range kinds {
-			if n.stream.subs[k].nack != "" {
-				return n.settledAt
-			}
-		}
+	if n.settled() {
+		return n.served
 	}
-	return n.served
+	return n.settledAt
 }
 
 // begin serves a stage to all nodes and sets up the wait for it. The last stage lets go of the
