@@ -220,8 +220,8 @@ func (j *Judge) Change(c *observe.Change) {
 }
 
 // History judges all records of a History that belong to the step, in the order in which requests
-// started. In the order of completion, slow ones would be missing among the first, and the draws would
-// depend on what is drawn.
+// started. In the order of completion, slow ones would be missing among the first, and the draws
+// would depend on what is drawn.
 func (j *Judge) History(h *observe.History) {
 	for i := range h.Changes {
 		j.Change(&h.Changes[i])

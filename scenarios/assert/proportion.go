@@ -78,11 +78,11 @@ func (p *Proportion) narrow() {
 	p.lo, p.hi = max(p.lo, lo), min(p.hi, hi)
 }
 
-// State says whether a running load may stop. Requests come in the order of their completion, and what
-// is slow comes late: after 150 ms of a load of which a tenth is delayed by 150 ms none of the delayed
-// ones has come. So it decides as if the requests that may still be in flight were all hits, or all
-// misses, whichever is worse. An exact share that was never broken is decided once a drift of the
-// tolerance would have shown.
+// State says whether a running load may stop. Requests come in the order of their completion, and
+// what is slow comes late: after 150 ms of a load of which a tenth is delayed by 150 ms none of
+// the delayed ones has come. So it decides as if the requests that may still be in flight were
+// all hits, or all misses, whichever is worse. An exact share that was never broken is decided
+// once a drift of the tolerance would have shown.
 func (p *Proportion) State() Outcome {
 	if p.want.Exact() {
 		switch {
@@ -116,8 +116,8 @@ func (p *Proportion) exactDrift() float64 {
 	return -math.Expm1((math.Log(p.alpha) - math.Log(n+1)) / n)
 }
 
-// Outcome is the verdict on all draws, which must have been added in the order in which their requests
-// started: an exact share passes unless it was broken.
+// Outcome is the verdict on all draws, which must have been added in the order in which their
+// requests started: an exact share passes unless it was broken.
 func (p *Proportion) Outcome() Outcome {
 	switch {
 	case p.failed:

@@ -354,9 +354,9 @@ func BenchmarkMonitor(b *testing.B) {
 	}
 }
 
-// A load of 32 connections of which a tenth of the requests is delayed: records come in the order of
-// completion, so the first ones lack the delayed. It must neither stop nor fail for that, and when the
-// load stops as decided, the verdict on all records must not be undecided.
+// A load of 32 connections of which a tenth of the requests is delayed: records come in the order
+// of completion, so the first ones lack the delayed. It must neither stop nor fail for that, and
+// when the load stops as decided, the verdict on all records must not be undecided.
 func TestSlowRequestsComeLate(t *testing.T) {
 	t.Logf("-seed %d", *seed)
 	const connections, fast, slow = 32, 5, 150
