@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
@@ -50,15 +51,33 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 		return now
 	}
 	dir.Deadline = now.Deadline
+	if w.upload != nil && w.upload.lost.Load() {
+		return d.decide(engine.Event{Kind: engine.Reset, Local: true})
+	}
 	sent := d.send(up)
 	ev := d.response(&dir)
 	if ev.Kind == engine.Reset {
 		ev.Reused, ev.HeadSent = reused, sent
 	}
+	return d.decide(ev)
+}
+
+// decide reports how an attempt went. The upload is held meanwhile, so that what the engine knows of
+// the body stays true.
+func (d *downstream) decide(ev engine.Event) engine.Directive {
 	if ev.Kind != engine.ResponseHead {
 		d.dropUpstream()
 	}
-	return d.report(ev)
+	u := d.w.upload
+	if u == nil {
+		return d.report(ev)
+	}
+	if u.freeze() {
+		d.bodyLost()
+	}
+	next := d.report(ev)
+	u.thaw()
+	return next
 }
 
 func (d *downstream) isConnect() bool { return string(d.w.req.Method) == "CONNECT" }
@@ -142,7 +161,7 @@ func (d *downstream) send(up *upstream) (sent bool) {
 		return w.upload.attach(up, &w.req)
 	}
 	up.WriteHead(&w.req, w.req.NoBody)
-	if len(w.body) > 0 {
+	if !w.req.NoBody && (len(w.body) > 0 || w.complete) {
 		if up.WriteBody(w.body, w.complete) != nil {
 			return false
 		}
@@ -189,13 +208,15 @@ func (d *downstream) response(dir *engine.Directive) engine.Event {
 		case err != nil && isTimeout(err):
 			w.up.deadline = true
 		case err != nil:
-			return resetBy(err)
+			ev := resetBy(err)
+			// Envoy's parser takes the end of the connection within a head for a broken one.
+			ev.Protocol = ev.Protocol || errors.Is(err, io.ErrUnexpectedEOF)
+			return ev
 		case w.resp.Status >= 200 || w.resp.Status == 101:
 			w.upClose = w.resp.Close
 			return engine.Event{Kind: engine.ResponseHead, Head: &w.resp, Fin: w.resp.NoBody}
-		case w.resp.Status == 100 && w.req.Expect100 && d.chain.HTTP.Proxy100Continue:
-			w.req.Expect100 = false
-			d.srv.WriteContinue() //nolint:errcheck // the final response will tell
+		case d.chain.HTTP.Proxy100Continue && w.req.Minor > 0: // any, asked for or not
+			d.srv.WriteInformational(&w.resp) //nolint:errcheck // the final response will tell
 		}
 	}
 }

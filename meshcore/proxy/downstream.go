@@ -64,6 +64,7 @@ type work struct {
 	upClose   bool   // the upstream will close after this response
 	body      []byte // what was received of the request body with its head
 	complete  bool   // that is all of it
+	last      bool   // the connection ends with this exchange
 	epoch     uint32 // in the settler
 	ending    bool   // counted there
 	upload    *upload
@@ -80,7 +81,7 @@ func (w *work) reset() {
 	w.req.Reset()
 	w.resp.Reset()
 	w.up, w.body, w.upload, w.mirrors = nil, nil, nil, nil
-	w.complete, w.ending, w.headSent = false, false, false
+	w.complete, w.ending, w.headSent, w.last = false, false, false, false
 	w.received, w.sent = 0, 0
 	w.wait.wake, w.wait.breaker, w.wait.up = nil, nil, nil
 }
@@ -151,6 +152,7 @@ func (d *downstream) serve() {
 		d.p.log.Warn("HTTP/2 is not carried out yet", "at", d.bind)
 		return
 	}
+	d.srv.HTTP10 = d.chain.HTTP.AcceptHTTP10
 	d.srv.SetLimits(h1.Limits{HeadBytes: d.chain.HTTP.MaxHeadersKB << 10,
 		Fields: d.chain.HTTP.MaxHeaders})
 	for {

@@ -43,9 +43,9 @@ func (d *downstream) request(w *work) (again bool) {
 		return d.malformed(w, err, now)
 	}
 	if w.req.Minor == 0 && !d.chain.HTTP.AcceptHTTP10 {
-		return d.refuse(w, engine.Malformed{Status: 426, Details: "low_version", Head: &w.req}, now)
+		return d.refuse(w, engine.Malformed{Status: 426, Details: "low_version", Head: &w.req,
+			Body: h1.Reason(426)}, now)
 	}
-	last := w.req.Close || w.req.Minor == 0 || d.served == d.chain.HTTP.MaxRequests
 	if w.req.Expect100 && !d.chain.HTTP.Proxy100Continue {
 		w.req.Del("expect")
 		if d.srv.WriteContinue() != nil {
@@ -59,7 +59,7 @@ func (d *downstream) request(w *work) (again bool) {
 	if w.complete && !w.req.NoBody {
 		dir = w.x.Handle(engine.Event{Kind: engine.RequestComplete}, now)
 	}
-	return d.carryOut(dir) && !last
+	return d.carryOut(dir)
 }
 
 // carryOut does what the engine says until the exchange is done, and says whether the connection can be
@@ -91,7 +91,7 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	}
 	d.dropUpstream()
 	whole := w.complete || w.upload != nil && w.upload.finish()
-	again = intact && whole && !d.draining.Load() && !d.gone.Load()
+	again = intact && whole && !w.last && !d.draining.Load() && !d.gone.Load()
 	if w.upload != nil && !whole {
 		w.upload.stop()
 	}
@@ -102,8 +102,8 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 		w.ending = false
 		d.p.settle.ended(w.epoch)
 	}
-	if !again && (!whole || !intact) && !d.gone.Load() {
-		if !whole && intact {
+	if !again && (!whole || !intact || w.last) && !d.gone.Load() {
+		if intact {
 			d.srv.Abort(wire.AbortLinger)
 		}
 		d.linger()
@@ -154,8 +154,7 @@ func (d *downstream) malformed(w *work, err error, now clock.Instant) (again boo
 
 // refuse answers a request that the engine does not judge, and gives the connection up.
 func (d *downstream) refuse(w *work, m engine.Malformed, now clock.Instant) (again bool) {
-	w.complete = true
-	d.draining.Store(true) // connection: close
+	w.complete, w.last = true, true
 	d.carryOut(d.p.opt.Engine.StartMalformed(&w.x, d.chain, &d.info, m, now))
 	d.linger()
 	return false
@@ -166,7 +165,8 @@ func (d *downstream) reply() engine.Directive {
 	w := d.w
 	d.dropUpstream()
 	h, body := w.x.Reply()
-	h.Close = d.closing(h)
+	w.last = w.last || h.Close
+	h.Close = d.closing()
 	head := string(w.req.Method) == "HEAD"
 	d.ending()
 	err := d.srv.WriteHead(h, len(body) == 0)
@@ -184,8 +184,11 @@ func (d *downstream) reply() engine.Directive {
 	return d.end(engine.Sent)
 }
 
-// closing says whether the response must tell the client that the connection ends.
-func (d *downstream) closing(h *wire.Head) bool {
-	return d.draining.Load() || d.w.req.Close || d.w.req.Minor == 0 ||
-		d.served == d.chain.HTTP.MaxRequests || h.Status == 408
+// closing says whether this is the connection's last response, of which the client is told. It is if the
+// request has not ended yet: Envoy does not wait for the rest.
+func (d *downstream) closing() bool {
+	w := d.w
+	w.last = w.last || d.draining.Load() || w.req.Close || d.served == d.chain.HTTP.MaxRequests ||
+		!w.complete && (w.upload == nil || !w.upload.last.Load())
+	return w.last
 }

@@ -9,10 +9,12 @@ import (
 // can be used again.
 func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intact bool) {
 	w := d.w
-	w.resp.Close = d.closing(&w.resp)
 	if w.resp.Status == 101 && w.resp.Upgrade != nil {
+		w.resp.Close = false
 		return d.tunnel(dir), false
 	}
+	w.last = w.last || w.req.Minor == 0 && w.resp.ContentLength < 0 && !w.resp.NoBody // no chunks in 1.0
+	w.resp.Close = d.closing()
 	w.headSent = true
 	if w.resp.NoBody {
 		d.ending()

@@ -37,6 +37,7 @@ type upload struct {
 	fin    bool // buf goes to the end of the body
 	sink   *upstream
 	busy   bool // somebody writes to an upstream
+	frozen bool // nothing more is to be written for now
 	halted bool
 }
 
@@ -130,7 +131,7 @@ func (u *upload) pass(b []byte, fin bool) bool {
 		switch {
 		case u.halted:
 			return false
-		case u.busy: // the exchange is writing what came before
+		case u.busy, u.frozen: // the exchange is writing what came before, or deciding
 		case u.sink != nil:
 			u.write(b)
 			return !u.halted
@@ -181,11 +182,28 @@ func (u *upload) attach(up *upstream, h *wire.Head) (sent bool) {
 	return u.sink == up
 }
 
+// freeze stops writing while the engine decides whether to try again, and says whether it can.
+func (u *upload) freeze() (lost bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.frozen = true
+	return u.lost.Load() || u.busy && !u.keep
+}
+
+// thaw goes on writing.
+func (u *upload) thaw() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.frozen = false
+	u.cond.Broadcast()
+}
+
 // detach takes the upstream away. Its connection must be closed, or the upload complete.
 func (u *upload) detach() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.sink = nil
+	u.sink, u.frozen = nil, false
+	u.cond.Broadcast()
 	for u.busy {
 		u.cond.Wait()
 	}
@@ -231,9 +249,8 @@ func (u *upload) take() int32 {
 func (d *downstream) uploadNews(dir *engine.Directive) engine.Event {
 	u := d.w.upload
 	d.w.received = u.bytes.Load()
-	if u.lost.Load() && !u.knows {
-		u.knows = true
-		d.w.x.BodyLost()
+	if u.lost.Load() {
+		d.bodyLost()
 	}
 	switch u.take() {
 	case uploadComplete:
@@ -247,4 +264,12 @@ func (d *downstream) uploadNews(dir *engine.Directive) engine.Event {
 		return engine.Event{Kind: engine.ClientGone}
 	}
 	return engine.Event{}
+}
+
+// bodyLost tells the engine once that there can be no further attempt.
+func (d *downstream) bodyLost() {
+	if u := d.w.upload; !u.knows {
+		u.knows = true
+		d.w.x.BodyLost()
+	}
 }

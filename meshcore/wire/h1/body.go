@@ -22,7 +22,6 @@ type body struct {
 	left     int64
 	chunks   chunks
 	trailers *wire.Head
-	bad      *Error // found behind data that is to be delivered first
 }
 
 // start prepares for the body that a head announces. length is the content-length as received, which
@@ -44,9 +43,6 @@ func (b *body) start(h *wire.Head, length int64, tunnel bool) {
 
 // done says that the message was received to its end.
 func (b *body) done() bool {
-	if b.bad != nil {
-		return false
-	}
 	switch b.framing {
 	case framingLength:
 		return b.left == 0
@@ -58,9 +54,6 @@ func (b *body) done() bool {
 
 // readBody returns the next piece. The end of the connection ends only a body that nothing else bounds.
 func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
-	if b.bad != nil {
-		return nil, false, b.bad
-	}
 	if b.done() {
 		return nil, true, nil
 	}
@@ -90,10 +83,7 @@ func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
 		if bad == nil && b.done() {
 			bad = b.parseTrailers()
 		}
-		if bad != nil {
-			if b.bad = bad; len(p) > 0 {
-				return p, false, nil
-			}
+		if bad != nil { // what came together with it is lost, as in Envoy
 			return nil, false, bad
 		}
 		return p, b.done(), nil
@@ -124,9 +114,10 @@ func (b *body) parseTrailers() *Error {
 	p.reset(Limits{HeadBytes: maxTrailers + 2, Fields: RequestLimits.Fields})
 	p.first = false
 	text := append(b.chunks.trailers, '\r', '\n')
-	if done, err := p.parse(text, h, nil); err != nil || !done || p.hosts+p.te > 0 || p.length >= 0 {
+	if done, err := p.parse(text, h, nil); err != nil || !done {
 		return errTrailer
 	}
+	h.Del("content-length") // what frames a message is no trailer
 	b.trailers = h
 	return nil
 }

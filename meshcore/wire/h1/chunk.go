@@ -27,7 +27,7 @@ const (
 
 // maxChunkExt bounds the extensions of one chunk, maxTrailers all trailers.
 const (
-	maxChunkExt = 4 << 10
+	maxChunkExt = 16 << 10
 	maxTrailers = 60 << 10
 )
 

@@ -23,8 +23,10 @@ var laxer = []struct {
 	re  *regexp.Regexp
 }{
 	{"CRLF before the first line", regexp.MustCompile(`^\r\n`)},
-	{"runs of spaces in the request line", regexp.MustCompile(`^[A-Z]+( {2,}\S+ +| +\S+ {2,})HTTP`)},
-	{"any version, later answered with 426", regexp.MustCompile(`^[A-Z]+ +\S+ +HTTP/(\d\.[^1]|[^1]\.)`)},
+	{"runs of blanks in the request line, and behind it",
+		regexp.MustCompile(`^[A-Z]+([ \t]{2,}|\t)|^[A-Z]+ \S+([ \t]{2,}|\t)|^[^\n]*[ \t]\r\n`)},
+	{"any version, later answered with 426",
+		regexp.MustCompile(`^[A-Z]+ +\S+ +HTTP/(\d\.[^1]|[^1]\.)|^[A-Z]+ +\S+\r\n`)},
 	{"percent-escapes, host and port of the target are not judged",
 		regexp.MustCompile(`^[A-Z]+ +\S*[%:\[\]@{}|^"<>\x60\\]\S* `)},
 	{"the authority of CONNECT is not parsed", regexp.MustCompile(`^CONNECT `)},
@@ -33,7 +35,7 @@ var laxer = []struct {
 	{"a host that is no host", regexp.MustCompile(`(?i)\nhost:`)},
 	{"an empty value or the like of transfer-encoding is judged later",
 		regexp.MustCompile(`(?i)\ntransfer-encoding:`)},
-	{"HTTP/1.0 and 1.1 alone of responses, three digits alone", regexp.MustCompile(`^HTTP/1.[01] \d{3}`)},
+	{"any response", regexp.MustCompile(`^HTTP/\d.\d \d{3}`)},
 }
 
 func excuse(text []byte) bool {
@@ -101,7 +103,9 @@ func FuzzRequestHead(f *testing.F) {
 		if err != nil {
 			return // stricter, in ways that the table names
 		}
-		checkHead(t, &h)
+		if len(h.Target) == 0 || h.Target[0] != '?' { // that is not forwarded: 404
+			checkHead(t, &h)
+		}
 		r, stdErr := http.ReadRequest(bufio.NewReader(bytes.NewReader(text)))
 		if stdErr != nil {
 			if !excuse(text) {
@@ -115,7 +119,7 @@ func FuzzRequestHead(f *testing.F) {
 		if h.Scheme == nil && r.Method != "CONNECT" && string(h.Target) != r.RequestURI {
 			t.Errorf("target %q, want %q", h.Target, r.RequestURI)
 		}
-		if h.Scheme == nil && r.Method != "CONNECT" && string(h.Authority) != r.Host {
+		if h.Scheme == nil && r.Method != "CONNECT" && h.Authority != nil && string(h.Authority) != r.Host {
 			t.Errorf("host %q, want %q", h.Authority, r.Host)
 		}
 		// net/http knows no chunks before HTTP/1.1; here such a request is answered with 426.

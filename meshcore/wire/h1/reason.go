@@ -3,7 +3,7 @@ package h1
 // reasons are the phrases of Envoy's CodeUtility::toString (source/common/http/codes.cc); the phrase that
 // an upstream sent is not passed on.
 var reasons = map[int]string{
-	100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",
+	100: "Continue", 101: "Switching Protocols",
 	200: "OK", 201: "Created", 202: "Accepted", 203: "Non-Authoritative Information",
 	204: "No Content", 205: "Reset Content", 206: "Partial Content", 207: "Multi-Status",
 	208: "Already Reported", 226: "IM Used",

@@ -6,36 +6,50 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
-// requestLine parses METHOD target HTTP/1.1. Runs of spaces separate, as in Envoy.
+// requestLine parses METHOD target HTTP/1.1. Runs of blanks separate, and may follow, as in Envoy.
 func requestLine(h *wire.Head, line []byte) *Error {
-	i := bytes.IndexByte(line, ' ')
-	j := bytes.LastIndexByte(line, ' ')
-	if i <= 0 || i == j && i == len(line)-1 {
-		return errFirstLine
-	}
-	h.Method = line[:i]
+	var rest, version []byte
+	h.Method, rest = word(line)
 	if !knownMethod(h.Method) {
 		return errMethod
 	}
-	version := line[j+1:]
-	h.Target = bytes.Trim(line[i:j+1], " ")
-	if len(h.Target) == 0 {
+	h.Target, rest = word(rest)
+	version, rest = word(rest)
+	if len(h.Target) == 0 || len(rest) > 0 {
 		return errFirstLine
-	}
-	if len(version) != 8 || string(version[:5]) != "HTTP/" || version[6] != '.' ||
-		!isDigit(version[5]) || !isDigit(version[7]) {
-		return errVersion
-	}
-	// Envoy takes every version but 1.1 for 1.0, which it then answers with 426.
-	if string(version) == "HTTP/1.1" {
-		h.Minor = 1
 	}
 	for _, c := range h.Target {
 		if c <= ' ' || c >= 0x7f {
 			return errURL
 		}
 	}
+	switch {
+	case len(version) == 0: // HTTP/0.9
+	case !isVersion(version):
+		return errVersion
+	case string(version) == "HTTP/1.1":
+		h.Minor = 1
+	}
+	// Envoy takes every version but 1.1 for 1.0, which it then answers with 426.
 	return nil
+}
+
+// word splits off what comes before the next blanks.
+func word(b []byte) (w, rest []byte) {
+	i := 0
+	for i < len(b) && b[i] != ' ' && b[i] != '\t' {
+		i++
+	}
+	j := i
+	for j < len(b) && (b[j] == ' ' || b[j] == '\t') {
+		j++
+	}
+	return b[:i:i], b[j:]
+}
+
+// isVersion says whether v is HTTP/ and two digits.
+func isVersion(v []byte) bool {
+	return len(v) == 8 && string(v[:5]) == "HTTP/" && v[6] == '.' && isDigit(v[5]) && isDigit(v[7])
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
@@ -60,14 +74,14 @@ func (p *parser) finishRequest(h *wire.Head) *Error {
 	if err := p.finish(h); err != nil {
 		return err
 	}
+	if p.hosts > 0 {
+		h.Authority = p.host[:len(p.host):len(p.host)]
+	}
 	if err := p.connection(h); err != nil {
 		return err
 	}
-	if p.hosts > 0 {
-		h.Authority = p.host[:len(p.host):len(p.host)]
-		if h.Authority == nil {
-			h.Authority = []byte{}
-		}
+	if h.Minor == 0 {
+		h.Close = !lists(p.conn, "keep-alive")
 	}
 	if err := target(h, connect); err != nil {
 		return err
@@ -123,7 +137,7 @@ func (p *parser) connection(h *wire.Head) *Error {
 		if item[0] == ':' {
 			return errConnection
 		}
-		if err := nominated(h, item); err != nil {
+		if err := p.nominated(h, item); err != nil {
 			return err
 		}
 	}
@@ -132,7 +146,7 @@ func (p *parser) connection(h *wire.Head) *Error {
 
 // nominated handles one element of Connection. Fields that say where a request came from, and those
 // that framing or routing needs, must not be named.
-func nominated(h *wire.Head, item []byte) *Error {
+func (p *parser) nominated(h *wire.Head, item []byte) *Error {
 	switch {
 	case equalFold(item, "close"):
 		h.Close = true
@@ -140,8 +154,10 @@ func nominated(h *wire.Head, item []byte) *Error {
 		equalFold(item, "http2-settings"), equalFold(item, "connection"),
 		equalFold(item, "transfer-encoding"), equalFold(item, "proxy-connection"):
 	case equalFold(item, "x-forwarded-for"), equalFold(item, "x-forwarded-host"),
-		equalFold(item, "x-forwarded-proto"), equalFold(item, "host"):
+		equalFold(item, "x-forwarded-proto"):
 		return errConnection
+	case equalFold(item, "host"):
+		h.Authority = nil // and so the request has none
 	case h.Upgrade != nil: // Envoy leaves the other fields of an upgrade request alone
 	default:
 		name := h.Bytes(string(item))
@@ -176,27 +192,25 @@ func target(h *wire.Head, connect bool) *Error {
 		}
 		return nil
 	}
-	i := bytes.Index(t, []byte("://"))
-	if i <= 0 {
+	scheme, rest, ok := bytes.Cut(t, []byte("://"))
+	if !ok || len(scheme) == 0 || !all(scheme, &letters) {
 		return errURL
 	}
-	for _, c := range t[:i] {
-		if (c|32) < 'a' || (c|32) > 'z' {
-			return errURL
-		}
-	}
-	rest := t[i+3:]
 	end := bytes.IndexAny(rest, "/?#")
 	if end < 0 {
 		end = len(rest)
 	}
 	host, path := rest[:end:end], rest[end:]
-	if len(host) == 0 || bytes.IndexByte(host, '@') >= 0 || !all(host, &urlHostOK) {
+	if !all(host, &urlHostOK) || bytes.Contains(host, []byte("@@")) {
+		return errURL
+	}
+	host = host[bytes.LastIndexByte(host, '@')+1:]
+	if len(host) == 0 || !equalFold(scheme, "http") && !equalFold(scheme, "https") {
 		return errTarget
 	}
-	h.Scheme, h.Authority, h.Target = t[:i:i], host, path
-	if len(path) == 0 || path[0] != '/' {
-		h.Target = h.Bytes("/" + string(path))
+	h.Scheme, h.Authority, h.Target = scheme, host, path
+	if len(path) == 0 {
+		h.Target = h.Bytes("/")
 	}
 	return nil
 }

@@ -2,13 +2,14 @@ package h1
 
 import "github.com/mesh-lab/mesh-lab/meshcore/wire"
 
-// statusLine parses HTTP/1.1 200 reason; the reason is dropped.
+// statusLine parses HTTP/1.1 200 reason; the reason is dropped. Other versions count as 1.0, as in Envoy.
 func statusLine(h *wire.Head, line []byte) *Error {
-	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[8] != ' ' || line[7] > '1' ||
-		line[7] < '0' {
+	if len(line) < 12 || !isVersion(line[:8]) || line[8] != ' ' {
 		return errStatus
 	}
-	h.Minor = line[7] - '0'
+	if string(line[:8]) == "HTTP/1.1" {
+		h.Minor = 1
+	}
 	n := digits(line[9:12])
 	if n < 100 || len(line) > 12 && line[12] != ' ' {
 		return errStatus
@@ -21,7 +22,7 @@ func statusLine(h *wire.Head, line []byte) *Error {
 }
 
 // asked is what a response's framing depends on.
-type asked struct{ head, connect, upgrade bool }
+type asked struct{ head, connect, upgrade, old bool }
 
 // finishResponse completes a response head. Envoy: ClientConnectionImpl::onHeadersCompleteBase.
 func (p *parser) finishResponse(h *wire.Head, q asked) *Error {

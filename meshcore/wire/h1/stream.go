@@ -132,6 +132,8 @@ func (c *half) head(h *wire.Head, lim Limits, first func(*wire.Head, []byte) *Er
 type Server struct {
 	half
 	lim Limits
+	// HTTP10 says that HTTP/1.0 requests are answered in HTTP/1.0 (accept_http_10).
+	HTTP10 bool
 	// Partial is called when a head has begun but is not complete: time to set a deadline.
 	Partial func()
 }
@@ -166,7 +168,7 @@ func (s *Server) ReadHead(h *wire.Head) error {
 	if err := s.parse.finishRequest(h); err != nil {
 		return err
 	}
-	s.asked = asked{head: string(h.Method) == "HEAD"}
+	s.asked = asked{head: string(h.Method) == "HEAD", old: s.HTTP10 && h.Minor == 0}
 	s.body.start(h, s.parse.length, h.Upgrade != nil || string(h.Method) == "CONNECT")
 	return nil
 }
@@ -202,6 +204,13 @@ func (s *Server) ReadAhead() error {
 func (s *Server) WriteHead(h *wire.Head, fin bool) error {
 	s.out.response(h, fin, s.asked)
 	return nil
+}
+
+// WriteInformational sends an informational head at once.
+func (s *Server) WriteInformational(h *wire.Head) error {
+	s.out.status(h, asked{})
+	s.out.fields(h, "")
+	return s.out.flush()
 }
 
 // WriteContinue sends 100 Continue at once.

@@ -25,6 +25,14 @@ var authorityOK = chars("-._~!$&'()*+,;=:@[]%")
 // urlHostOK says which bytes the host of an absolute-form target may hold (balsa_parser.cc isUrlValid).
 var urlHostOK = chars("!$%&'()*+,-.:;=@[]_~")
 
+// letters may stand in a scheme (isUrlValid).
+var letters = func() (t [256]bool) {
+	for c := byte('a'); c <= 'z'; c++ {
+		t[c], t[c-32] = true, true
+	}
+	return t
+}()
+
 func chars(extra string) (t [256]bool) {
 	for c := range t {
 		t[c] = c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'

@@ -56,12 +56,17 @@ func (w *writer) add(p []byte, tail string) error {
 	return err
 }
 
-// fields gathers the field lines and the empty line. frame is the framing line that the codec adds.
-func (w *writer) fields(h *wire.Head, frame string) {
+// lines gathers the field lines.
+func (w *writer) lines(h *wire.Head) {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		w.out = append(append(append(append(w.out, f.Name...), ": "...), f.Value...), "\r\n"...)
 	}
+}
+
+// fields gathers the field lines and the empty line. frame is the framing line that the codec adds.
+func (w *writer) fields(h *wire.Head, frame string) {
+	w.lines(h)
 	w.out = append(append(w.out, frame...), "\r\n"...)
 }
 
@@ -111,22 +116,21 @@ func bodiless(method []byte) bool {
 
 // response gathers a response head (StreamEncoderImpl::encodeHeadersBase). q is the request.
 func (w *writer) response(h *wire.Head, fin bool, q asked) {
-	w.need()
+	w.status(h, q)
 	w.left, w.chunked, w.silent = -1, false, false
-	w.out = append(w.out, "HTTP/1.1 "...)
-	w.out = strconv.AppendInt(w.out, int64(h.Status), 10)
-	w.out = append(append(append(w.out, ' '), reason(h.Status)...), "\r\n"...)
 	frame := ""
 	switch {
 	case h.Status < 200 || h.Status == 204 || h.Status == 304:
 		w.silent = h.Status != 101
 	case h.ContentLength >= 0:
 		w.left, w.silent = h.ContentLength, q.head
+	case fin && !q.head:
+		w.left, frame = 0, lineNoBody
+	case q.old: // HTTP/1.0 knows no chunks: the end of the connection is the end
+		w.silent = q.head
 	case q.head:
 		// Envoy guesses that the answer to a GET would be chunked.
 		w.silent, frame = true, lineChunked
-	case fin:
-		w.left, frame = 0, lineNoBody
 	default:
 		w.chunked, frame = true, lineChunked
 	}
@@ -134,10 +138,24 @@ func (w *writer) response(h *wire.Head, fin bool, q asked) {
 		w.out = append(append(append(w.out, "connection: Upgrade\r\nupgrade: "...), h.Upgrade...),
 			"\r\n"...)
 	}
-	w.fields(h, frame)
+	w.lines(h)
 	if h.Close {
-		w.out = append(w.out[:len(w.out)-2], "connection: close\r\n\r\n"...)
+		w.out = append(w.out, "connection: close\r\n"...)
+	} else if q.old {
+		w.out = append(w.out, "connection: keep-alive\r\n"...)
 	}
+	w.out = append(append(w.out, frame...), "\r\n"...)
+}
+
+// status gathers a status line.
+func (w *writer) status(h *wire.Head, q asked) {
+	w.need()
+	version := "HTTP/1.1 "
+	if q.old {
+		version = "HTTP/1.0 "
+	}
+	w.out = strconv.AppendInt(append(w.out, version...), int64(h.Status), 10)
+	w.out = append(append(append(w.out, ' '), reason(h.Status)...), "\r\n"...)
 }
 
 // body gathers or writes a piece of the body. A body that does not keep content-length is an error, and
