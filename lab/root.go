@@ -78,6 +78,9 @@ func Main(args []string, in io.Reader, out, err io.Writer) int {
 	defer stop()
 	e := &env{in: in, out: out, err: err}
 	root := newRoot(e)
+	if c, _, err := root.Find(args); err == nil && c.Name() == "load" {
+		args = longFlags(c, args)
+	}
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
