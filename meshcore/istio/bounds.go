@@ -10,8 +10,8 @@ const (
 	aliasBudget = 300_000
 )
 
-// bounded refuses documents that are too deep or that their aliases make too large. What passes can be
-// walked without care.
+// bounded refuses documents that are too deep or that their aliases make too large. What passes can
+// be walked without care.
 func bounded(doc document, budget *int) *Diagnostic {
 	var bad *Diagnostic
 	open := map[*yaml.Node]bool{} // anchors around the node
@@ -24,7 +24,10 @@ func bounded(doc document, budget *int) *Diagnostic {
 		if n.Kind == yaml.AliasNode {
 			n, aliased = n.Alias, true
 			if open[n] {
-				bad = &Diagnostic{Place: at, Msg: "the alias *" + n.Anchor + " stands inside of what it stands for"}
+				bad = &Diagnostic{
+					Place: at,
+					Msg:   "the alias *" + n.Anchor + " stands inside of what it stands for",
+				}
 				return
 			}
 		}

@@ -45,11 +45,17 @@ func (c *checker) workloadSelector(dr *networkingv1alpha3.DestinationRule) {
 		}
 	}
 	if len(labels) == 0 {
-		c.warnf("spec.workloadSelector", "has no labels, so it selects every workload of the namespace")
+		c.warnf(
+			"spec.workloadSelector",
+			"has no labels, so it selects every workload of the namespace",
+		)
 	}
 	for i, ns := range dr.ExportTo {
 		if ns != "." && ns != c.object.Namespace {
-			c.errorf(at("spec.exportTo", i), "a rule with a workloadSelector is for its own namespace only")
+			c.errorf(
+				at("spec.exportTo", i),
+				"a rule with a workloadSelector is for its own namespace only",
+			)
 		}
 	}
 }
@@ -84,7 +90,11 @@ func (c *checker) trafficPolicy(field string, p *networkingv1alpha3.TrafficPolic
 		c.policy(f, port)
 	}
 	if v := p.RetryBudget.GetPercent().GetValue(); v < 0 || v > 100 {
-		c.errorf(field+".retryBudget.percent", "percentage %v is out of range; must be from 0 to 100", v)
+		c.errorf(
+			field+".retryBudget.percent",
+			"percentage %v is out of range; must be from 0 to 100",
+			v,
+		)
 	}
 }
 
@@ -167,8 +177,11 @@ func (c *checker) consistentHash(
 	field string, h *networkingv1alpha3.LoadBalancerSettings_ConsistentHashLB,
 ) {
 	if h.HashKey == nil {
-		c.warnf(field, "has no key to hash: requests are spread as with RANDOM; give httpHeaderName, "+
-			"httpCookie, useSourceIp or httpQueryParameterName")
+		c.warnf(
+			field,
+			"has no key to hash: requests are spread as with RANDOM; give httpHeaderName, "+
+				"httpCookie, useSourceIp or httpQueryParameterName",
+		)
 	}
 	if name := h.GetHttpHeaderName(); name != "" && !headerName.MatchString(name) &&
 		!slices.Contains(pseudoHeaders, name) {
@@ -199,7 +212,12 @@ func (c *checker) consistentHash(
 		const limit = 5_000_011 // Envoy's largest table
 		prime := new(big.Int).SetUint64(m.TableSize).ProbablyPrime(0)
 		if m.TableSize == 0 || m.TableSize >= limit || !prime {
-			c.errorf(field+".maglev.tableSize", "%d must be a prime number below %d", m.TableSize, limit)
+			c.errorf(
+				field+".maglev.tableSize",
+				"%d must be a prime number below %d",
+				m.TableSize,
+				limit,
+			)
 		}
 	}
 }
@@ -235,7 +253,11 @@ func (c *checker) localities(
 		total := uint64(0)
 		for _, to := range sortedNames(d.To) {
 			if w := d.To[to]; w < 1 || w > 100 {
-				c.errorf(in(f+".to", to), "locality weight %d is out of range; must be from 1 to 100", w)
+				c.errorf(
+					in(f+".to", to),
+					"locality weight %d is out of range; must be from 1 to 100",
+					w,
+				)
 			}
 			total += uint64(d.To[to])
 		}
@@ -251,7 +273,10 @@ func (c *checker) localities(
 	}
 }
 
-func (c *checker) failover(field string, f *networkingv1alpha3.LocalityLoadBalancerSetting_Failover) {
+func (c *checker) failover(
+	field string,
+	f *networkingv1alpha3.LocalityLoadBalancerSetting_Failover,
+) {
 	if f.From == f.To {
 		c.errorf(field+".to", "must be another region than from")
 	}
@@ -264,7 +289,8 @@ func (c *checker) failover(field string, f *networkingv1alpha3.LocalityLoadBalan
 	region(field+".to", f.To)
 }
 
-// overlaps checks region/zone/subzone patterns: a '*' at the end only, and none that covers another.
+// overlaps checks region/zone/subzone patterns: a '*' at the end only, and none that covers
+// another.
 func (c *checker) overlaps(field func(int, string) string, localities []string) {
 	var valid []string
 	for i, l := range localities {

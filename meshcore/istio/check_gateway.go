@@ -38,8 +38,12 @@ func (c *checker) gateway() {
 			c.errorf(f+".tls", "a server must have TLS settings for HTTPS/TLS protocols")
 		}
 		if first, twice := names[s.Port.Name]; twice {
-			c.errorf(f+".port.name", "port names in servers must be unique: servers[%d] is %s as well",
-				first, s.Port.Name)
+			c.errorf(
+				f+".port.name",
+				"port names in servers must be unique: servers[%d] is %s as well",
+				first,
+				s.Port.Name,
+			)
 		} else {
 			names[s.Port.Name] = i
 		}
@@ -48,8 +52,8 @@ func (c *checker) gateway() {
 
 // serverProtocols are what istiod takes, in its own order.
 var serverProtocols = []string{
-	"HTTP", "HTTPS", "TLS", "TCP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY", "MONGO", "REDIS", "MYSQL",
-	"UDP",
+	"HTTP", "HTTPS", "TLS", "TCP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY", "MONGO",
+	"REDIS", "MYSQL", "UDP",
 }
 
 func (c *checker) serverPort(field string, s *networkingv1alpha3.Server) {
@@ -83,8 +87,11 @@ func (c *checker) gatewayHost(field, host string) {
 		return
 	}
 	if !strings.Contains(host, ".") {
-		c.errorf(field, "short names are not allowed here; write the full name, such as %s.example.com",
-			host)
+		c.errorf(
+			field,
+			"short names are not allowed here; write the full name, such as %s.example.com",
+			host,
+		)
 	}
 	if msg := wildcardDomain(host); msg != "" {
 		c.errorf(field, "%s", msg)

@@ -37,8 +37,8 @@ func (c *checker) operations(
 	}
 }
 
-// operation checks the name of a header that is set, added or removed. Only the authority of a request
-// may be set under its special names.
+// operation checks the name of a header that is set, added or removed. Only the authority of a
+// request may be set under its special names.
 func (c *checker) operation(field, name string, authority bool) {
 	switch {
 	case name == "":
@@ -57,7 +57,8 @@ func isAuthority(name string) bool {
 	return strings.EqualFold(name, ":authority") || strings.EqualFold(name, "host")
 }
 
-// headerValue checks a value with Envoy's %VARIABLES% (source/common/formatter: "%%" is a percent sign).
+// headerValue checks a value with Envoy's %VARIABLES% (source/common/formatter: "%%" is a percent
+// sign).
 func (c *checker) headerValue(field, value string) {
 	if !headerValue.MatchString(value) {
 		c.errorf(field, "the value of a header must not contain control characters")
@@ -118,8 +119,8 @@ func argument(s string) int {
 	return -1
 }
 
-// stringMatch checks exact, prefix and regex. An empty prefix is allowed for paths only: Envoy refuses
-// it in other string matchers.
+// stringMatch checks exact, prefix and regex. An empty prefix is allowed for paths only: Envoy
+// refuses it in other string matchers.
 func (c *checker) stringMatch(field string, m *networkingv1alpha3.StringMatch, emptyPrefix bool) {
 	switch t := m.GetMatchType().(type) {
 	case *networkingv1alpha3.StringMatch_Prefix:
@@ -142,7 +143,11 @@ func (c *checker) regex(field, re string) {
 	default:
 		if _, err := regexp.Compile(re); err != nil {
 			msg := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
-			c.errorf(field, "is no RE2 regular expression (no look-ahead, no back-references): %s", msg)
+			c.errorf(
+				field,
+				"is no RE2 regular expression (no look-ahead, no back-references): %s",
+				msg,
+			)
 		}
 	}
 }
@@ -173,12 +178,21 @@ func (c *checker) retries(field string, r *networkingv1alpha3.HTTPRetry) {
 	if r.Attempts < 0 {
 		c.errorf(field+".attempts", "must not be negative")
 	}
-	if r.Attempts == 0 && (r.PerTryTimeout != nil || r.RetryOn != "" || r.RetryRemoteLocalities != nil) {
-		c.errorf(field, "attempts is 0, which switches retries off; set attempts, or remove the rest")
+	if r.Attempts == 0 &&
+		(r.PerTryTimeout != nil || r.RetryOn != "" || r.RetryRemoteLocalities != nil) {
+		c.errorf(
+			field,
+			"attempts is 0, which switches retries off; set attempts, or remove the rest",
+		)
 	}
 	for policy := range strings.SplitSeq(r.RetryOn, ",") {
 		if r.RetryOn != "" && !slices.Contains(retryPolicies, policy) && !statusCode(policy) {
-			c.errorf(field+".retryOn", "%q is not a valid retryOn policy%s", policy, retryHint(policy))
+			c.errorf(
+				field+".retryOn",
+				"%q is not a valid retryOn policy%s",
+				policy,
+				retryHint(policy),
+			)
 		}
 	}
 }
@@ -187,8 +201,8 @@ func (c *checker) retries(field string, r *networkingv1alpha3.HTTPRetry) {
 var retryPolicies = []string{
 	"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx",
 	"refused-stream", "retriable-status-codes", "retriable-headers", "envoy-ratelimited",
-	"http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted",
-	"unavailable",
+	"http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
+	"resource-exhausted", "unavailable",
 }
 
 func retryHint(policy string) string {
@@ -201,8 +215,8 @@ func retryHint(policy string) string {
 	return "; must be a registered HTTP status, or one of " + strings.Join(retryPolicies, ", ")
 }
 
-// statusCode reports whether a word is an HTTP status that has a name in IANA's registry: istiod takes
-// no other in retryOn.
+// statusCode reports whether a word is an HTTP status that has a name in IANA's registry: istiod
+// takes no other in retryOn.
 func statusCode(word string) bool {
 	if len(word) != 3 {
 		return false

@@ -6,8 +6,8 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 )
 
-// meshConfig checks what istiod checks (pkg/config/validation/agent/validation.go ValidateMeshConfig)
-// of what is carried out.
+// meshConfig checks what istiod checks (pkg/config/validation/agent/validation.go
+// ValidateMeshConfig) of what is carried out.
 func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 	const least, most = time.Millisecond, time.Hour
 	if d := m.ConnectTimeout.AsDuration(); d < least || d > most {
@@ -18,7 +18,10 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 	}
 	c.retries("defaultHttpRetryPolicy", m.DefaultHttpRetryPolicy)
 	c.localities("localityLbSetting", m.LocalityLbSetting, true)
-	c.connectionPool("defaultTrafficPolicy.connectionPool", m.DefaultTrafficPolicy.GetConnectionPool())
+	c.connectionPool(
+		"defaultTrafficPolicy.connectionPool",
+		m.DefaultTrafficPolicy.GetConnectionPool(),
+	)
 	c.outlierDetection("defaultTrafficPolicy.outlierDetection",
 		m.DefaultTrafficPolicy.GetOutlierDetection())
 	c.defaultExportTo("defaultServiceExportTo", m.DefaultServiceExportTo)
@@ -32,7 +35,11 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 func (c *checker) defaultExportTo(field string, namespaces []string) {
 	for i, ns := range namespaces {
 		if ns != "." && ns != "*" && ns != "~" && !istioLabel.MatchString(ns) {
-			c.errorf(at(field, i), "must be \".\", \"*\", \"~\" or the name of a namespace, not %q", ns)
+			c.errorf(
+				at(field, i),
+				"must be \".\", \"*\", \"~\" or the name of a namespace, not %q",
+				ns,
+			)
 		}
 	}
 }

@@ -38,12 +38,18 @@ func (c *checker) tags(field string, labels, annotations map[string]string) {
 		c.tag(in(field+".labels", name), "label", name, labels[name], istioLabels)
 	}
 	for _, name := range sortedNames(annotations) {
-		c.tag(in(field+".annotations", name), "annotation", name, annotations[name], istioAnnotations)
+		c.tag(
+			in(field+".annotations", name),
+			"annotation",
+			name,
+			annotations[name],
+			istioAnnotations,
+		)
 	}
 }
 
-// tag decides on a label or annotation. Those of other systems are nobody's business; of Istio's and of
-// our own each has its rule.
+// tag decides on a label or annotation. Those of other systems are nobody's business; of Istio's
+// and of our own each has its rule.
 func (c *checker) tag(field, what, name, value string, table map[string]fieldRule) {
 	if name == proxyConfigAnnotation {
 		c.proxyConfig(field, value)
@@ -57,7 +63,12 @@ func (c *checker) tag(field, what, name, value string, table map[string]fieldRul
 		case domain == "mesh-lab.dev" || domain == "mesh-lab":
 			c.errorf(field, "unknown %s%s", what, didYouMean(name, known))
 		case domain == "istio.io" || strings.HasSuffix(domain, ".istio.io"):
-			c.warnf(field, "unknown %s of Istio; nothing here reads it%s", what, didYouMean(name, known))
+			c.warnf(
+				field,
+				"unknown %s of Istio; nothing here reads it%s",
+				what,
+				didYouMean(name, known),
+			)
 		}
 		return
 	}
@@ -85,8 +96,8 @@ func didYouMean(word string, known []string) string {
 // proxyConfigAnnotation has a ProxyConfig for one pod, as YAML.
 const proxyConfigAnnotation = "proxy.istio.io/config"
 
-// proxyConfig checks the ProxyConfig of a pod: nothing in it that has an effect is carried out for one
-// pod alone.
+// proxyConfig checks the ProxyConfig of a pod: nothing in it that has an effect is carried out for
+// one pod alone.
 func (c *checker) proxyConfig(field, text string) {
 	d := &decoder{
 		file: c.object.file, object: c.ref, diags: c.diags, fields: fields, goType: goTypes{},
@@ -116,8 +127,9 @@ const ambientLater = "the lab has sidecars and gateways only"
 // istioLabels decides on the labels of Istio that its API knows.
 var istioLabels = rules(
 	carried(`sidecar.istio.io/inject istio-injection topology.istio.io/locality
-		topology.istio.io/subzone service.istio.io/canonical-name service.istio.io/canonical-revision
-		service.istio.io/workload-name gateway.networking.k8s.io/gateway-name
+		topology.istio.io/subzone service.istio.io/canonical-name
+		service.istio.io/canonical-revision service.istio.io/workload-name
+		gateway.networking.k8s.io/gateway-name
 		experimental.istio.io/disable-gateway-port-translation`),
 	noEffect("the lab has one control plane", `istio.io/rev istio.io/tag operator.istio.io/component
 		operator.istio.io/managed operator.istio.io/version gateway.istio.io/managed
@@ -135,8 +147,10 @@ var istioLabels = rules(
 
 // istioAnnotations decides on the annotations of Istio that its API knows, and on our own.
 var istioAnnotations = rules(
-	carried(`mesh-lab.dev/app mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
-		mesh-lab/ready sidecar.istio.io/inject networking.istio.io/exportTo`),
+	carried(
+		`mesh-lab.dev/app mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
+		mesh-lab/ready sidecar.istio.io/inject networking.istio.io/exportTo`,
+	),
 	notYetUnless("gateway sidecar", "", "inject.istio.io/templates"),
 	noEffect("the lab starts its proxies itself", `sidecar.istio.io/agentLogLevel
 		sidecar.istio.io/componentLogLevel sidecar.istio.io/logLevel sidecar.istio.io/nativeSidecar
@@ -170,12 +184,19 @@ var istioAnnotations = rules(
 	notYetUnless("REDIRECT TPROXY", "", "sidecar.istio.io/interceptionMode"),
 	notYetUnless("disabled", ambientLater, "ambient.istio.io/redirection"),
 	notYetUnless("*", "a sidecar takes all connections of its pod", `
-		traffic.sidecar.istio.io/includeInboundPorts traffic.sidecar.istio.io/includeOutboundIPRanges
+		traffic.sidecar.istio.io/includeInboundPorts
+		traffic.sidecar.istio.io/includeOutboundIPRanges
 		traffic.sidecar.istio.io/includeOutboundPorts`),
-	notYet("a sidecar takes all connections of its pod", `traffic.sidecar.istio.io/excludeInboundPorts
+	notYet(
+		"a sidecar takes all connections of its pod",
+		`traffic.sidecar.istio.io/excludeInboundPorts
 		traffic.sidecar.istio.io/excludeInterfaces traffic.sidecar.istio.io/excludeOutboundIPRanges
-		traffic.sidecar.istio.io/excludeOutboundPorts`),
+		traffic.sidecar.istio.io/excludeOutboundPorts`,
+	),
 	carried(proxyConfigAnnotation),
-	notYet("write trafficDistribution in the Service's spec", "networking.istio.io/traffic-distribution"),
+	notYet(
+		"write trafficDistribution in the Service's spec",
+		"networking.istio.io/traffic-distribution",
+	),
 	notYet("", "sidecar.istio.io/bootstrapOverride"),
 )

@@ -14,11 +14,14 @@ var (
 	istioLabel    = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 	wildcardLabel = regexp.MustCompile(`^(\*|(\*-?)?[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$`)
 	labelKey      = regexp.MustCompile(
-		`^([a-zA-Z0-9][-a-zA-Z0-9]*(\.[a-zA-Z0-9][-a-zA-Z0-9]*)*/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$`)
+		`^([a-zA-Z0-9][-a-zA-Z0-9]*(\.[a-zA-Z0-9][-a-zA-Z0-9]*)*/)?` +
+			`([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$`,
+	)
 	labelValue = regexp.MustCompile(`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`)
 )
 
-const aLabel = "letters, digits and '-', at most 63 of them, beginning and ending with a letter or digit"
+const aLabel = "letters, digits and '-', at most 63 of them, " +
+	"beginning and ending with a letter or digit"
 
 // dnsLabel returns what a name violates, or "".
 func dnsLabel(name string) string {
@@ -31,13 +34,14 @@ func dnsLabel(name string) string {
 // dnsSubdomain is dnsLabel for names that may have dots.
 func dnsSubdomain(name string) string {
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return "must be a DNS name: lower-case letters, digits, '-' and '.', at most 253 of them, " +
-			"beginning and ending with a letter or digit"
+		return "must be a DNS name: lower-case letters, digits, '-' and '.', at most 253 " +
+			"of them, beginning and ending with a letter or digit"
 	}
 	return ""
 }
 
-// gatewayName: a Gateway's name has no dots, for "NAME.NAMESPACE" is how VirtualServices once named it.
+// gatewayName: a Gateway's name has no dots, for "NAME.NAMESPACE" is how VirtualServices once named
+// it.
 func gatewayName(name string) string {
 	if !istioLabel.MatchString(name) {
 		return "a Gateway's name must be a DNS label: " + aLabel
@@ -129,14 +133,18 @@ func (c *checker) istioLabels(field string, labels map[string]string) {
 // labels checks labels as the API server does.
 func (c *checker) labels(field string, labels map[string]string) {
 	for _, key := range sortedNames(labels) {
-		const word = "letters, digits, '-', '_' and '.', at most 63 of them, beginning and ending " +
-			"with a letter or digit"
+		const word = "letters, digits, '-', '_' and '.', at most 63 of them, beginning and " +
+			"ending with a letter or digit"
 		if len(validation.IsQualifiedName(key)) > 0 {
 			c.errorf(in(field, key), "the key of a label must be "+word+
 				"; in front of it a DNS name and '/' are allowed")
 		}
 		if v := labels[key]; len(validation.IsValidLabelValue(v)) > 0 {
-			c.errorf(in(field, key), "the value of a label must be empty, or "+word+"; not %q", clip(v))
+			c.errorf(
+				in(field, key),
+				"the value of a label must be empty, or "+word+"; not %q",
+				clip(v),
+			)
 		}
 	}
 }

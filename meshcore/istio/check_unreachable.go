@@ -17,7 +17,11 @@ func (c *checker) unreachable(routes []*networkingv1alpha3.HTTPRoute) {
 	for i, r := range routes {
 		f := at("spec.http", i)
 		if everything >= 0 {
-			c.warnf(f, "is never used: http[%d] has no match, so it takes every request", everything)
+			c.warnf(
+				f,
+				"is never used: http[%d] has no match, so it takes every request",
+				everything,
+			)
 			continue
 		}
 		if len(r.Match) == 0 {
@@ -62,7 +66,12 @@ func (c *checker) covered(field string, m *networkingv1alpha3.HTTPMatchRequest, 
 	}
 	for _, e := range earlier {
 		if strings.HasPrefix(path, e.path) {
-			c.warnf(field, "is never used: %s takes every path that begins with %s", e.place, e.path)
+			c.warnf(
+				field,
+				"is never used: %s takes every path that begins with %s",
+				e.place,
+				e.path,
+			)
 			return
 		}
 	}

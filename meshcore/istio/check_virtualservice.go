@@ -15,8 +15,11 @@ func (c *checker) virtualService() {
 	vs := c.object.Body.(*networkingv1alpha3.VirtualService)
 	delegate := len(vs.Hosts) == 0
 	if delegate && len(vs.Gateways) > 0 {
-		c.errorf("spec.gateways", "without hosts this VirtualService is a delegate, and those have no "+
-			"gateways: they serve where their roots do; add hosts, or remove gateways")
+		c.errorf(
+			"spec.gateways",
+			"without hosts this VirtualService is a delegate, and those have no "+
+				"gateways: they serve where their roots do; add hosts, or remove gateways",
+		)
 	}
 	c.gatewayNames("spec.gateways", vs.Gateways)
 	c.hosts(vs)
@@ -40,15 +43,21 @@ func (c *checker) hosts(vs *networkingv1alpha3.VirtualService) {
 			c.errorf(f, "%s", msg)
 			valid = false
 		} else if h == "*" && !gatewaysOnly {
-			c.errorf(f, "wildcard host * is not allowed for sidecars (the gateway \"mesh\", which is "+
-				"the default); name hosts, or name gateways")
+			c.errorf(f, "wildcard host * is not allowed for sidecars (the gateway \"mesh\", which "+
+				"is the default); name hosts, or name gateways")
 			valid = false
 		}
 	}
 	for i, a := range vs.Hosts {
 		for j, b := range vs.Hosts[:i] {
 			if valid && overlap(a, b) {
-				c.errorf(at("spec.hosts", i), "duplicate hosts: %s is in hosts[%d] %s as well", a, j, b)
+				c.errorf(
+					at("spec.hosts", i),
+					"duplicate hosts: %s is in hosts[%d] %s as well",
+					a,
+					j,
+					b,
+				)
 			}
 		}
 	}
@@ -67,9 +76,17 @@ func (c *checker) gatewayNames(field string, names []string) {
 				c.warnf(f, "old form of a gateway's name; write %s/%s", parts[1], parts[0])
 			}
 		case !istioLabel.MatchString(ns):
-			c.errorf(f, "%q is not the name of a namespace; a gateway is NAME or NAMESPACE/NAME", ns)
+			c.errorf(
+				f,
+				"%q is not the name of a namespace; a gateway is NAME or NAMESPACE/NAME",
+				ns,
+			)
 		case !istioLabel.MatchString(short):
-			c.errorf(f, "%q is not the name of a Gateway; a gateway is NAME or NAMESPACE/NAME", short)
+			c.errorf(
+				f,
+				"%q is not the name of a Gateway; a gateway is NAME or NAMESPACE/NAME",
+				short,
+			)
 		}
 	}
 }
@@ -85,7 +102,11 @@ func (c *checker) httpRoute(field string, r *networkingv1alpha3.HTTPRoute, deleg
 	c.fault(field+".fault", r.Fault)
 	c.destination(field+".mirror", r.Mirror)
 	if p := r.MirrorPercent; p != nil { //nolint:staticcheck // obsolete, but carried out
-		c.warnf(field+".mirrorPercent", "is obsolete; write mirrorPercentage: {value: %d}", p.GetValue())
+		c.warnf(
+			field+".mirrorPercent",
+			"is obsolete; write mirrorPercentage: {value: %d}",
+			p.GetValue(),
+		)
 		if p.GetValue() > 100 {
 			c.errorf(field+".mirrorPercent", "must be at most 100")
 		}
@@ -116,7 +137,10 @@ func (c *checker) conflicts(field string, r *networkingv1alpha3.HTTPRoute, deleg
 		return
 	}
 	if r.Delegate != nil {
-		c.errorf(field+".delegate", "a delegate (a VirtualService without hosts) cannot delegate further")
+		c.errorf(
+			field+".delegate",
+			"a delegate (a VirtualService without hosts) cannot delegate further",
+		)
 	}
 	switch {
 	case r.Redirect != nil:
@@ -219,7 +243,11 @@ func (c *checker) fault(field string, f *networkingv1alpha3.HTTPFaultInjection) 
 	if d := f.Delay; d != nil {
 		c.percentage(field+".delay.percentage", d.Percentage)
 		if p := d.Percent; p < 0 || p > 100 { //nolint:staticcheck // obsolete, but carried out
-			c.errorf(field+".delay.percent", "percentage %d is out of range; must be from 0 to 100", p)
+			c.errorf(
+				field+".delay.percent",
+				"percentage %d is out of range; must be from 0 to 100",
+				p,
+			)
 		} else if p == 0 && d.Percentage == nil {
 			c.warnf(field+".delay", "has no percentage: Istio never delays then")
 		}

@@ -42,8 +42,8 @@ func (c *checker) add(s Severity, field, msg string) {
 	})
 }
 
-// withoutEchoes drops the problems found by validation that only repeat one found by decoding: a field
-// that could not be decoded, or that was meant by a misspelt one, is missing for validation.
+// withoutEchoes drops the problems found by validation that only repeat one found by decoding: a
+// field that could not be decoded, or that was meant by a misspelt one, is missing for validation.
 func withoutEchoes(decoded, validated []Diagnostic, meant []string) []Diagnostic {
 	if len(decoded) == 0 {
 		return validated

@@ -1,5 +1,17 @@
 // Package istio reads, defaults and validates the Kubernetes and Istio objects that mesh-lab carries
-// out. Every problem is a Diagnostic with its place in the file; all problems are reported.
+// out. Every problem is a Diagnostic with its place in the file; all problems are reported. Nothing is
+// ignored: a kind or field is carried out, or has no effect here for a reason that a table gives
+// (fields_*.go, kinds.go), or is an error.
+//
+//	text ─▶ documents (source.go) ─▶ yaml nodes with places ─▶ bounded (bounds.go)
+//	                                        │
+//	     fields_*.go: what is carried out ─▶├▶ message (decode_proto.go: istio.io/api)
+//	                                        └▶ goValue (decode_go.go: k8s.io/api)
+//	                                        │
+//	             check_*.go: what istiod and the API server refuse ─▶ Config ─▶ CrossCheck
+//
+// It reads no files, and does not ask whether a configuration makes sense for a request: that is the
+// translator's business.
 package istio
 
 import (
@@ -35,13 +47,10 @@ type Diagnostic struct {
 	Msg      string // what is wrong; what would be right
 }
 
-// String prints a Diagnostic as "file:line:col: Kind ns/name field.path: what is wrong"; what is only a
-// warning says so behind its place.
+// String prints a Diagnostic as "file:line:col: Kind ns/name field.path: what is wrong". It does not
+// tell its severity.
 func (d Diagnostic) String() string {
 	s := fmt.Sprintf("%s:%d:%d: ", d.Place.File, d.Place.Line, d.Place.Column)
-	if d.Severity == Warning {
-		s += "warning: "
-	}
 	if what := strings.TrimSpace(d.Object + " " + d.Field); what != "" {
 		s += what + ": "
 	}
@@ -54,10 +63,10 @@ type Object struct {
 	Name, Namespace     string // Namespace is defaulted ("default"); empty for cluster-scoped kinds
 	Labels, Annotations map[string]string
 	Created             time.Time // metadata.creationTimestamp; zero when absent
-	Order               int       // position in the input; the lower is the older when Created is equal
+	Order               int       // place in the input; the lower is the older if Created is equal
 	// Body is *corev1.{Namespace,Service,Pod,ServiceAccount,Secret,ConfigMap,Endpoints},
-	// *appsv1.{Deployment,StatefulSet,ReplicaSet}, *discoveryv1.EndpointSlice, or the spec message of
-	// istio.io/api: *networkingv1alpha3.{VirtualService,DestinationRule,Gateway}.
+	// *appsv1.{Deployment,StatefulSet,ReplicaSet}, *discoveryv1.EndpointSlice, or the spec message
+	// of istio.io/api: *networkingv1alpha3.{VirtualService,DestinationRule,Gateway}.
 	Body any
 
 	file string
@@ -72,8 +81,8 @@ func (o *Object) Ref() string {
 	return o.Kind + " " + o.Namespace + "/" + o.Name
 }
 
-// At returns the place of a field ("spec.http[0].route[1].weight"), or of its nearest parent that is
-// in the file.
+// At returns the place of a field ("spec.http[0].route[1].weight"), or of its nearest parent that
+// is in the file.
 func (o *Object) At(path string) Place {
 	if o.root == nil {
 		return Place{}
@@ -81,8 +90,8 @@ func (o *Object) At(path string) Place {
 	return locate(o.file, o.root, path)
 }
 
-// Config is a set of objects in their input order, with the mesh configuration. It is immutable once
-// built; Merge and Remove make new ones.
+// Config is a set of objects in their input order, with the mesh configuration. It is immutable
+// once built; Merge and Remove make new ones.
 type Config struct {
 	Objects []*Object
 	Mesh    *meshconfig.MeshConfig // never nil: Istio's defaults, overlaid with the user's

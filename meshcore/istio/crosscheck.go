@@ -10,8 +10,9 @@ import (
 	klabels "k8s.io/apimachinery/pkg/labels"
 )
 
-// CrossCheck warns of what is certain to be a mistake although Istio takes it: names of things that do
-// not exist. It looks at a whole configuration, so it belongs behind Merge; Read alone does not call it.
+// CrossCheck warns of what is certain to be a mistake although Istio takes it: names of things that
+// do not exist. It looks at a whole configuration, so it belongs behind Merge; Read alone does not
+// call it.
 func CrossCheck(c *Config) []Diagnostic {
 	x := newCrossChecker(c)
 	for _, o := range c.Objects {
@@ -87,8 +88,8 @@ func newCrossChecker(c *Config) *crossChecker {
 	return x
 }
 
-// fullHost returns the full name of a short host: Istio completes names without dots in the namespace
-// of the object that they are in (pilot/pkg/model/config.go ResolveShortnameToFQDN).
+// fullHost returns the full name of a short host: Istio completes names without dots in the
+// namespace of the object that they are in (pilot/pkg/model/config.go ResolveShortnameToFQDN).
 func fullHost(host, namespace string) string {
 	if strings.ContainsAny(host, ".*") {
 		return strings.TrimSuffix(host, ".")
@@ -101,8 +102,8 @@ func (x *crossChecker) known(host string) bool {
 	return strings.Contains(host, "*") || x.services[host] != nil || x.external[host]
 }
 
-// nearest suggests an existing host for one that does not exist: a like name in the same namespace, or
-// the same name in another.
+// nearest suggests an existing host for one that does not exist: a like name in the same namespace,
+// or the same name in another.
 func (x *crossChecker) nearest(host string) string {
 	short, rest, _ := strings.Cut(host, ".")
 	var names []string
@@ -139,8 +140,12 @@ func (x *crossChecker) virtualService(c *checker, vs *networkingv1alpha3.Virtual
 	if len(vs.Gateways) == 0 || slices.Equal(vs.Gateways, []string{meshGateway}) {
 		for i, h := range vs.Hosts {
 			if full := fullHost(h, ns); !x.known(full) && !isIP(h) {
-				c.warnf(at("spec.hosts", i), "there is no Service %s: Istio serves such rules on port 80 only%s",
-					full, x.nearest(full))
+				c.warnf(
+					at("spec.hosts", i),
+					"there is no Service %s: Istio serves such rules on port 80 only%s",
+					full,
+					x.nearest(full),
+				)
 			}
 		}
 	}
@@ -171,7 +176,8 @@ func gatewayRef(name, namespace string) string {
 	return namespace + "/" + short
 }
 
-// destination warns of a host, port or subset that does not exist: requests get 503 (cluster_not_found).
+// destination warns of a host, port or subset that does not exist: requests get 503
+// (cluster_not_found).
 func (x *crossChecker) destination(c *checker, field string, d *networkingv1alpha3.Destination) {
 	if d == nil {
 		return
@@ -183,13 +189,26 @@ func (x *crossChecker) destination(c *checker, field string, d *networkingv1alph
 	}
 	if s := x.services[host]; s != nil && d.Port != nil {
 		number := int32(d.Port.Number)
-		if !slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == number }) {
-			c.warnf(field+".port.number", "Service %s has no port %d: requests get 503", host, number)
+		if !slices.ContainsFunc(
+			s.Spec.Ports,
+			func(p corev1.ServicePort) bool { return p.Port == number },
+		) {
+			c.warnf(
+				field+".port.number",
+				"Service %s has no port %d: requests get 503",
+				host,
+				number,
+			)
 		}
 	}
 	if d.Subset != "" && !x.hasSubset(host, d.Subset) {
-		c.warnf(field+".subset", "no DestinationRule has a subset %s of %s: requests get 503%s", d.Subset,
-			host, didYouMean(d.Subset, sortedNames(x.subsets[host])))
+		c.warnf(
+			field+".subset",
+			"no DestinationRule has a subset %s of %s: requests get 503%s",
+			d.Subset,
+			host,
+			didYouMean(d.Subset, sortedNames(x.subsets[host])),
+		)
 	}
 }
 
@@ -209,7 +228,12 @@ func (x *crossChecker) hasSubset(host, subset string) bool {
 func (x *crossChecker) destinationRule(c *checker, dr *networkingv1alpha3.DestinationRule) {
 	host := fullHost(dr.Host, c.object.Namespace)
 	if !x.known(host) {
-		c.warnf("spec.host", "there is no Service %s: the rule does nothing%s", host, x.nearest(host))
+		c.warnf(
+			"spec.host",
+			"there is no Service %s: the rule does nothing%s",
+			host,
+			x.nearest(host),
+		)
 		return
 	}
 	s := x.services[host]
@@ -224,8 +248,11 @@ func (x *crossChecker) destinationRule(c *checker, dr *networkingv1alpha3.Destin
 				klabels.SelectorFromSet(klabels.Set(subset.Labels)).Matches(p.labels)
 		}
 		if !slices.ContainsFunc(x.pods, has) {
-			c.warnf(at("spec.subsets", i)+".labels", "no pod of %s has these labels: the subset is empty",
-				host)
+			c.warnf(
+				at("spec.subsets", i)+".labels",
+				"no pod of %s has these labels: the subset is empty",
+				host,
+			)
 		}
 	}
 }
@@ -255,14 +282,22 @@ func (x *crossChecker) unserved(c *Config) {
 			name := cmp.Or(d.Namespace, o.Namespace) + "/" + d.Name
 			used[name] = true
 			if x.delegates[name] == nil {
-				check.warnf(at("spec.http", i)+".delegate", "there is no VirtualService %s without hosts: "+
-					"Istio drops this rule%s", name, didYouMean(name, sortedNames(x.delegates)))
+				check.warnf(
+					at("spec.http", i)+".delegate",
+					"there is no VirtualService %s without hosts: "+
+						"Istio drops this rule%s",
+					name,
+					didYouMean(name, sortedNames(x.delegates)),
+				)
 			}
 		}
 	}
 	for _, o := range c.Kind("VirtualService") {
 		if name := o.Namespace + "/" + o.Name; x.delegates[name] != nil && !used[name] {
-			newChecker(o, &x.diags).warnf("", "has no hosts, and no VirtualService delegates to it: "+
+			newChecker(
+				o,
+				&x.diags,
+			).warnf("", "has no hosts, and no VirtualService delegates to it: "+
 				"it does nothing")
 		}
 	}

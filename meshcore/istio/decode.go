@@ -115,8 +115,8 @@ const (
 	tagString = "a string"
 )
 
-// scalarTag returns a scalar's type as Kubernetes' tools see it: YAML 1.1, in which an unquoted yes, no,
-// on or off is a boolean (sigs.k8s.io/yaml), while yaml.v3 takes it for a string.
+// scalarTag returns a scalar's type as Kubernetes' tools see it: YAML 1.1, in which an unquoted
+// yes, no, on or off is a boolean (sigs.k8s.io/yaml), while yaml.v3 takes it for a string.
 func scalarTag(n *yaml.Node) string {
 	n = deref(n)
 	switch n.ShortTag() {

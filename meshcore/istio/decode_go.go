@@ -156,7 +156,8 @@ func (d *decoder) goMap(n *yaml.Node, v reflect.Value, p *path) {
 	}
 }
 
-// goSpecial decodes types with a JSON form of their own: quantities, times, ports by number or name.
+// goSpecial decodes types with a JSON form of their own: quantities, times, ports by number or
+// name.
 func (d *decoder) goSpecial(n *yaml.Node, v reflect.Value, p *path) {
 	js, ok := d.json(n, p)
 	if !ok {

@@ -15,8 +15,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// message decodes a mapping into a message of istio.io/api. Fields have their JSON names or, as istiod
-// accepts too, their original ones.
+// message decodes a mapping into a message of istio.io/api. Fields have their JSON names or, as
+// istiod accepts too, their original ones.
 func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path) {
 	md := m.Descriptor()
 	entries := d.entries(n, p)
@@ -56,7 +56,8 @@ func (d *decoder) message(n *yaml.Node, m protoreflect.Message, p *path) {
 	}
 	for _, name := range required[md.FullName()] {
 		fp := p.field(md.Fields().ByName(name).JSONName())
-		given := seen[md.Fields().ByName(name).Number()] != "" || slices.Contains(*d.meant, fp.String())
+		given := seen[md.Fields().ByName(name).Number()] != "" ||
+			slices.Contains(*d.meant, fp.String())
 		if n.Kind == yaml.MappingNode && !given {
 			d.report(n, fp, "is required")
 		}
@@ -175,7 +176,12 @@ func (d *decoder) duration(
 	n *yaml.Node, m protoreflect.Message, fd protoreflect.FieldDescriptor, p *path,
 ) bool {
 	if n.Kind != yaml.ScalarNode || scalarTag(n) != tagString {
-		d.report(n, p, "must be a duration with its unit, such as 2s, 250ms or 1m30s, not %s", kindOf(n))
+		d.report(
+			n,
+			p,
+			"must be a duration with its unit, such as 2s, 250ms or 1m30s, not %s",
+			kindOf(n),
+		)
 		return false
 	}
 	v, err := time.ParseDuration(n.Value)
@@ -186,7 +192,7 @@ func (d *decoder) duration(
 	if least, ok := shortest(fd); ok && v < least {
 		d.report(n, p, "duration %s is too short; must be at least %s", n.Value, least)
 	} else if ok && v%time.Millisecond != 0 {
-		d.report(n, p, "duration %s has fractions of a millisecond; use whole milliseconds", n.Value)
+		d.report(n, p, "duration %s has fractions of a millisecond; use whole ones", n.Value)
 	}
 	proto.Merge(m.Interface(), durationpb.New(v))
 	return true

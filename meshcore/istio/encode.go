@@ -35,7 +35,8 @@ func Encode(o *Object, as Encoding) ([]byte, error) {
 		out.WriteByte('\n')
 		return out.Bytes(), nil
 	}
-	// JSON is YAML; parsing it keeps the order of fields, and without its style it is written as blocks.
+	// JSON is YAML; parsing it keeps the order of fields, and without its style it is written as
+	// blocks.
 	var doc yaml.Node
 	if err := yaml.Unmarshal(js, &doc); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", o.Ref(), err)

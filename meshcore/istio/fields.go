@@ -8,8 +8,9 @@ import (
 )
 
 // A fieldTable says of every field of every type whether it is carried out. Types have the names of
-// their messages ("istio.networking.v1alpha3.HTTPRoute") or Go types ("core/v1.PodSpec"). A type that is
-// missing lies below a field without effect only; TestFieldTables keeps the tables complete.
+// their messages ("istio.networking.v1alpha3.HTTPRoute") or Go types ("core/v1.PodSpec"). A type
+// that is missing lies below a field without effect only; TestFieldTables keeps the tables
+// complete.
 type fieldTable map[string]map[string]fieldRule
 
 // fieldRule is the decision on one field.
@@ -79,8 +80,8 @@ func join2(tables ...fieldTable) fieldTable {
 	return out
 }
 
-// decide looks a field up in the tables. It reports fields that are not carried out, and returns the
-// decoder for the field's value: nil when it shall not be decoded.
+// decide looks a field up in the tables. It reports fields that are not carried out, and returns
+// the decoder for the field's value: nil when it shall not be decoded.
 func (d *decoder) decide(e entry, p *path, typeName, field string) *decoder {
 	types, ok := d.fields[typeName]
 	if !ok {

@@ -12,8 +12,8 @@ var istioFields = fieldTable{
 		notYet("use http routes", "tls tcp"),
 	),
 	"istio.networking.v1alpha3.HTTPRoute": rules(carried(`name match route redirect directResponse
-		delegate rewrite timeout retries fault mirror mirrors mirrorPercent mirrorPercentage corsPolicy
-		headers`)),
+		delegate rewrite timeout retries fault mirror mirrors mirrorPercent mirrorPercentage
+		corsPolicy headers`)),
 	"istio.networking.v1alpha3.HTTPMatchRequest": rules(
 		carried(`name uri scheme method authority headers port sourceLabels gateways queryParams
 			ignoreUriCase withoutHeaders sourceNamespace`),
@@ -64,14 +64,19 @@ var istioFields = fieldTable{
 	),
 	"istio.networking.v1alpha3.LoadBalancerSettings": rules(
 		carried("simple consistentHash localityLbSetting"),
-		notYet("remove it: a new endpoint takes its full share at once", "warmup warmupDurationSecs"),
+		notYet(
+			"remove it: a new endpoint takes its full share at once",
+			"warmup warmupDurationSecs",
+		),
 		notYet("use localityLbSetting", "zoneAwareLbSetting"),
 	),
 	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB": rules(carried(`httpHeaderName
 		httpCookie useSourceIp httpQueryParameterName ringHash maglev minimumRingSize`)),
 	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.RingHash": rules(
 		carried("minimumRingSize")),
-	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.MagLev": rules(carried("tableSize")),
+	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.MagLev": rules(
+		carried("tableSize"),
+	),
 	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie": rules(
 		carried("name path ttl attributes")),
 	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie.Attribute": rules(
@@ -95,12 +100,15 @@ var istioFields = fieldTable{
 	),
 	"istio.networking.v1alpha3.OutlierDetection": rules(
 		carried(`splitExternalLocalOriginErrors consecutiveLocalOriginFailures consecutiveErrors
-			consecutiveGatewayErrors consecutive5xxErrors interval baseEjectionTime maxEjectionPercent
-			minHealthPercent outlierDetectionHttpErrorCodes`)),
+			consecutiveGatewayErrors consecutive5xxErrors interval baseEjectionTime
+			maxEjectionPercent minHealthPercent outlierDetectionHttpErrorCodes`)),
 	"istio.networking.v1alpha3.ClientTLSSettings": rules(
 		notYetUnless("DISABLE", tlsLater, "mode"),
-		notYet(tlsLater, `clientCertificate privateKey caCertificates credentialName subjectAltNames sni
-			insecureSkipVerify caCrl`),
+		notYet(
+			tlsLater,
+			`clientCertificate privateKey caCertificates credentialName subjectAltNames sni
+			insecureSkipVerify caCrl`,
+		),
 	),
 
 	"istio.networking.v1alpha3.Gateway": rules(carried("servers selector")),
@@ -117,9 +125,12 @@ var istioFields = fieldTable{
 // meshFields decides on MeshConfig, the defaults of the mesh.
 var meshFields = fieldTable{
 	"istio.mesh.v1alpha1.MeshConfig": rules(
-		carried(`connectTimeout protocolDetectionTimeout outboundTrafficPolicy defaultServiceExportTo
-			defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace localityLbSetting
-			pathNormalization defaultHttpRetryPolicy defaultTrafficPolicy defaultConfig`),
+		carried(
+			`connectTimeout protocolDetectionTimeout outboundTrafficPolicy defaultServiceExportTo
+			defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace
+			localityLbSetting pathNormalization defaultHttpRetryPolicy defaultTrafficPolicy
+			defaultConfig`,
+		),
 		noEffect("the lab records every request itself, with every field of the access log",
 			`accessLogFile accessLogFormat accessLogEncoding enableEnvoyAccessLogService
 			disableEnvoyListenerLog`),
@@ -127,10 +138,16 @@ var meshFields = fieldTable{
 			defaultProviders extensionProviders inboundClusterStatName outboundClusterStatName`),
 		noEffect("the lab reads no Ingress", `ingressClass ingressService ingressControllerMode
 			ingressSelector`),
-		noEffect("mutual TLS comes with a later step", `enableAutoMtls trustDomain trustDomainAliases
-			caCertificates certificates ca meshMTLS tlsDefaults verifyCertificateAtClient`),
+		noEffect(
+			"mutual TLS comes with a later step",
+			`enableAutoMtls trustDomain trustDomainAliases
+			caCertificates certificates ca meshMTLS tlsDefaults verifyCertificateAtClient`,
+		),
 		noEffect("the lab's connections cannot die unnoticed", "tcpKeepalive"),
-		noEffect("the lab is one cluster without waypoints", "hboneIdleTimeout serviceScopeConfigs"),
+		noEffect(
+			"the lab is one cluster without waypoints",
+			"hboneIdleTimeout serviceScopeConfigs",
+		),
 		noEffect("the lab resolves names itself", "dnsRefreshRate"),
 		notYetUnless("15001", "", "proxyListenPort"),
 		notYetUnless("15006", "", "proxyInboundListenPort"),
@@ -151,8 +168,8 @@ var meshFields = fieldTable{
 		carried("proxyHeaders"),
 		noEffect("the lab starts its proxies itself", `configPath binaryPath serviceCluster
 			tracingServiceName discoveryAddress discoveryRefreshDelay proxyAdminPort
-			controlPlaneAuthPolicy customConfigFile proxyBootstrapTemplatePath concurrency statusPort
-			image holdApplicationUntilProxyStarts readinessProbe meshId availabilityZone
+			controlPlaneAuthPolicy customConfigFile proxyBootstrapTemplatePath concurrency
+			statusPort image holdApplicationUntilProxyStarts readinessProbe meshId availabilityZone
 			privateKeyProvider caCertificatesPem sds drainDuration terminationDrainDuration`),
 		noEffect("the lab exports no traces or metrics", `zipkinAddress statsdUdpAddress
 			envoyMetricsServiceAddress envoyMetricsService envoyAccessLogService tracing
@@ -164,8 +181,11 @@ var meshFields = fieldTable{
 	"istio.mesh.v1alpha1.ProxyConfig.ProxyHeaders": rules(
 		carried("attemptCount xForwardedHost"),
 		noEffect("metadata is exchanged for statistics only", "metadataExchangeHeaders"),
-		notYet("", `forwardedClientCert setCurrentClientCertDetails requestId server envoyDebugHeaders
-			preserveHttp1HeaderCase xForwardedPort`),
+		notYet(
+			"",
+			`forwardedClientCert setCurrentClientCertDetails requestId server envoyDebugHeaders
+			preserveHttp1HeaderCase xForwardedPort`,
+		),
 	),
 	"istio.mesh.v1alpha1.ProxyConfig.ProxyHeaders.AttemptCount":   rules(carried("disabled")),
 	"istio.mesh.v1alpha1.ProxyConfig.ProxyHeaders.XForwardedHost": rules(carried("enabled")),

@@ -7,13 +7,14 @@ const (
 	noStorage = "the lab's apps keep nothing on disks"
 	noLimits  = "the lab limits no resources"
 	noKernel  = "the lab's apps run without containers"
-	noProbes  = "a bundled app is ready when it listens; ECHO_READY and mesh-lab.dev/ready change that"
+	noProbes  = "a bundled app is ready when it listens; annotation mesh-lab.dev/ready changes that"
 	atOnce    = "pods come and go at once"
 	bundled   = "the image names a bundled app, which starts in its own way"
 	noNodes   = "clients from outside enter by gateways"
 )
 
-// kubernetesFields decides on k8s.io/api. Whatever a request could notice is carried out or refused.
+// kubernetesFields decides on k8s.io/api. Whatever a request could notice is carried out or
+// refused.
 var kubernetesFields = fieldTable{
 	"meta/v1.ObjectMeta": rules(
 		carried("name namespace labels annotations creationTimestamp"),
@@ -103,15 +104,21 @@ var kubernetesFields = fieldTable{
 		noEffect("init containers end before the app starts", "initContainers"),
 		noEffect(bundled, "ephemeralContainers"),
 		noEffect(atOnce, "restartPolicy terminationGracePeriodSeconds"),
-		noEffect(oneNode, `nodeSelector nodeName affinity schedulerName tolerations priorityClassName
-			priority runtimeClassName preemptionPolicy topologySpreadConstraints schedulingGroup`),
+		noEffect(
+			oneNode,
+			`nodeSelector nodeName affinity schedulerName tolerations priorityClassName
+			priority runtimeClassName preemptionPolicy topologySpreadConstraints schedulingGroup`,
+		),
 		noEffect(noLimits, "overhead resources resourceClaims"),
 		noEffect(noKernel, `hostPID hostIPC shareProcessNamespace securityContext imagePullSecrets
 			automountServiceAccountToken enableServiceLinks os hostUsers evictionResponders
 			setHostnameAsFQDN hostnameOverride`),
 		notYetUnless("false", "", "hostNetwork"),
-		notYetUnless("ClusterFirst ClusterFirstWithHostNet", "the lab's DNS answers every pod alike",
-			"dnsPolicy"),
+		notYetUnless(
+			"ClusterFirst ClusterFirstWithHostNet",
+			"the lab's DNS answers every pod alike",
+			"dnsPolicy",
+		),
 		notYet("the lab's DNS answers every pod alike", "dnsConfig hostAliases"),
 		notYet("annotation mesh-lab.dev/ready: \"false\" makes a pod unready",
 			"readinessGates schedulingGates activeDeadlineSeconds"),
@@ -133,7 +140,10 @@ var kubernetesFields = fieldTable{
 	),
 	"core/v1.EnvVar": rules(
 		carried("name value"),
-		noEffect("bundled apps read ECHO_ variables only, and their pod is known to them", "valueFrom"),
+		noEffect(
+			"bundled apps read ECHO_ variables only, and their pod is known to them",
+			"valueFrom",
+		),
 	),
 }
 

@@ -14,8 +14,8 @@ import (
 	"istio.io/api/label"
 )
 
-// TestFieldTables walks the types of all kinds: every field must be decided, and every decision must be
-// about a field that exists. It fails when a new version of an API brings a field.
+// TestFieldTables walks the types of all kinds: every field must be decided, and every decision
+// must be about a field that exists. It fails when a new version of an API brings a field.
 func TestFieldTables(t *testing.T) {
 	used := map[string]bool{}
 	g := goTypes{}

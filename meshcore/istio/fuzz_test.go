@@ -9,8 +9,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
 
-// FuzzRead checks that any input gives objects or problems with a place, and that what was accepted can
-// be written and is accepted again.
+// FuzzRead checks that any input gives objects or problems with a place, and that what was accepted
+// can be written and is accepted again.
 func FuzzRead(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {

@@ -96,7 +96,8 @@ func laterKinds() []kind {
 	add("install.istio.io", []string{"v1alpha1"}, "IstioOperator",
 		"give its spec.meshConfig as --mesh-config or as the ConfigMap istio-system/istio")
 	add(gatewayAPI, []string{"v1", "v1beta1", "v1alpha2"}, `Gateway GatewayClass HTTPRoute GRPCRoute
-		TLSRoute TCPRoute UDPRoute ReferenceGrant BackendTLSPolicy XBackendTrafficPolicy ListenerSet`,
+		TLSRoute TCPRoute UDPRoute ReferenceGrant BackendTLSPolicy XBackendTrafficPolicy
+		ListenerSet`,
 		ingress)
 	add("gateway.networking.x-k8s.io", []string{"v1alpha1"},
 		"XBackendTrafficPolicy XListenerSet XMesh", ingress)
@@ -135,7 +136,12 @@ func unfeltKinds() []kind {
 	add(noAPI, "coordination.k8s.io", v1, "Lease")
 	add(noAPI, core, v1, "Event ComponentStatus Binding")
 	add(noAPI, "events.k8s.io", v1, "Event")
-	add(noScaling, "autoscaling", []string{"v1", "v2", "v2beta1", "v2beta2"}, "HorizontalPodAutoscaler")
+	add(
+		noScaling,
+		"autoscaling",
+		[]string{"v1", "v2", "v2beta1", "v2beta2"},
+		"HorizontalPodAutoscaler",
+	)
 	add(noScaling, "autoscaling.k8s.io", v1, "VerticalPodAutoscaler")
 	add("the lab evicts no pods", "policy", istio2, "PodDisruptionBudget PodSecurityPolicy")
 	add(noStorage, core, v1, "PersistentVolume PersistentVolumeClaim")
@@ -207,9 +213,20 @@ func (c *checker) kind() *kind {
 	}
 	switch {
 	case o.APIVersion == "" && near != nil:
-		c.errorf("apiVersion", "is required; for a %s it is %s", o.Kind, strings.Join(sameName, " or "))
+		c.errorf(
+			"apiVersion",
+			"is required; for a %s it is %s",
+			o.Kind,
+			strings.Join(sameName, " or "),
+		)
 	case near != nil:
-		c.errorf("apiVersion", "%s has no kind %s; write %s", o.APIVersion, o.Kind, near.apiVersion())
+		c.errorf(
+			"apiVersion",
+			"%s has no kind %s; write %s",
+			o.APIVersion,
+			o.Kind,
+			near.apiVersion(),
+		)
 	default:
 		c.errorf("kind", "%s is not a kind that mesh-lab knows%s", o.Kind, kindHint(group, o.Kind))
 	}

@@ -1,7 +1,7 @@
 package istio
 
-// Merge returns base with the objects of add, as kubectl apply makes it: an object that is there already
-// keeps its age and gets the new content.
+// Merge returns base with the objects of add, as kubectl apply makes it: an object that is there
+// already keeps its age and gets the new content.
 func Merge(base, add *Config) *Config {
 	out := &Config{Mesh: base.Mesh, meshFrom: base.meshFrom}
 	if add.meshFrom != meshDefault && add.meshFrom >= base.meshFrom {

@@ -66,8 +66,10 @@ func DefaultMeshConfig() *meshconfig.MeshConfig {
 
 func defaultProxyConfig() *meshconfig.ProxyConfig {
 	return &meshconfig.ProxyConfig{
-		ConfigPath:               "./etc/istio/proxy",
-		ClusterName:              &meshconfig.ProxyConfig_ServiceCluster{ServiceCluster: "istio-proxy"},
+		ConfigPath: "./etc/istio/proxy",
+		ClusterName: &meshconfig.ProxyConfig_ServiceCluster{
+			ServiceCluster: "istio-proxy",
+		},
 		DrainDuration:            durationpb.New(45 * time.Second),
 		TerminationDrainDuration: durationpb.New(5 * time.Second),
 		ProxyAdminPort:           15000,
@@ -103,7 +105,10 @@ func (r *reader) meshConfig(c *Config, file *File) {
 	if file != nil {
 		c.meshFrom = meshFile
 		if object != nil {
-			newChecker(object, &r.diags).warnf("data.mesh", "is not used: the MeshConfig of %s wins", file.Name)
+			newChecker(
+				object,
+				&r.diags,
+			).warnf("data.mesh", "is not used: the MeshConfig of %s wins", file.Name)
 		}
 		r.meshFile(c.Mesh, *file)
 		return
@@ -116,7 +121,12 @@ func (r *reader) meshConfig(c *Config, file *File) {
 	at := object.At("data.mesh")
 	d := r.decoder(at.File, object.Ref())
 	d.place = r.inside(object, text)
-	r.overlay(c.Mesh, d, File{Name: at.File, Data: []byte(text)}, (*path)(nil).field("data").field("mesh"))
+	r.overlay(
+		c.Mesh,
+		d,
+		File{Name: at.File, Data: []byte(text)},
+		(*path)(nil).field("data").field("mesh"),
+	)
 }
 
 func findMeshConfig(objects []*Object) *Object {
@@ -163,7 +173,12 @@ func (r *reader) overlay(mesh *meshconfig.MeshConfig, d *decoder, f File, p *pat
 	}
 }
 
-func (r *reader) overlayDocument(mesh *meshconfig.MeshConfig, d *decoder, root *yaml.Node, p *path) {
+func (r *reader) overlayDocument(
+	mesh *meshconfig.MeshConfig,
+	d *decoder,
+	root *yaml.Node,
+	p *path,
+) {
 	d.fields = fields
 	before := len(r.diags)
 	d.message(root, mesh.ProtoReflect(), p)
@@ -196,8 +211,8 @@ func mergeProviders(
 	return base
 }
 
-// inside maps places in the text of data.mesh to places in the file. Only a literal block ("|") keeps
-// the lines of its text; what is quoted or folded is placed at its start.
+// inside maps places in the text of data.mesh to places in the file. Only a literal block ("|")
+// keeps the lines of its text; what is quoted or folded is placed at its start.
 func (r *reader) inside(o *Object, text string) func(Place) Place {
 	at := o.At("data.mesh")
 	_, data := child(o.root, "data")

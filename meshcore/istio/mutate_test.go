@@ -17,8 +17,8 @@ var oddities = []string{
 	"!!binary aGk=", "\"\\0\"", "%", "*.*", "a/b/c", "300s", "0s", "-1s", "{<<: {a: b}}", "(", "$",
 }
 
-// TestMutations replaces, removes, swaps and doubles parts of the documents in testdata: whatever comes
-// out is read without a panic, and every problem has its place.
+// TestMutations replaces, removes, swaps and doubles parts of the documents in testdata: whatever
+// comes out is read without a panic, and every problem has its place.
 func TestMutations(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {

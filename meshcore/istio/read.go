@@ -18,8 +18,8 @@ type ReadOptions struct {
 	Namespace string
 }
 
-// Read decodes and validates files. Every problem is reported, in the order of places. When one of them
-// is an error (see HasErrors) the Config holds what could be read and must not be carried out.
+// Read decodes and validates files. Every problem is reported, in the order of places. When one of
+// them is an error (see HasErrors) the Config holds what could be read and must not be carried out.
 func Read(files []File, opts ReadOptions) (*Config, []Diagnostic) {
 	r := &reader{
 		namespace: cmp.Or(opts.Namespace, "default"),
@@ -85,7 +85,9 @@ func (r *reader) file(f File) {
 		}
 		if len(r.diags)-before > maxProblems {
 			last := r.diags[len(r.diags)-1].Place
-			r.add(Diagnostic{Place: last, Msg: "too many problems; the rest of the file is not read"})
+			r.add(
+				Diagnostic{Place: last, Msg: "too many problems; the rest of the file is not read"},
+			)
 			return
 		}
 	}
@@ -100,7 +102,9 @@ func (r *reader) document(doc document) {
 	if root.Kind != yaml.MappingNode {
 		r.add(Diagnostic{
 			Place: Place{File: doc.file, Line: root.Line, Column: root.Column},
-			Msg:   "the document must be an object with apiVersion, kind and metadata, not " + kindOf(root),
+			Msg: "the document must be an object with apiVersion, kind and metadata, not " + kindOf(
+				root,
+			),
 		})
 		return
 	}

@@ -55,7 +55,8 @@ func TestObject(t *testing.T) {
 		t.Fatal(text(diags))
 	}
 	s, vs := c.Objects[0], c.Objects[1]
-	if s.Ref() != "Service home/lamp" || s.Labels["a"] != "b" || vs.Ref() != "VirtualService lab/lamp" {
+	if s.Ref() != "Service home/lamp" || s.Labels["a"] != "b" ||
+		vs.Ref() != "VirtualService lab/lamp" {
 		t.Errorf("got %s %v, %s", s.Ref(), s.Labels, vs.Ref())
 	}
 	if got := s.Body.(*corev1.Service).Namespace; got != "home" {
@@ -66,7 +67,8 @@ func TestObject(t *testing.T) {
 	}
 	r := vs.Body.(*networkingv1alpha3.VirtualService).Http[0]
 	if r.Route[1].Weight != 75 || r.MirrorPercentage.Value != 12.5 || r.Retries.PerTryTimeout.Seconds != 90 ||
-		r.Retries.RetryRemoteLocalities == nil || r.Match[0].Headers["end-user.id"].GetExact() != "on" {
+		r.Retries.RetryRemoteLocalities == nil ||
+		r.Match[0].Headers["end-user.id"].GetExact() != "on" {
 		t.Errorf("got %v", r)
 	}
 }
@@ -92,7 +94,8 @@ func TestAt(t *testing.T) {
 		{"nonsense[", "7:1"},
 	} {
 		p := o.At(test.path)
-		if got := fmt.Sprintf("%d:%d", p.Line, p.Column); got != test.want || p.File != "test.yaml" {
+		if got := fmt.Sprintf("%d:%d", p.Line, p.Column); got != test.want ||
+			p.File != "test.yaml" {
 			t.Errorf("At(%q) = %s %s, want %s", test.path, p.File, got, test.want)
 		}
 	}
@@ -131,10 +134,12 @@ trustDomainAliases: [b, a, b]
 	got := m.Mesh
 	if got.OutboundTrafficPolicy.Mode != meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY ||
 		got.EnableTracing || got.IngressClass != "istio" || len(got.TrustDomainAliases) != 2 ||
-		!got.DefaultConfig.ProxyHeaders.AttemptCount.Disabled.Value || got.DefaultConfig.StatusPort != 15020 {
+		!got.DefaultConfig.ProxyHeaders.AttemptCount.Disabled.Value ||
+		got.DefaultConfig.StatusPort != 15020 {
 		t.Errorf("got %v", got)
 	}
-	if p := got.ExtensionProviders; len(p) != 4 || p[0].GetStackdriver() == nil || p[3].Name != "mine" {
+	if p := got.ExtensionProviders; len(p) != 4 || p[0].GetStackdriver() == nil ||
+		p[3].Name != "mine" {
 		t.Errorf("providers: %v", p)
 	}
 }
@@ -178,8 +183,12 @@ func TestMergeAndRemove(t *testing.T) {
 		t.Errorf("made again: %s", got)
 	}
 	file := File{Name: "mesh.yaml", Data: []byte("outboundTrafficPolicy: {mode: ALLOW_ANY}")}
-	given, diags := Read([]File{{Name: "x", Data: []byte(mesh("REGISTRY_ONLY"))}}, ReadOptions{MeshConfig: &file})
-	if len(diags) != 1 || diags[0].Severity != Warning || names(Merge(given, add)) != "istio0 c1 a2 ALLOW_ANY" {
+	given, diags := Read(
+		[]File{{Name: "x", Data: []byte(mesh("REGISTRY_ONLY"))}},
+		ReadOptions{MeshConfig: &file},
+	)
+	if len(diags) != 1 || diags[0].Severity != Warning ||
+		names(Merge(given, add)) != "istio0 c1 a2 ALLOW_ANY" {
 		t.Errorf("a file wins: %s %v", names(Merge(given, add)), diags)
 	}
 }
@@ -210,7 +219,12 @@ spec:
 		}
 		second := mustRead(t, b.String())
 		if len(second.Objects) != len(first.Objects) {
-			t.Fatalf("%d objects, want %d:\n%s", len(second.Objects), len(first.Objects), b.String())
+			t.Fatalf(
+				"%d objects, want %d:\n%s",
+				len(second.Objects),
+				len(first.Objects),
+				b.String(),
+			)
 		}
 		for i, o := range second.Objects {
 			again, _ := Encode(o, as)

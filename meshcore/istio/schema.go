@@ -19,20 +19,24 @@ var required = map[protoreflect.FullName][]protoreflect.Name{
 	"istio.networking.v1alpha3.Server":               {"port", "hosts"},
 	"istio.networking.v1alpha3.Subset":               {"name"},
 
-	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie":           {"name"},
-	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie.Attribute": {"name"},
+	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie": {
+		"name",
+	},
+	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie.Attribute": {
+		"name",
+	},
 }
 
-// zeroDurations are the durations that may be zero: there it means "never" or, for a cookie, "until the
-// browser ends".
+// zeroDurations are the durations that may be zero: there it means "never" or, for a cookie, "until
+// the browser ends".
 var zeroDurations = map[protoreflect.FullName]bool{
 	"istio.networking.v1alpha3.ConnectionPoolSettings.TCPSettings.idle_timeout":      true,
 	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie.ttl": true,
 	"istio.networking.v1alpha3.TrafficPolicy.RetryBudget.budget_interval":            true,
 }
 
-// shortest returns the least value that Istio takes for a duration: a millisecond, in the messages of
-// the networking API. ok is false where anything goes.
+// shortest returns the least value that Istio takes for a duration: a millisecond, in the messages
+// of the networking API. ok is false where anything goes.
 func shortest(fd protoreflect.FieldDescriptor) (least time.Duration, ok bool) {
 	switch name := fd.FullName(); {
 	case zeroDurations[name]:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -33,8 +34,8 @@ type chunk struct {
 	column int // characters in front of it in its first line
 }
 
-// documents parses a file and yields its documents and problems. A syntax error ends its own document
-// only.
+// documents parses a file and yields its documents and problems. A syntax error ends its own
+// document only.
 func documents(f File) iter.Seq2[document, *Diagnostic] {
 	return func(yield func(document, *Diagnostic) bool) {
 		if bad := invalidUTF8(f); bad != nil {
@@ -84,8 +85,8 @@ func invalidUTF8(f File) *Diagnostic {
 	}
 }
 
-// split cuts a file where YAML's "---" lines are, so that a syntax error costs only one document, and a
-// stream of JSON objects between its objects.
+// split cuts a file where YAML's "---" lines are, so that a syntax error costs only one document,
+// and a stream of JSON objects between its objects.
 func split(data []byte) []chunk {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if chunks := splitJSON(data); chunks != nil {
@@ -100,6 +101,8 @@ func split(data []byte) []chunk {
 		case directivesOnly(text):
 			return // "%YAML 1.2" belongs to the document that follows
 		default:
+			// The parser knows version 1.1 alone, and reads 1.2 well.
+			text = bytes.Replace(text, []byte("%YAML 1.2\n"), []byte("%YAML 1.1\n"), 1)
 			chunks = append(chunks, chunk{text: text, line: startLine})
 		}
 		start, startLine = end, line
@@ -169,10 +172,30 @@ func splitJSON(data []byte) []chunk {
 		end := int(dec.InputOffset())
 		start := end - len(raw)
 		line, column = advance(line, column, data[last:start])
-		chunks = append(chunks, chunk{raw, line, column})
+		chunks = append(chunks, chunk{yamlEscapes(raw), line, column})
 		line, column = advance(line, column, raw)
 		last = end
 	}
+}
+
+// jsonEscape is an escape that JSON has and YAML has not, or any other.
+var jsonEscape = regexp.MustCompile(`\\(?:/|u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.)`)
+
+// yamlEscapes replaces the escapes of JSON that the YAML parser does not know: "\/" and surrogates.
+func yamlEscapes(raw []byte) []byte {
+	if !bytes.Contains(raw, []byte(`\/`)) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ud`)) {
+		return raw
+	}
+	return jsonEscape.ReplaceAllFunc(raw, func(escape []byte) []byte {
+		if escape[1] != '/' && len(escape) == 2 {
+			return escape
+		}
+		var s string
+		if json.Unmarshal(slices.Concat([]byte(`"`), escape, []byte(`"`)), &s) != nil {
+			return escape
+		}
+		return []byte(s)
+	})
 }
 
 // advance moves a place behind a text.
@@ -205,8 +228,8 @@ func parse(text []byte) (roots []*yaml.Node, err error) {
 	}
 }
 
-// shift moves the places of a tree to where its chunk is. Aliases are not followed: their anchors are in
-// the tree.
+// shift moves the places of a tree to where its chunk is. Aliases are not followed: their anchors
+// are in the tree.
 func shift(n *yaml.Node, c chunk) {
 	if n.Line == 1 {
 		n.Column += c.column
@@ -219,8 +242,8 @@ func shift(n *yaml.Node, c chunk) {
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
-// syntaxError places a parser's error. yaml.v3 names the line where the enclosing construct starts, or
-// none; the text that it had consumed tells the place of the problem itself.
+// syntaxError places a parser's error. yaml.v3 names the line where the enclosing construct starts,
+// or none; the text that it had consumed tells the place of the problem itself.
 func syntaxError(c chunk, err error) Diagnostic {
 	msg, own := err.Error(), 1
 	if m := yamlError.FindStringSubmatch(msg); m != nil {

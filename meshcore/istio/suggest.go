@@ -19,7 +19,8 @@ func suggest(word string, known []string) string {
 	return best
 }
 
-// distance counts the insertions, deletions, substitutions and swaps of neighbours that make b of a.
+// distance counts the insertions, deletions, substitutions and swaps of neighbours that make b of
+// a.
 func distance(a, b string) int {
 	const longest = 64 // nobody misspells longer words by accident
 	if len(a) > longest || len(b) > longest {

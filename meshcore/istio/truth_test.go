@@ -7,8 +7,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
 
-// refusals says for each invalid case of the networking API which field is blamed and in which words.
-// Those of kinds that are not carried out yet are refused as such.
+// refusals says for each invalid case of the networking API which field is blamed and in which
+// words. Those of kinds that are not carried out yet are refused as such.
 var refusals = map[string]string{
 	"dr-connect-timeout":          "spec.trafficPolicy.connectionPool.tcp.connectTimeout: duration 200us is too short",
 	"dr-distribute-sum":           "distribute[0].to: total locality weight 90 != 100",
@@ -36,7 +36,10 @@ var refusals = map[string]string{
 func TestTruthInvalid(t *testing.T) {
 	for _, c := range truth.Cases(t, "invalid") {
 		t.Run(c.Name, func(t *testing.T) {
-			_, diags := Read([]File{{Name: "config.yaml", Data: c.Read(t, "config.yaml")}}, ReadOptions{})
+			_, diags := Read(
+				[]File{{Name: "config.yaml", Data: c.Read(t, "config.yaml")}},
+				ReadOptions{},
+			)
 			if !HasErrors(diags) {
 				t.Fatalf("accepted; Istio says: %s", c.Read(t, "expected-error.txt"))
 			}
@@ -45,21 +48,29 @@ func TestTruthInvalid(t *testing.T) {
 				want = "is not carried out yet"
 			}
 			if got := text(diags); !strings.Contains(got, want) {
-				t.Errorf("got:\n%swant: %s\nIstio says: %s", got, want, c.Read(t, "expected-error.txt"))
+				t.Errorf(
+					"got:\n%swant: %s\nIstio says: %s",
+					got,
+					want,
+					c.Read(t, "expected-error.txt"),
+				)
 			}
 		})
 	}
 }
 
-// TestTruthValid reads every other case. A case may wait for a later step, which its errors then say;
-// anything else that is refused was refused wrongly.
+// TestTruthValid reads every other case. A case may wait for a later step, which its errors then
+// say; anything else that is refused was refused wrongly.
 func TestTruthValid(t *testing.T) {
 	read, waiting := 0, map[string]int{}
 	for _, c := range truth.Cases(t) {
 		if c.Rejected || c.Area == "invalid" {
 			continue
 		}
-		config, diags := Read([]File{{Name: c.String(), Data: c.Read(t, "config.yaml")}}, ReadOptions{})
+		config, diags := Read(
+			[]File{{Name: c.String(), Data: c.Read(t, "config.yaml")}},
+			ReadOptions{},
+		)
 		reason := ""
 		for _, d := range diags {
 			if d.Severity != Error {
@@ -90,6 +101,9 @@ func TestTruthValid(t *testing.T) {
 func text(diags []Diagnostic) string {
 	var b strings.Builder
 	for _, d := range diags {
+		if d.Severity == Warning {
+			b.WriteString("warning: ")
+		}
 		b.WriteString(d.String() + "\n")
 	}
 	return b.String()
