@@ -201,7 +201,7 @@ func (c *compiler) loadBalancing(out *Cluster, m *clusterv3.Cluster) {
 	}
 	b, err := lb.New(cfg)
 	if err != nil {
-		c.fail("", "%v", err)
+		c.failAs(err, "")
 	}
 	out.balancer = b
 }
@@ -252,54 +252,44 @@ func (c *compiler) outlierDetection(out *Cluster, m *clusterv3.OutlierDetection)
 	}
 	cfg.MaxEjectionTime = c.duration("max_ejection_time", m.GetMaxEjectionTime())
 	cfg.MaxEjectionTimeJitter = c.duration("max_ejection_time_jitter", m.GetMaxEjectionTimeJitter())
-	c.outlierNumbers(m, &cfg)
+	outlierNumbers(m, &cfg)
 	if out.kind == clusterv3.Cluster_ORIGINAL_DST {
 		c.fail("", "for an ORIGINAL_DST cluster "+notCarried)
 	}
 	d, err := outlier.New(cfg)
 	if err != nil {
-		c.fail("", "%v", err)
+		c.failAs(err, "outlier_detection.")
 	}
 	out.detector = d
 }
 
-// outlierNumbers sets what the message gives; percent names the fields that are percentages.
-func (c *compiler) outlierNumbers(m *clusterv3.OutlierDetection, cfg *outlier.Config) {
+// outlierNumbers sets what the message gives; outlier.New judges it.
+func outlierNumbers(m *clusterv3.OutlierDetection, cfg *outlier.Config) {
 	for _, f := range []struct {
-		percent string
-		to      *uint32
-		given   *wrapperspb.UInt32Value
+		to    *uint32
+		given *wrapperspb.UInt32Value
 	}{
-		{"max_ejection_percent", &cfg.MaxEjectionPercent, m.MaxEjectionPercent},
-		{"", &cfg.Consecutive5xx, m.Consecutive_5Xx},
-		{"", &cfg.ConsecutiveGatewayFailure, m.ConsecutiveGatewayFailure},
-		{"", &cfg.ConsecutiveLocalOriginFailure, m.ConsecutiveLocalOriginFailure},
-		{"enforcing_consecutive_5xx", &cfg.EnforcingConsecutive5xx, m.EnforcingConsecutive_5Xx},
-		{"enforcing_consecutive_gateway_failure",
-			&cfg.EnforcingConsecutiveGatewayFailure, m.EnforcingConsecutiveGatewayFailure},
-		{"enforcing_consecutive_local_origin_failure",
-			&cfg.EnforcingConsecutiveLocalOriginFailure, m.EnforcingConsecutiveLocalOriginFailure},
-		{"enforcing_success_rate", &cfg.EnforcingSuccessRate, m.EnforcingSuccessRate},
-		{"enforcing_local_origin_success_rate",
-			&cfg.EnforcingLocalOriginSuccessRate, m.EnforcingLocalOriginSuccessRate},
-		{"enforcing_failure_percentage",
-			&cfg.EnforcingFailurePercentage, m.EnforcingFailurePercentage},
-		{"enforcing_failure_percentage_local_origin",
-			&cfg.EnforcingFailurePercentageLocalOrigin, m.EnforcingFailurePercentageLocalOrigin},
-		{"", &cfg.SuccessRateMinimumHosts, m.SuccessRateMinimumHosts},
-		{"", &cfg.SuccessRateRequestVolume, m.SuccessRateRequestVolume},
-		{"", &cfg.SuccessRateStdevFactor, m.SuccessRateStdevFactor},
-		{"failure_percentage_threshold",
-			&cfg.FailurePercentageThreshold, m.FailurePercentageThreshold},
-		{"", &cfg.FailurePercentageMinimumHosts, m.FailurePercentageMinimumHosts},
-		{"", &cfg.FailurePercentageRequestVolume, m.FailurePercentageRequestVolume},
+		{&cfg.MaxEjectionPercent, m.MaxEjectionPercent},
+		{&cfg.Consecutive5xx, m.Consecutive_5Xx},
+		{&cfg.ConsecutiveGatewayFailure, m.ConsecutiveGatewayFailure},
+		{&cfg.ConsecutiveLocalOriginFailure, m.ConsecutiveLocalOriginFailure},
+		{&cfg.EnforcingConsecutive5xx, m.EnforcingConsecutive_5Xx},
+		{&cfg.EnforcingConsecutiveGatewayFailure, m.EnforcingConsecutiveGatewayFailure},
+		{&cfg.EnforcingConsecutiveLocalOriginFailure, m.EnforcingConsecutiveLocalOriginFailure},
+		{&cfg.EnforcingSuccessRate, m.EnforcingSuccessRate},
+		{&cfg.EnforcingLocalOriginSuccessRate, m.EnforcingLocalOriginSuccessRate},
+		{&cfg.EnforcingFailurePercentage, m.EnforcingFailurePercentage},
+		{&cfg.EnforcingFailurePercentageLocalOrigin, m.EnforcingFailurePercentageLocalOrigin},
+		{&cfg.SuccessRateMinimumHosts, m.SuccessRateMinimumHosts},
+		{&cfg.SuccessRateRequestVolume, m.SuccessRateRequestVolume},
+		{&cfg.SuccessRateStdevFactor, m.SuccessRateStdevFactor},
+		{&cfg.FailurePercentageThreshold, m.FailurePercentageThreshold},
+		{&cfg.FailurePercentageMinimumHosts, m.FailurePercentageMinimumHosts},
+		{&cfg.FailurePercentageRequestVolume, m.FailurePercentageRequestVolume},
 	} {
 		if f.given == nil {
 			continue
 		}
 		*f.to = f.given.GetValue()
-		if f.percent != "" && *f.to > 100 {
-			c.fail(f.percent, "value must be less than or equal to 100")
-		}
 	}
 }

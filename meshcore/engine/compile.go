@@ -49,6 +49,15 @@ func (c *compiler) fail(field, format string, args ...any) {
 	c.errs = append(c.errs, Refusal{Field: at + field, Reason: reason})
 }
 
+// failAs notes an error that begins with the path of its field below prefix.
+func (c *compiler) failAs(err error, prefix string) {
+	field, reason, ok := strings.Cut(strings.TrimPrefix(err.Error(), prefix), ": ")
+	if !ok {
+		field, reason = "", err.Error()
+	}
+	c.fail(field, "%s", reason)
+}
+
 // notCarried refuses a value, or a kind of thing, that is not carried out.
 func (c *compiler) notCarried(field, what string) { c.fail(field, "%s %s", what, notCarried) }
 

@@ -412,6 +412,9 @@ func sameReply(t *testing.T, h *wire.Head, body []byte, o truthObserved) {
 	}
 	for name, v := range o.Headers {
 		got, _ := h.Get(name)
+		if name == "content-length" && h.NoBody && fmt.Sprint(v) == "0" {
+			continue // the codec writes it
+		}
 		if string(got) != fmt.Sprint(v) {
 			t.Errorf("reply header %s: %q, recorded %q", name, got, fmt.Sprint(v))
 		}
