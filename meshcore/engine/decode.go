@@ -13,6 +13,10 @@ import (
 // conn_manager_utility.cc mutateRequestHeaders), up to the filters.
 func (x *Exchange) decode(now clock.Instant) Directive {
 	h := x.head
+	if h.Authority == nil {
+		x.note()
+		return x.refuse(400, "missing_host_header")
+	}
 	if len(h.Target) == 0 && string(h.Method) != "CONNECT" {
 		return x.reject(404, "missing_path_rejected")
 	}
@@ -20,8 +24,10 @@ func (x *Exchange) decode(now clock.Instant) Directive {
 		x.note()
 		return x.reject(404, "absolute_path_rejected")
 	}
-	if d, done := x.normalize(h); done {
-		return d
+	if string(h.Method) != "CONNECT" {
+		if d, done := x.normalize(h); done {
+			return d
+		}
 	}
 	x.stripPort(h)
 	rc := x.hcm.routes.Load()
@@ -54,6 +60,14 @@ func (x *Exchange) reject(status int, details string) Directive {
 	return x.reply(localReply{status: status, details: details, grpc: -1})
 }
 
+// refuse is reject before the request counts as received to its end, whatever its framing: Envoy closes
+// the connection then (conn_manager_impl.cc, decodeHeaders before maybeEndDecode).
+func (x *Exchange) refuse(status int, details string) Directive {
+	d := x.reject(status, details)
+	x.replyHead.Close = true
+	return d
+}
+
 // normalize brings the path into its normal form (maybeNormalizePath).
 func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 	if len(h.Target) == 0 { // CONNECT
@@ -61,7 +75,7 @@ func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 	}
 	if bytes.IndexByte(h.Target, '#') >= 0 {
 		x.note()
-		return x.reject(400, "path_normalization_failed"), true
+		return x.refuse(400, "path_normalization_failed"), true
 	}
 	end := bytes.IndexByte(h.Target, '?')
 	if end < 0 {
@@ -74,7 +88,7 @@ func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 		if found {
 			if x.hcm.escaped == rejectSlashes {
 				x.note()
-				return x.reject(400, "path_normalization_failed"), true
+				return x.refuse(400, "path_normalization_failed"), true
 			}
 			path, redirect = plain, x.hcm.escaped == redirectSlashes
 		}
@@ -83,7 +97,7 @@ func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 		var ok bool
 		if x.pathBuf, ok = match.Normalize(x.pathBuf[:0], path); !ok {
 			x.note()
-			return x.reject(400, "path_normalization_failed"), true
+			return x.refuse(400, "path_normalization_failed"), true
 		}
 		path = x.pathBuf
 	}

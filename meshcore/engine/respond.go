@@ -210,10 +210,10 @@ func (x *Exchange) finishReply(body []byte) {
 		}
 	}
 	x.encode(h)
-	if len(body) == 0 && h.Status != 204 && h.Status != 304 {
-		put(h, "content-length", bytesOf("0"))
+	h.ContentLength, h.NoBody = int64(len(body)), false
+	if len(body) == 0 {
+		h.ContentLength, h.NoBody = -1, true // the codec says so in its own way
 	}
-	h.ContentLength, h.NoBody = int64(len(body)), len(body) == 0
 	if x.head != nil && string(x.head.Method) == "HEAD" {
 		body, h.NoBody = nil, true
 	}

@@ -41,6 +41,7 @@ const (
 	opSend  op = iota // send bytes
 	opRecv            // client: read a response
 	opHead            // client: read a response that has no body (to HEAD); upstream: nothing but the head
+	opPeek            // client: wait until a response begins
 	opNext            // client: is the connection good for another request?
 	opBytes           // read n bytes and note them
 	opBody            // upstream: read until n bytes of the body are there
@@ -64,6 +65,7 @@ func other(s string) step    { return step{op: opOther, text: s} }
 var (
 	recv     = step{op: opRecv}
 	recvHead = step{op: opHead}
+	peek     = step{op: opPeek}
 	next     = step{op: opNext}
 	whole    = step{op: opWhole}
 	closing  = step{op: opClose}

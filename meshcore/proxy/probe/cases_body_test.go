@@ -68,9 +68,9 @@ var bodyProbes = []probe{
 		send(post("Content-Length: 200000", strings.Repeat("a", 1000))), recv, gone},
 		server: [][]step{{body(1000), send(tooLarge), closing}}},
 	{name: "response head while the upload runs", client: []step{
-		send(chunked("3\r\nabc\r\n")), await("seen"), send("3\r\ndef\r\n0\r\n\r\n"), recv, next},
+		send(chunked("3\r\nabc\r\n")), peek, send("3\r\ndef\r\n0\r\n\r\n"), recv, next},
 		server: [][]step{{body(3), send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n"),
-			mark("seen"), whole, send("0\r\n\r\n")}}},
+			whole, send("0\r\n\r\n")}}},
 	{name: "expect, upstream continues", client: []step{send(expect), recv, send("hi"), recv, next},
 		server: [][]step{{send("HTTP/1.1 100 Continue\r\n\r\n"), whole, send(ok)}}},
 	{name: "expect, upstream answers 417", client: []step{send(expect), recv, gone},

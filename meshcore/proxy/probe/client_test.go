@@ -53,6 +53,8 @@ func (c *client) step(s step) error {
 		io.WriteString(c.conn, s.text) //nolint:errcheck // the answer may have come first
 	case opRecv, opHead:
 		c.recv(s.op == opHead)
+	case opPeek:
+		c.r.Peek(1) //nolint:errcheck // who reads it will see
 	case opNext:
 		c.next()
 	case opBytes:

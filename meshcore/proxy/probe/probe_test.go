@@ -39,8 +39,8 @@ func selected() (probes []probe, names []string) {
 	return probes, names
 }
 
-// observe plays all cases at once against a proxy, whose listener of case i is at addr(i).
-func observe(t *testing.T, probes []probe, ups []*upstream, addr func(i int) string) []string {
+// play plays all cases at once against a proxy, whose listener of case i is at addr(i).
+func play(t *testing.T, probes []probe, ups []*upstream, addr func(i int) string) []string {
 	t.Helper()
 	out := make([]string, len(probes))
 	var wg sync.WaitGroup
@@ -143,7 +143,7 @@ func TestEnvoy(t *testing.T) {
 	probes, names := selected()
 	ups := upstreams(t, probes)
 	at := startEnvoy(t, binary, bootstrap(len(probes), snapshot(probes, ups)))
-	got := observe(t, probes, ups, func(i int) string { return at[fmt.Sprintf("case-%d", i)] })
+	got := play(t, probes, ups, func(i int) string { return at[fmt.Sprintf("case-%d", i)] })
 	if *only != "" {
 		for i, n := range names {
 			t.Logf("%s\n%s", n, got[i])
