@@ -1,7 +1,7 @@
-// Package istio reads, defaults and validates the Kubernetes and Istio objects that mesh-lab carries
-// out. Every problem is a Diagnostic with its place in the file; all problems are reported. Nothing is
-// ignored: a kind or field is carried out, or has no effect here for a reason that a table gives
-// (fields_*.go, kinds.go), or is an error.
+// Package istio reads, defaults and validates the Kubernetes and Istio objects that mesh-lab
+// carries out. Every problem is a Diagnostic with its place in the file; all problems are reported.
+// Nothing is ignored: a kind or field is carried out, or has no effect here for a reason that a
+// table gives (fields_*.go, kinds.go), or is an error.
 //
 //	text ─▶ documents (source.go) ─▶ yaml nodes with places ─▶ bounded (bounds.go)
 //	                                        │
@@ -10,8 +10,8 @@
 //	                                        │
 //	             check_*.go: what istiod and the API server refuse ─▶ Config ─▶ CrossCheck
 //
-// It reads no files, and does not ask whether a configuration makes sense for a request: that is the
-// translator's business.
+// It reads no files, and does not ask whether a configuration makes sense for a request: that is
+// the translator's business.
 package istio
 
 import (
@@ -47,8 +47,8 @@ type Diagnostic struct {
 	Msg      string // what is wrong; what would be right
 }
 
-// String prints a Diagnostic as "file:line:col: Kind ns/name field.path: what is wrong". It does not
-// tell its severity.
+// String prints a Diagnostic as "file:line:col: Kind ns/name field.path: what is wrong". It does
+// not tell its severity.
 func (d Diagnostic) String() string {
 	s := fmt.Sprintf("%s:%d:%d: ", d.Place.File, d.Place.Line, d.Place.Column)
 	if what := strings.TrimSpace(d.Object + " " + d.Field); what != "" {

@@ -263,7 +263,7 @@ func TestHugeInputs(t *testing.T) {
 		"keys":       fill("", "? ", ""),
 		"a value":    fill(head+"data: {a: \"", "x", "\"}"),
 		"a block":    fill(head+"data:\n  a: |\n", "    text\n", ""),
-		"a list":     fill(head+"data: [", "a, ", "]"),
+		"a list":     fill(head+"data: [", "abcdefgh, ", "]"),
 		"spaces":     fill(head, " ", ""),
 		"unfinished": fill(head+"data: {a: \"", "x", ""),
 		"NUL":        fill("", "\x00", ""),
