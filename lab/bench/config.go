@@ -95,24 +95,23 @@ func writeOutbound(file string, s *xds.Snapshot, addr, to string) error {
 		return errors.New("the client has no listener 0.0.0.0_8080")
 	}
 	// Only the chain for HTTP, which needs no inspection: the port is reached directly.
-	chain := httpChain(l.FilterChains)
+	chain := httpChain(l.FilterChains, 0)
 	return write(file, s, listener(chain, addr, corev3.TrafficDirection_OUTBOUND),
 		"outbound|8080||server.default.svc.cluster.local", to)
 }
 
 // writeInbound writes the server's side: its HTTP chain at addr, the app at to.
 func writeInbound(file string, s *xds.Snapshot, addr, to string) error {
-	chain := httpChain(s.Listeners["virtualInbound"].GetFilterChains())
+	chain := httpChain(s.Listeners["virtualInbound"].GetFilterChains(), 8080)
 	return write(file, s, listener(chain, addr, corev3.TrafficDirection_INBOUND), "inbound|8080||", to)
 }
 
-// httpChain returns the first chain with a connection manager, without its match.
-func httpChain(chains []*listenerv3.FilterChain) *listenerv3.FilterChain {
+// httpChain returns the first chain for a port (0: any) with a connection manager, without its match.
+func httpChain(chains []*listenerv3.FilterChain, port uint32) *listenerv3.FilterChain {
 	for _, c := range chains {
-		port := c.GetFilterChainMatch().GetDestinationPort()
 		for _, f := range c.Filters {
 			if f.GetTypedConfig().MessageIs(&hcmv3.HttpConnectionManager{}) &&
-				(port == nil || port.Value == 8080) {
+				c.GetFilterChainMatch().GetDestinationPort().GetValue() == port {
 				c = proto.CloneOf(c)
 				c.FilterChainMatch = nil
 				return c
@@ -156,7 +155,7 @@ func write(file string, s *xds.Snapshot, l *listenerv3.Listener, name, to string
 	b := &bootstrapv3.Bootstrap{StaticResources: &bootstrapv3.Bootstrap_StaticResources{
 		Listeners: []*listenerv3.Listener{l}}}
 	for _, c := range s.Clusters {
-		if c.GetType() == clusterv3.Cluster_ORIGINAL_DST {
+		if c.GetType() == clusterv3.Cluster_ORIGINAL_DST && c.Name != name {
 			continue
 		}
 		b.StaticResources.Clusters = append(b.StaticResources.Clusters, static(s, c, name, to))

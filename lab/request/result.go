@@ -1,11 +1,13 @@
 package request
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // Result is what one request got, as the contract spells it.
@@ -67,18 +69,20 @@ func hops(records []observe.Request) []Hop {
 	return out
 }
 
-// backend returns who answered: the destination of the first hop that had one, as its own sidecar
-// reports it or, without one, as the endpoint says.
-func backend(records []observe.Request) *Backend {
+// backend returns who answered: the pod at the address of the first hop's upstream host.
+func backend(reg *translate.Registry, records []observe.Request) *Backend {
 	for _, r := range records {
-		if r.Reporter != observe.Source || r.Upstream == "" || r.Dest.Pod == "" {
+		at, err := netip.ParseAddrPort(r.Upstream)
+		if err != nil || r.Reporter != observe.Source || !strings.HasPrefix(r.Details, "via_upstream") {
 			continue
 		}
-		if r.Details != "" && !strings.HasPrefix(r.Details, "via_upstream") {
-			continue
+		for _, p := range reg.Pods {
+			if p.IP == at.Addr() {
+				return &Backend{
+					Workload: p.Workload, Version: p.Labels["version"], Pod: p.Name, Namespace: p.Namespace,
+				}
+			}
 		}
-		d := r.Dest
-		return &Backend{Workload: d.Workload, Version: d.Version, Pod: d.Pod, Namespace: d.Namespace}
 	}
 	return nil
 }

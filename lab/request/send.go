@@ -115,7 +115,7 @@ func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result)
 	defer late.Stop()
 	for waiting := true; waiting; {
 		records, more := w.found.find(r.remote, r.RequestID, r.since)
-		r.Hops, r.Backend = hops(records), backend(records)
+		r.Hops, r.Backend = hops(records), backend(w.mesh.Registry(), records)
 		if len(records) > 0 && records[0].ID != "" {
 			r.RequestID = records[0].ID
 		}
