@@ -42,7 +42,7 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 		return err
 	}
 	w := &worker{
-		mesh: m, plan: p, from: from, found: newCollector(m.Recorder()), sidecars: map[string]bool{},
+		mesh: m, plan: p, from: from, found: newCollector(m.Recorder()), sidecars: map[netip.Addr]bool{},
 	}
 	if from == topology.Outside {
 		w.addr = topology.OutsideAddr
@@ -52,7 +52,7 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 			w.addr = pod.IP
 		}
 		if pod.Role == translate.Sidecar {
-			w.sidecars[pod.Name] = true
+			w.sidecars[pod.IP] = true
 		}
 	}
 	defer w.found.close()
@@ -68,7 +68,7 @@ type worker struct {
 	found *collector
 	next  atomic.Int64
 
-	sidecars map[string]bool // names of pods that record what they receive
+	sidecars map[netip.Addr]bool // addresses of pods that record what they receive
 }
 
 // all runs the connections and emits the results one at a time.
@@ -143,7 +143,9 @@ func (w *worker) missing(records []observe.Request) bool {
 			continue
 		}
 		for _, a := range append(slices.Clone(r.Attempts), r.Mirrors...) {
-			if w.sidecars[a.Pod] && !strings.Contains(a.Flags, "UF") && !strings.Contains(a.Flags, "UO") {
+			at, err := netip.ParseAddrPort(a.Upstream)
+			if err == nil && w.sidecars[at.Addr()] && !strings.Contains(a.Flags, "UF") &&
+				!strings.Contains(a.Flags, "UO") {
 				expected++
 			}
 		}
