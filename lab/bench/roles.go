@@ -126,7 +126,6 @@ func sidecar(args []string) error {
 
 // ring keeps the latest records; a lab keeps them all, which is memory and not time.
 type ring struct {
-	at   chan struct{}
 	last [1024]observe.Request
 	n    int
 }
