@@ -108,5 +108,5 @@ func (st *stream) resume(k kind) {
 	if of == nil || len(sub.known) == 0 || st.differs(k) {
 		return
 	}
-	sub.sent, sub.acked = of.version, of.version
+	sub.sent, sub.acked = of.version(), of.version()
 }

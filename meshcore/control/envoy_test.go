@@ -26,7 +26,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
-// envoyBinary finds the real Envoy, or skips the test; where it is required, its absence is a failure.
+// envoyBinary finds the real Envoy, or skips the test; where it is required, its absence is a
+// failure.
 func envoyBinary(t *testing.T) string {
 	t.Helper()
 	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
@@ -165,8 +166,8 @@ func (e *realEnvoy) refuse(s *xds.Snapshot, kind, reason string) {
 	}
 }
 
-// TestRealEnvoy serves the real Envoy: all kinds are ACKed, what warms is warmed, what is bad is refused once
-// and can be mended, and renames under load lose no request.
+// TestRealEnvoy serves the real Envoy: all kinds are ACKed, what warms is warmed, what is bad is
+// refused once and can be mended, and renames under load lose no request.
 func TestRealEnvoy(t *testing.T) {
 	for name, api := range map[string]string{"state of the world": "GRPC", "delta": "DELTA_GRPC"} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 
@@ -190,18 +191,19 @@ func (st *stream) next(now clock.Instant) *reply {
 // fillWorld puts in everything that the proxy asked for.
 func (st *stream) fillWorld(r *reply) {
 	sub := &st.subs[r.kind]
-	for _, name := range r.of.names {
+	for name, x := range r.of.byName {
 		if sub.wants(name) {
-			r.resources = append(r.resources, named{name, r.of.byName[name]})
+			r.resources = append(r.resources, named{name, x})
 		}
 	}
-	r.version = r.of.version
+	slices.SortFunc(r.resources, func(a, b named) int { return cmp.Compare(a.name, b.name) })
+	r.version = r.of.version()
 	if !sub.wildcard {
 		byName := make(map[string]*resource, len(r.resources))
 		for _, x := range r.resources {
 			byName[x.name] = x.resource
 		}
-		r.version = newSet(byName).version
+		r.version = newSet(byName).version()
 	}
 }
 
@@ -213,13 +215,13 @@ func (st *stream) fillDelta(r *reply) {
 	for _, name := range sub.rejected {
 		again[name] = true
 	}
-	for _, name := range r.of.names {
+	for name, x := range r.of.byName {
 		v, told := sub.known[name]
-		x := r.of.byName[name]
 		if sub.wants(name) && (!told || v != x.version || again[name]) {
 			r.resources = append(r.resources, named{name, x})
 		}
 	}
+	slices.SortFunc(r.resources, func(a, b named) int { return cmp.Compare(a.name, b.name) })
 	for name, v := range sub.known {
 		if r.of.byName[name] == nil && v != "" {
 			r.removed = append(r.removed, name)
@@ -237,7 +239,7 @@ func (st *stream) fillDelta(r *reply) {
 	}
 	slices.Sort(r.removed)
 	r.removed = slices.Compact(r.removed)
-	r.version = r.of.version
+	r.version = r.of.version()
 }
 
 // repeatEndpoints has the endpoints of clusters that change sent again after them. An updated
@@ -325,10 +327,12 @@ func (st *stream) has(k, below kind) bool {
 	if st.node.served[k] == nil {
 		return true
 	}
-	for _, ref := range st.node.served[k].refs {
-		r := of.byName[ref]
-		if r == nil || !sub.wants(ref) || sub.known[ref] != r.version {
-			return false
+	for _, above := range st.node.served[k].byName {
+		for _, ref := range above.refs {
+			r := of.byName[ref]
+			if r == nil || !sub.wants(ref) || sub.known[ref] != r.version {
+				return false
+			}
 		}
 	}
 	return true

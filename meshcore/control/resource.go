@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -44,6 +45,7 @@ func kindOf(typeURL string) (kind, bool) {
 // resource is one marshalled resource, shared by all the proxies that are given it.
 type resource struct {
 	version string // hash of the deterministic encoding
+	digest  digest // of name and version
 	body    *anypb.Any
 	delta   *discoveryv3.Resource
 	refs    []string // EDS name of a cluster, RDS names of a listener
@@ -51,46 +53,52 @@ type resource struct {
 
 // set is all the resources of one kind for one proxy. It is immutable.
 type set struct {
-	byName  map[string]*resource
-	names   []string // sorted
-	version string   // hash of names and versions
-	refs    []string // what these resources need of the kind below (EDS, RDS)
+	byName map[string]*resource
+	digest digest // of all names and versions, whatever their order
 }
 
+// digest identifies a resource by name and version, or, by exclusive or, a set of resources.
+type digest [16]byte
+
+func (d *digest) add(e digest) { subtle.XORBytes(d[:], d[:], e[:]) }
+
 func newSet(byName map[string]*resource) *set {
-	s := &set{byName: byName, names: slices.Sorted(maps.Keys(byName))}
-	h := sha256.New()
-	for _, n := range s.names {
-		fmt.Fprintf(h, "%s\x00%s\x00", n, byName[n].version)
-		s.refs = append(s.refs, byName[n].refs...)
+	s := &set{byName: byName}
+	for _, r := range byName {
+		s.digest.add(r.digest)
 	}
-	s.version = short(h.Sum(nil))
 	return s
 }
+
+func (s *set) version() string { return hex.EncodeToString(s.digest[:8]) }
 
 // union returns s with what older has beside it.
 func (s *set) union(older *set) *set {
 	if older == nil {
 		return s
 	}
-	var all map[string]*resource
-	for _, n := range older.names {
-		if _, ok := s.byName[n]; ok {
-			continue
+	extra := 0
+	for name := range older.byName {
+		if s.byName[name] == nil {
+			extra++
 		}
-		if all == nil {
-			all = maps.Clone(s.byName)
-		}
-		all[n] = older.byName[n]
 	}
-	if all == nil {
+	if extra == 0 {
 		return s
 	}
-	return newSet(all)
+	all := &set{byName: make(map[string]*resource, len(s.byName)+extra), digest: s.digest}
+	maps.Copy(all.byName, s.byName)
+	for name, r := range older.byName {
+		if s.byName[name] == nil {
+			all.byName[name] = r
+			all.digest.add(r.digest)
+		}
+	}
+	return all
 }
 
 func sameSet(a, b *set) bool {
-	return a == b || a != nil && b != nil && a.version == b.version
+	return a == b || a != nil && b != nil && a.digest == b.digest
 }
 
 func short(hash []byte) string { return hex.EncodeToString(hash[:8]) }
@@ -144,9 +152,11 @@ func (c *cache) marshal(k kind, name string, m proto.Message) (*resource, error)
 	if err != nil {
 		return nil, err
 	}
+	sum := sha256.Sum256([]byte(name + "\x00" + version))
 	body := &anypb.Any{TypeUrl: k.typeURL(), Value: bytes}
 	return &resource{
 		version: version,
+		digest:  digest(sum[:16]),
 		body:    body,
 		delta:   &discoveryv3.Resource{Name: name, Version: version, Resource: body},
 		refs:    refs,
@@ -175,8 +185,8 @@ func (c *cache) sets(s *xds.Snapshot) (sets, error) {
 	for k := range kinds {
 		from := s.Resources(k.typeURL())
 		byName := make(map[string]*resource, len(from))
-		for _, name := range slices.Sorted(maps.Keys(from)) {
-			r, err := c.resource(k, name, from[name])
+		for name, m := range from {
+			r, err := c.resource(k, name, m)
 			if err != nil {
 				return sets{}, err
 			}
@@ -190,7 +200,7 @@ func (c *cache) sets(s *xds.Snapshot) (sets, error) {
 // complete checks that what is referenced is there: a proxy would wait for it for ever.
 func (s *sets) complete() error {
 	for _, pair := range [][2]kind{{cds, eds}, {lds, rds}} {
-		for _, name := range s[pair[0]].names {
+		for _, name := range slices.Sorted(maps.Keys(s[pair[0]].byName)) {
 			for _, ref := range s[pair[0]].byName[name].refs {
 				if _, ok := s[pair[1]].byName[ref]; !ok {
 					return fmt.Errorf("%s %s refers to %s %s, which is not in the snapshot",

@@ -56,6 +56,8 @@ type Client struct {
 
 	accepted tables
 	active   *active
+	waiting  [kinds]bool // clusters, listeners: some are not warm
+	moved    [kinds]bool // clusters, listeners: names of references have to be asked for anew
 	sub      [kinds]subscription
 	began    bool // the first snapshot has been handed over
 }
@@ -194,16 +196,24 @@ func (c *Client) follow(t transport) error {
 	if c.accepted[cds] == nil {
 		return nil
 	}
-	if err := c.ask(t, eds, wanted(&c.accepted, c.active, cds)); err != nil {
-		return err
+	if c.moved[cds] {
+		if err := c.ask(t, eds, wanted(&c.accepted, c.active, cds)); err != nil {
+			return err
+		}
 	}
-	if !c.sub[lds].wanted && !c.accepted.allWarm(cds, eds) {
+	if !c.sub[lds].wanted && c.waiting[cds] {
 		return nil
 	}
 	if err := c.ask(t, lds, nil); err != nil {
 		return err
 	}
-	return c.ask(t, rds, wanted(&c.accepted, c.active, lds))
+	if c.moved[lds] {
+		if err := c.ask(t, rds, wanted(&c.accepted, c.active, lds)); err != nil {
+			return err
+		}
+	}
+	c.moved = [kinds]bool{}
+	return nil
 }
 
 // ask subscribes to exactly these names, or to a whole kind.
@@ -238,15 +248,18 @@ func (c *Client) take(r *response) error {
 	}
 	next := c.accepted
 	next[r.kind] = table
-	in := warm(&next, c.active)
+	in, waiting := warm(r.kind, &next, c.active)
 	// Until its first listeners are warm a proxy does not serve: Envoy starts its workers then.
-	began := c.began || next[lds] != nil && next.allWarm(lds, rds)
-	if began && (!c.began || !in.equal(c.active)) {
+	began := c.began || next[lds] != nil && r.kind >= lds && !waiting
+	if began && (!c.began || !in.equal(c.active, r.kind)) {
 		if err := c.Target.Update(in.snapshot()); err != nil {
 			return err
 		}
 	}
-	c.accepted, c.active, c.began = next, in, began
+	above, _ := r.kind.pair()
+	// With the accepted resources, or with those in effect, what they refer to has changed.
+	c.moved[above] = c.moved[above] || r.kind == above || c.waiting[above]
+	c.accepted, c.active, c.began, c.waiting[above] = next, in, began, waiting
 	c.sub[r.kind].version = r.version
 	return nil
 }

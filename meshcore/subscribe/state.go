@@ -8,6 +8,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
@@ -35,6 +36,14 @@ func kindOf(typeURL string) (kind, bool) {
 // byName says whether resources of this kind are asked for by name; the others are wanted whole.
 func (k kind) byName() bool { return k == eds || k == rds }
 
+// pair returns the kinds that k belongs with: the one that refers and the one that is referred to.
+func (k kind) pair() (above, below kind) {
+	if k <= eds {
+		return cds, eds
+	}
+	return lds, rds
+}
+
 // held is an accepted resource and the server's version of it.
 type held struct {
 	*resource
@@ -50,33 +59,33 @@ type tables [kinds]map[string]held
 // (source/common/upstream/cluster_manager_impl.cc, source/common/listener_manager/).
 type active [kinds]map[string]*resource
 
-// warm returns what is to be in effect: now is what has been accepted, old what is in effect so
-// far.
-func warm(now *tables, old *active) *active {
-	a := &active{}
-	for k := range kinds {
-		a[k] = map[string]*resource{}
-	}
-	for _, pair := range [][2]kind{{cds, eds}, {lds, rds}} {
-		above, below := pair[0], pair[1]
-		for name, h := range now[above] {
-			r := h.resource
-			if !ready(r, now[below]) {
-				if r = old[above][name]; r == nil {
-					continue
-				}
+// warm returns what is to be in effect after a change of kind k: now is what has been accepted, old
+// what is in effect so far. Waiting reports that something of that pair of kinds waits for its
+// references.
+func warm(k kind, now *tables, old *active) (a *active, waiting bool) {
+	above, below := k.pair()
+	a = &active{}
+	*a = *old
+	a[above] = make(map[string]*resource, len(now[above]))
+	a[below] = make(map[string]*resource, len(now[below]))
+	for name, h := range now[above] {
+		r := h.resource
+		if !ready(r, now[below]) {
+			waiting = true
+			if r = old[above][name]; r == nil {
+				continue
 			}
-			a[above][name] = r
-			for _, ref := range r.refs {
-				if h, ok := now[below][ref]; ok {
-					a[below][ref] = h.resource
-				} else {
-					a[below][ref] = old[below][ref]
-				}
+		}
+		a[above][name] = r
+		for _, ref := range r.refs {
+			if h, ok := now[below][ref]; ok {
+				a[below][ref] = h.resource
+			} else {
+				a[below][ref] = old[below][ref]
 			}
 		}
 	}
-	return a
+	return a, waiting
 }
 
 func ready(r *resource, below map[string]held) bool {
@@ -88,20 +97,10 @@ func ready(r *resource, below map[string]held) bool {
 	return true
 }
 
-// allWarm reports whether nothing of kind k waits for what it refers to.
-func (t *tables) allWarm(k, below kind) bool {
-	for _, h := range t[k] {
-		if !ready(h.resource, t[below]) {
-			return false
-		}
-	}
-	return true
-}
-
 // wanted returns the names of kind below that are to be subscribed: what the accepted resources
 // refer to, and what the ones in effect do.
 func wanted(now *tables, a *active, above kind) map[string]bool {
-	names := map[string]bool{}
+	names := make(map[string]bool, len(now[above]))
 	for name, h := range now[above] {
 		for _, ref := range h.refs {
 			names[ref] = true
@@ -115,17 +114,20 @@ func wanted(now *tables, a *active, above kind) map[string]bool {
 	return names
 }
 
-func (a *active) equal(b *active) bool {
-	for k := range kinds {
-		if !maps.Equal(a[k], b[k]) {
-			return false
-		}
-	}
-	return true
+// equal compares the pair of kinds that a change of kind k may have changed.
+func (a *active) equal(b *active, k kind) bool {
+	above, below := k.pair()
+	return maps.Equal(a[above], b[above]) && maps.Equal(a[below], b[below])
 }
 
 func (a *active) snapshot() *xds.Snapshot {
-	s := xds.NewSnapshot()
+	s := &xds.Snapshot{
+		Clusters:  make(map[string]*clusterv3.Cluster, len(a[cds])),
+		Endpoints: make(map[string]*endpointv3.ClusterLoadAssignment, len(a[eds])),
+		Listeners: make(map[string]*listenerv3.Listener, len(a[lds])),
+		Routes:    make(map[string]*routev3.RouteConfiguration, len(a[rds])),
+		Secrets:   map[string]*tlsv3.Secret{},
+	}
 	for n, r := range a[cds] {
 		s.Clusters[n] = r.msg.(*clusterv3.Cluster)
 	}
