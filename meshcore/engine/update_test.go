@@ -3,7 +3,9 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -12,6 +14,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -186,5 +190,57 @@ func TestRefusedTypeStays(t *testing.T) {
 	}
 	if err := e.Update(2, s); err != nil {
 		t.Error(err)
+	}
+}
+
+// Requests, updates and ticks at the same time: for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	s := simple(t)
+	s.Clusters["a"].OutlierDetection = &clusterv3.OutlierDetection{}
+	for _, l := range protoYAML(t, []byte(scriptListener),
+		func() *listenerv3.Listener { return &listenerv3.Listener{} }) {
+		s.Listeners[l.GetName()] = l
+	}
+	e := New(Options{Wake: func(clock.Instant) {}})
+	if err := e.Update(0, s); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			ci := &ConnInfo{Local: netip.MustParseAddrPort("10.96.0.10:80"), Transport: "raw_buffer",
+				Remote: netip.MustParseAddrPort("10.244.0.2:40000")}
+			var x Exchange
+			for n := range 300 {
+				ch := e.Listener(netip.MustParseAddrPort("0.0.0.0:15001"), ci.Local).Chain(ci)
+				h := &wire.Head{Method: []byte("GET"), Target: []byte("/"), NoBody: true,
+					Authority: []byte("h")}
+				now := clock.Instant(n)
+				d := e.Start(&x, ch, ci, h, now, uint64(n*w))
+				if d.Kind == Attempt {
+					x.Handle(Event{Kind: Connected}, now)
+					resp := &wire.Head{Status: 500 + n%4}
+					x.Handle(Event{Kind: ResponseHead, Head: resp}, now)
+				}
+				if x.Handle(Event{Kind: Sent}, now).Kind != Done {
+					t.Error("not done")
+				}
+			}
+		})
+	}
+	for n := range 50 {
+		next := *s
+		next.Endpoints = map[string]*endpointv3.ClusterLoadAssignment{
+			"a": endpoints(t, "10.244.0.2", "10.244.0."+strconv.Itoa(n%20+3))}
+		if err := e.Update(clock.Instant(n), &next); err != nil {
+			t.Error(err)
+		}
+		e.Tick(clock.Instant(n))
+	}
+	wg.Wait()
+	for _, ep := range hosts(e, "a") {
+		if ep.Active() != 0 {
+			t.Errorf("%v: %d requests in flight", ep.Addr, ep.Active())
+		}
 	}
 }
