@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
@@ -48,13 +50,14 @@ type Engine struct {
 	routes    map[string]*slot[routeConfig]
 	listeners atomic.Pointer[[]*Listener] // sorted by name; read without mu
 	have      resources
-	live      []*Cluster // sorted by name
+	checked   map[proto.Message]any // since the last Update: what was compiled of what, for it to take
+	live      []*Cluster            // sorted by name
 }
 
 // New returns an engine without configuration.
 func New(opt Options) *Engine {
 	e := &Engine{opt: opt, clusters: map[string]*slot[Cluster]{},
-		routes: map[string]*slot[routeConfig]{}}
+		routes: map[string]*slot[routeConfig]{}, checked: map[proto.Message]any{}}
 	if e.opt.Wall == nil {
 		e.opt.Wall = func(i clock.Instant) time.Time { return time.Unix(0, int64(i)) }
 	}

@@ -73,76 +73,114 @@ var whole = map[protoreflect.FullName]string{
 
 // unsupported walks a resource and collects the fields that are not carried out.
 func unsupported(m proto.Message) []Refusal {
-	var out []Refusal
-	walk(m.ProtoReflect(), "", func(field, reason string) {
-		out = append(out, Refusal{Field: field, Reason: reason})
-	})
-	slices.SortFunc(out, func(a, b Refusal) int { return strings.Compare(a.Field, b.Field) })
-	return out
+	var w walker
+	w.message(m.ProtoReflect())
+	slices.SortFunc(w.out, func(a, b Refusal) int { return strings.Compare(a.Field, b.Field) })
+	return w.out
 }
 
 const notCarried = "is not carried out yet"
 
-func walk(m protoreflect.Message, path string, refuse func(field, reason string)) {
+// walker walks one resource. Most have nothing to refuse, so a path becomes text only when it has to.
+type walker struct {
+	path []segment
+	out  []Refusal
+}
+
+// segment is one field on the way, with the place in a list or map.
+type segment struct {
+	name  protoreflect.Name
+	index int // of a list; -1 for none
+	key   protoreflect.MapKey
+}
+
+func (s segment) appendTo(b []byte) []byte {
+	b = append(b, s.name...)
+	switch {
+	case s.key.IsValid():
+		b = fmt.Appendf(b, "[%q]", s.key.String())
+	case s.index >= 0:
+		b = fmt.Appendf(b, "[%d]", s.index)
+	}
+	return b
+}
+
+func (w *walker) refuse(reason string) {
+	var b []byte
+	for i, s := range w.path {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = s.appendTo(b)
+	}
+	w.out = append(w.out, Refusal{Field: string(b), Reason: reason})
+}
+
+// in walks a message that stands in a field.
+func (w *walker) in(s segment, m protoreflect.Message) {
+	w.path = append(w.path, s)
+	w.message(m)
+	w.path = w.path[:len(w.path)-1]
+}
+
+func (w *walker) message(m protoreflect.Message) {
 	name := m.Descriptor().FullName()
 	if _, ok := whole[name]; ok {
 		return
 	}
 	if name == "google.protobuf.Any" {
-		walkAny(m, path, refuse)
+		w.any(m)
 		return
 	}
 	table, ok := supported[name]
 	if !ok {
-		refuse(path, string(name)+" "+notCarried)
+		w.refuse(string(name) + " " + notCarried)
 		return
 	}
 	if len(m.GetUnknown()) > 0 {
-		refuse(path, "has fields that this version does not know")
+		w.refuse("has fields that this version does not know")
 	}
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		at := string(fd.Name())
-		if path != "" {
-			at = path + "." + at
-		}
 		reason, ok := table[fd.Name()]
 		switch {
 		case !ok:
-			refuse(at, notCarried)
+			w.path = append(w.path, segment{name: fd.Name(), index: -1})
+			w.refuse(notCarried)
+			w.path = w.path[:len(w.path)-1]
 		case reason == "":
-			walkField(fd, v, at, refuse)
+			w.field(fd, v)
 		}
 		return true
 	})
 }
 
-func walkField(fd protoreflect.FieldDescriptor, v protoreflect.Value, at string,
-	refuse func(field, reason string)) {
+func (w *walker) field(fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+	at := segment{name: fd.Name(), index: -1}
 	switch {
 	case fd.IsMap() && fd.MapValue().Message() != nil:
 		v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
-			walk(v.Message(), fmt.Sprintf("%s[%q]", at, k.String()), refuse)
+			w.in(segment{name: at.name, index: -1, key: k}, v.Message())
 			return true
 		})
 	case fd.IsList() && fd.Message() != nil:
-		for i := range v.List().Len() {
-			walk(v.List().Get(i).Message(), fmt.Sprintf("%s[%d]", at, i), refuse)
+		for at.index = range v.List().Len() {
+			w.in(at, v.List().Get(at.index).Message())
 		}
 	case !fd.IsMap() && !fd.IsList() && fd.Message() != nil:
-		walk(v.Message(), at, refuse)
+		w.in(at, v.Message())
 	}
 }
 
-func walkAny(m protoreflect.Message, path string, refuse func(field, reason string)) {
+func (w *walker) any(m protoreflect.Message) {
 	a, ok := m.Interface().(*anypb.Any)
 	if !ok {
-		refuse(path, notCarried)
+		w.refuse(notCarried)
 		return
 	}
 	inner, err := a.UnmarshalNew()
 	if err != nil {
-		refuse(path, a.GetTypeUrl()+" "+notCarried)
+		w.refuse(a.GetTypeUrl() + " " + notCarried)
 		return
 	}
-	walk(inner.ProtoReflect(), path, refuse)
+	w.message(inner.ProtoReflect())
 }

@@ -72,14 +72,21 @@ func named(list []Refusal, typeURL, name string) []Refusal {
 	return list
 }
 
-// compile makes the compiled form of a resource, or says what is wrong with it.
+// compile makes the compiled form of a resource, or says what is wrong with it. What Check made is not
+// made again. Caller must hold mu.
 func compile[M proto.Message, C any](e *Engine, m M, f func(*compiler, M) C) (C, []Refusal) {
+	if v, ok := e.checked[m].(C); ok {
+		return v, nil
+	}
 	if bad := unsupported(m); len(bad) > 0 {
 		var none C
 		return none, bad
 	}
 	c := &compiler{e: e}
 	value := f(c, m)
+	if len(c.errs) == 0 {
+		e.checked[m] = value
+	}
 	return value, c.errs
 }
 
@@ -150,6 +157,7 @@ func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error {
 			e.routeSlot(name).Store(nil)
 		}
 	}
+	clear(e.checked)
 	if len(refused) > 0 {
 		return refused
 	}
