@@ -60,8 +60,8 @@ func (x *Exchange) reject(status int, details string) Directive {
 	return x.reply(localReply{status: status, details: details, grpc: -1})
 }
 
-// refuse is reject before the request counts as received to its end, whatever its framing: Envoy closes
-// the connection then (conn_manager_impl.cc, decodeHeaders before maybeEndDecode).
+// refuse is reject before the request counts as received to its end, whatever its framing: Envoy
+// closes the connection then (conn_manager_impl.cc, decodeHeaders before maybeEndDecode).
 func (x *Exchange) refuse(status int, details string) Directive {
 	d := x.reject(status, details)
 	x.replyHead.Close = true
@@ -159,7 +159,7 @@ func foreign(name []byte, edge bool) bool {
 // sanitize is mutateRequestHeaders.
 func (x *Exchange) sanitize(h *wire.Head, rc *routeConfig) {
 	edge := x.hcm.remote
-	xff, proto, id, referer := -1, -1, -1, -1
+	xff, proto, id := -1, -1, -1
 	drop := false
 	for i := range h.Fields {
 		f := &h.Fields[i]
@@ -188,14 +188,6 @@ func (x *Exchange) sanitize(h *wire.Head, rc *routeConfig) {
 					f.Value = bytesOf("trailers")
 				} else {
 					f.Name, drop = nil, true
-				}
-			}
-		case 'r':
-			if string(f.Name) == "referer" {
-				if referer >= 0 { // a request has one referer or none
-					f.Name, h.Fields[referer].Name, drop = nil, nil, true
-				} else {
-					referer = i
 				}
 			}
 		}

@@ -82,18 +82,17 @@ func (x *Exchange) answerDirectly(r *route) Directive {
 // rewriteHead changes host and path (finalizeRequestHeaders).
 func (x *Exchange) rewriteHead(a *action) {
 	h := x.head
-	host := a.host
-	if x.target.host != nil && host == nil {
-		host = x.target.host
+	if x.target.host != nil {
+		h.Authority = x.target.host // and nothing tells of the one before
 	}
-	if host != nil {
-		if a.appendXFH {
-			appendHeader(h, "x-forwarded-host", h.Authority, requestInline)
-		}
+	if a.host != nil {
 		if !x.hcm.suppress {
 			set(h, "x-envoy-original-host", h.Authority)
 		}
-		h.Authority = host
+		if a.appendXFH {
+			appendHeader(h, "x-forwarded-host", h.Authority, requestInline)
+		}
+		h.Authority = a.host
 	}
 	if !a.rewrite.hasPrefix && a.rewrite.regexp == nil {
 		return
@@ -364,7 +363,7 @@ func (x *Exchange) timedOut(now clock.Instant) Directive {
 	ep := x.ep
 	switch x.due {
 	case dueDuration:
-		x.endAttempt(now, 0, "DT")
+		x.endAttempt(now, 0, "")
 		return x.durationReached()
 	case duePerTry:
 		x.afterTimeout = true
@@ -422,7 +421,12 @@ func (x *Exchange) forwarding(ev Event, now clock.Instant) Directive {
 	case Timeout:
 		return x.timedOut(now)
 	case Reset:
-		return x.broken(reasonOf(ev), ev, now)
+		why := reasonOf(ev)
+		if why == resetTermination && !x.cluster.HTTP2 {
+			// An HTTP/1.1 body that is cut is an error of the codec (measured with 1.40).
+			why = resetProtocol
+		}
+		return x.broken(why, ev, now)
 	}
 	return x.standing
 }
