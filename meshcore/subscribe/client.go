@@ -96,17 +96,7 @@ type transport interface {
 // Run subscribes until ctx ends and returns its error. A stream that breaks is opened again; the
 // data plane keeps what it has meanwhile.
 func (c *Client) Run(ctx context.Context) error {
-	if c.Pool == nil {
-		c.Pool = &Pool{}
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Backoff == nil {
-		b := backoff.NewExponentialBackOff()
-		b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
-		c.Backoff = b
-	}
+	c.defaults()
 	c.active = &active{}
 	c.Backoff.Reset()
 	for {
@@ -126,6 +116,20 @@ func (c *Client) Run(ctx context.Context) error {
 			timer.Stop()
 			return ctx.Err()
 		}
+	}
+}
+
+func (c *Client) defaults() {
+	if c.Pool == nil {
+		c.Pool = &Pool{}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Backoff == nil {
+		b := backoff.NewExponentialBackOff()
+		b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
+		c.Backoff = b
 	}
 }
 
