@@ -32,7 +32,8 @@ func (s *service) webSocket(w http.ResponseWriter, r *http.Request) {
 		stop := context.AfterFunc(s.env.Closed, func() { conn.Close() })
 		defer stop()
 	}
-	fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"+
+	fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\n"+
+		"upgrade: websocket\r\nconnection: Upgrade\r\n"+
 		"sec-websocket-accept: %s\r\n\r\n", base64.StdEncoding.EncodeToString(sum[:]))
 	if rw.Flush() == nil {
 		echoBytes(rw)
