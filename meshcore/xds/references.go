@@ -10,7 +10,8 @@ import (
 )
 
 // EndpointName returns the name under which a cluster asks for its endpoints; ok is false when the
-// cluster does not use EDS. Envoy source/extensions/clusters/eds/eds.cc: service_name, else the name.
+// cluster does not use EDS. Envoy source/extensions/clusters/eds/eds.cc: service_name, else the
+// name.
 func EndpointName(c *clusterv3.Cluster) (name string, ok bool) {
 	if c.GetType() != clusterv3.Cluster_EDS {
 		return "", false
@@ -21,8 +22,8 @@ func EndpointName(c *clusterv3.Cluster) (name string, ok bool) {
 	return c.GetName(), true
 }
 
-// RouteNames returns the names of the route configurations that a listener asks for over RDS, in the
-// order of its filter chains, each once.
+// RouteNames returns the names of the route configurations that a listener asks for over RDS, in
+// the order of its filter chains, each once.
 func RouteNames(l *listenerv3.Listener) ([]string, error) {
 	var names []string
 	seen := map[string]bool{}
