@@ -62,8 +62,8 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	return d.decide(ev)
 }
 
-// decide reports how an attempt went. The upload is held meanwhile, so that what the engine knows of
-// the body stays true.
+// decide reports how an attempt went. The upload is held meanwhile, so that what the engine knows
+// of the body stays true.
 func (d *downstream) decide(ev engine.Event) engine.Directive {
 	if ev.Kind != engine.ResponseHead {
 		d.dropUpstream()
@@ -84,13 +84,23 @@ func (d *downstream) isConnect() bool { return string(d.w.req.Method) == "CONNEC
 
 // report hands an event to the engine.
 func (d *downstream) report(ev engine.Event) engine.Directive {
+	if ev.Kind == streamIdle {
+		d.stalled.Store(false)
+		return d.w.x.IdleTimedOut(d.p.opt.Clock.Now())
+	}
 	return d.w.x.Handle(ev, d.p.opt.Clock.Now())
 }
+
+// streamIdle is an event of the driver's own: the stream idle time-out has passed.
+const streamIdle engine.EventKind = 255
 
 // news looks at what happened beside the upstream. A complete request may arm a deadline.
 func (d *downstream) news(dir *engine.Directive) engine.Event {
 	if d.gone.Load() {
 		return engine.Event{Kind: engine.ClientGone}
+	}
+	if d.stalled.Load() {
+		return engine.Event{Kind: streamIdle}
 	}
 	if d.w.upload != nil {
 		if ev := d.uploadNews(dir); ev.Kind != 0 {
@@ -151,8 +161,8 @@ func (d *downstream) pause(dir engine.Directive) engine.Directive {
 	}
 }
 
-// send writes the request, as far as it has been received, in one write. An error is seen by whoever
-// reads the response, which the upstream may have sent nevertheless.
+// send writes the request, as far as it has been received, in one write. An error is seen by
+// whoever reads the response, which the upstream may have sent nevertheless.
 func (d *downstream) send(up *upstream) (sent bool) {
 	w := d.w
 	d.waiting.Store(up)
@@ -179,7 +189,7 @@ func (d *downstream) arm(dir *engine.Directive) (ev engine.Event) {
 		}
 		up.setDeadline(d.p, dir.Deadline) //nolint:errcheck // the read will say so
 		d.waiting.Store(up)
-		if !d.gone.Load() && (d.w.upload == nil || !d.w.upload.hasNews()) {
+		if !d.gone.Load() && !d.stalled.Load() && (d.w.upload == nil || !d.w.upload.hasNews()) {
 			return engine.Event{}
 		}
 		d.disarm()

@@ -41,6 +41,9 @@ type downstream struct {
 	wake    chan struct{}
 	nudge   func()                   // wakes sleep, and nothing else
 	waiting atomic.Pointer[upstream] // that it reads from
+	stalled atomic.Bool              // the stream idle time-out has passed
+	limit   atomic.Int64             // that time-out (time.Duration)
+	writing atomic.Bool              // to the client, and may be held up
 	watched watched
 
 	w *work // while an exchange is under way
@@ -88,8 +91,9 @@ func (w *work) reset() {
 
 func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
 	d := &downstream{
-		p: p, bind: l.bind, proxy: l.proxied, origin: l.origin, conn: conn, ended: make(chan struct{}),
-		wake: make(chan struct{}, 1), born: p.opt.Clock.Now(),
+		p: p, bind: l.bind, proxy: l.proxied, origin: l.origin, conn: conn,
+		ended: make(chan struct{}),
+		wake:  make(chan struct{}, 1), born: p.opt.Clock.Now(),
 	}
 	d.srv = h1.NewServer(conn, h1.RequestLimits)
 	d.srv.Partial = d.partial
@@ -108,8 +112,9 @@ func (d *downstream) hangup() {
 	d.kick((*upstream).wakeAll)
 }
 
-// kick wakes the connection's goroutine from whatever it waits for, to look at its flags. Whoever takes
-// the upstream out of waiting owns the right to set its deadline; the goroutine sees that it is gone.
+// kick wakes the connection's goroutine from whatever it waits for, to look at its flags. Whoever
+// takes the upstream out of waiting owns the right to set its deadline; the goroutine sees that
+// it is gone.
 func (d *downstream) kick(wake func(*upstream)) {
 	d.nudge()
 	if up := d.waiting.Swap(nil); up != nil {
@@ -217,8 +222,9 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// linger reads what the client still sends, until it closes or the delayed close time is over: a socket
-// that is closed with unread bytes would take back what was written (Envoy's delayed_close_timeout).
+// linger reads what the client still sends, until it closes or the delayed close time is over: a
+// socket that is closed with unread bytes would take back what was written (Envoy's
+// delayed_close_timeout).
 func (d *downstream) linger() {
 	limit := time.Second
 	if d.chain != nil && d.chain.HTTP != nil {

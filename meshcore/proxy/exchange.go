@@ -25,6 +25,8 @@ func (d *downstream) exchange() (again bool) {
 		d.p.settle.ended(w.epoch)
 	}
 	d.w = nil
+	d.limit.Store(0)
+	d.stalled.Store(false)
 	w.reset()
 	works.Put(w)
 	return again
@@ -33,10 +35,10 @@ func (d *downstream) exchange() (again bool) {
 // request reads the request and carries out directives until it is done.
 func (d *downstream) request(w *work) (again bool) {
 	err := d.srv.ReadHead(&w.req)
-	if !d.state.CompareAndSwap(stateHead, stateBusy) && d.state.Load() != stateBusy {
-		return false
-	}
 	now := d.p.opt.Clock.Now()
+	if !d.state.CompareAndSwap(stateHead, stateBusy) && d.state.Load() != stateBusy {
+		return d.slow(w, now)
+	}
 	d.since.Store(int64(now))
 	d.served++
 	if err != nil {
@@ -56,14 +58,15 @@ func (d *downstream) request(w *work) (again bool) {
 		return d.malformed(w, err, now)
 	}
 	dir := d.p.opt.Engine.Start(&w.x, d.chain, &d.info, &w.req, now, d.p.random())
+	d.limit.Store(int64(w.x.StreamIdleTimeout()))
 	if w.complete && !w.req.NoBody {
 		dir = w.x.Handle(engine.Event{Kind: engine.RequestComplete}, now)
 	}
 	return d.carryOut(dir)
 }
 
-// carryOut does what the engine says until the exchange is done, and says whether the connection can be
-// used again.
+// carryOut does what the engine says until the exchange is done, and says whether the connection
+// can be used again.
 func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	w := d.w
 	intact := true
@@ -111,8 +114,8 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	return again
 }
 
-// preread takes what came of the body together with the head; a body that is complete needs no second
-// goroutine and can be sent again at no cost.
+// preread takes what came of the body together with the head; a body that is complete needs no
+// second goroutine and can be sent again at no cost.
 func (d *downstream) preread(w *work) error {
 	if w.req.NoBody {
 		w.complete = true
@@ -140,6 +143,16 @@ func (d *downstream) end(kind engine.EventKind) engine.Directive {
 	d.w.x.Record.BytesSent = d.w.sent
 	d.w.x.Record.BytesReceived = d.w.received
 	return d.w.x.Handle(engine.Event{Kind: kind}, d.p.opt.Clock.Now())
+}
+
+// slow answers a request head that did not come in time (conn_manager_impl.cc onRequestHeaderTimeout,
+// onIdleTimeout).
+func (d *downstream) slow(w *work, now clock.Instant) (again bool) {
+	m := engine.Malformed{Status: 408, Details: "request_header_timeout", Head: &w.req}
+	if d.chain.HTTP.RequestHeadersTimeout == 0 {
+		m.Details, m.Body, m.Flag = "stream_idle_timeout", "stream timeout", "SI"
+	}
+	return d.refuse(w, m, now)
 }
 
 // malformed answers a request that could not be read, if there is anybody to answer.
@@ -184,8 +197,8 @@ func (d *downstream) reply() engine.Directive {
 	return d.end(engine.Sent)
 }
 
-// closing says whether this is the connection's last response, of which the client is told. It is if the
-// request has not ended yet: Envoy does not wait for the rest.
+// closing says whether this is the connection's last response, of which the client is told. It is
+// if the request has not ended yet: Envoy does not wait for the rest.
 func (d *downstream) closing() bool {
 	w := d.w
 	w.last = w.last || d.draining.Load() || w.req.Close || d.served == d.chain.HTTP.MaxRequests ||

@@ -5,15 +5,16 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
 
-// forward sends the response downstream. intact says that it ended as it should, so that the connection
-// can be used again.
+// forward sends the response downstream. intact says that it ended as it should, so that the
+// connection can be used again.
 func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intact bool) {
 	w := d.w
 	if w.resp.Status == 101 && w.resp.Upgrade != nil {
 		w.resp.Close = false
 		return d.tunnel(dir), false
 	}
-	w.last = w.last || w.req.Minor == 0 && w.resp.ContentLength < 0 && !w.resp.NoBody // no chunks in 1.0
+	// HTTP/1.0 knows no chunks.
+	w.last = w.last || w.req.Minor == 0 && w.resp.ContentLength < 0 && !w.resp.NoBody
 	w.resp.Close = d.closing()
 	w.headSent = true
 	if w.resp.NoBody {
@@ -23,7 +24,7 @@ func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intac
 		held.Free()
 		return d.sentAll(err)
 	}
-	if d.srv.WriteHead(&w.resp, false) != nil {
+	if d.srv.WriteHead(&w.resp, false) != nil || !w.up.Buffered() && d.srv.Flush() != nil {
 		return d.clientGone()
 	}
 	d.watchBegin()
@@ -45,19 +46,26 @@ func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intac
 		if fin {
 			return d.lastPiece(b)
 		}
-		if err := d.srv.WriteBody(b, false); err == nil && !w.up.Buffered() {
-			err = d.srv.Flush()
-			if err != nil {
-				return d.clientGone()
-			}
-		} else if err != nil {
+		if d.writePiece(b, !w.up.Buffered()) != nil {
 			return d.clientGone()
 		}
 	}
 }
 
-// lastPiece sends the end of the response. The upstream connection is free before the client can see
-// the end, as in Envoy: its next request finds it in the pool.
+// writePiece sends a piece of the response, however slowly the client reads within the stream idle
+// time-out.
+func (d *downstream) writePiece(b []byte, flush bool) error {
+	d.since.Store(int64(d.p.opt.Clock.Now()))
+	d.writing.Store(true)
+	defer d.writing.Store(false)
+	if err := d.srv.WriteBody(b, false); err != nil || !flush {
+		return err
+	}
+	return d.srv.Flush()
+}
+
+// lastPiece sends the end of the response. The upstream connection is free before the client can
+// see the end, as in Envoy: its next request finds it in the pool.
 func (d *downstream) lastPiece(b []byte) (next engine.Directive, intact bool) {
 	d.ending()
 	held := d.finishUpstream()
@@ -77,8 +85,8 @@ func (d *downstream) sentAll(err error) (next engine.Directive, intact bool) {
 	return d.end(engine.Sent), true
 }
 
-// finishUpstream returns the connection to its pool after a complete response. held keeps what was read
-// from it.
+// finishUpstream returns the connection to its pool after a complete response. held keeps what
+// was read from it.
 func (d *downstream) finishUpstream() (held h1.Held) {
 	w := d.w
 	whole := w.complete || w.upload != nil && w.upload.finish()
@@ -91,7 +99,8 @@ func (d *downstream) finishUpstream() (held h1.Held) {
 	return held
 }
 
-// cut ends a response that can not be completed. What the client has got is flushed; the end is not.
+// cut ends a response that can not be completed. What the client has got is flushed; the end is
+// not.
 func (d *downstream) cut(ev engine.Event) (next engine.Directive, intact bool) {
 	d.dropUpstream()
 	if ev.Kind != engine.ClientGone {

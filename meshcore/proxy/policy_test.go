@@ -201,6 +201,9 @@ func TestOverflow(t *testing.T) {
 	})
 }
 
+// tick is for looking again at what nobody tells.
+func (b *bed) tick() <-chan time.Time { return time.After(time.Millisecond) }
+
 // waiting waits until so many streams wait for a connection.
 func (b *bed) waiting(n int) {
 	b.t.Helper()
@@ -216,7 +219,7 @@ func (b *bed) waiting(n int) {
 		if got == n {
 			return
 		}
-		<-time.After(time.Millisecond)
+		<-b.tick()
 	}
 	b.t.Fatalf("never %d streams wait", n)
 }

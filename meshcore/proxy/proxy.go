@@ -1,13 +1,14 @@
-// Package proxy is the live data plane of one pod: it binds listeners, reads requests and carries out what
-// the engine decides. It decides nothing itself.
+// Package proxy is the live data plane of one pod: it binds listeners, reads requests and carries
+// out what the engine decides. It decides nothing itself.
 //
-//	accept ─▶ PROXY header ─▶ inspect ─▶ Chain ─┬─ HTTP: h1 ─▶ for { switch d.Kind } ─▶ pool ─▶ upstream
+//	accept ─▶ PROXY header ─▶ inspect ─▶ Chain ─┬─ HTTP: h1 ─▶ for { switch d.Kind } ─▶ pool
 //	                                            └─ TCP: bytes both ways
 //
-// One goroutine owns a downstream connection and, for the time of an exchange, the upstream one. A second
-// one exists only while a request body is streamed, for a tunnel and for a mirror. Whoever has news for a
-// goroutine that waits (a hang-up, the end of an upload, a connection) sets a flag and kicks it: by its
-// channel, or by a read deadline in the past on the upstream that it reads.
+// One goroutine owns a downstream connection and, for the time of an exchange, the upstream one.
+// A second one exists only while a request body is streamed, for a tunnel and for a mirror.
+// Whoever has news for a goroutine that waits (a hang-up, the end of an upload, a connection)
+// sets a flag and kicks it: by its channel, or by a read deadline in the past on the upstream
+// that it reads.
 package proxy
 
 import (
@@ -149,9 +150,9 @@ func (p *Proxy) forget(q *pool) {
 	}
 }
 
-// Update gives the engine a snapshot, opens the listeners that are new and closes those that are gone. The
-// error is the engine's refusal (an engine.Refusals, possibly joined with listeners that could not be
-// bound); what was accepted is in effect.
+// Update gives the engine a snapshot, opens the listeners that are new and closes those that are
+// gone. The error is the engine's refusal (an engine.Refusals, possibly joined with listeners
+// that could not be bound); what was accepted is in effect.
 func (p *Proxy) Update(ctx context.Context, s *xds.Snapshot) error {
 	p.update.Lock()
 	defer p.update.Unlock()
@@ -215,8 +216,8 @@ func (p *Proxy) accept(l *listener) {
 	}
 }
 
-// retire drains the connections whose filter chain has been replaced, as Envoy does. Caller must hold
-// update.
+// retire drains the connections whose filter chain has been replaced, as Envoy does. Caller must
+// hold update.
 func (p *Proxy) retire() {
 	for _, d := range p.connections() {
 		chain := d.shown.Load()
@@ -278,8 +279,8 @@ func (p *Proxy) Addr(logical netip.AddrPort) net.Addr {
 	return nil
 }
 
-// Drain stops accepting, asks clients to close (connection: close) and returns when no connection is left
-// or ctx is done. Idle connections are closed at once.
+// Drain stops accepting, asks clients to close (connection: close) and returns when no connection
+// is left or ctx is done. Idle connections are closed at once.
 func (p *Proxy) Drain(ctx context.Context) error {
 	p.draining.Store(true)
 	p.update.Lock()

@@ -13,8 +13,8 @@ type Origin struct {
 	Remote netip.AddrPort // the client; port 0: the peer's, or any
 }
 
-// Serve takes the connections of one more socket, as if they had been captured with this origin. stop
-// closes the socket and the connections that came through it.
+// Serve takes the connections of one more socket, as if they had been captured with this origin.
+// stop closes the socket and the connections that came through it.
 func (p *Proxy) Serve(nl net.Listener, o Origin) (stop func(), err error) {
 	l := &listener{Listener: nl, bind: o.Bind, origin: &o}
 	if !p.track(l) || !p.spawn(func() { p.accept(l) }) {

@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// settler counts the exchanges whose end their client can see but which are not yet recorded. They are
-// counted in two epochs, so that Settle waits for those before it and not for those that follow.
+// settler counts the exchanges whose end their client can see but which are not yet recorded.
+// They are counted in two epochs, so that Settle waits for those before it and not for those that
+// follow.
 type settler struct {
 	turn   sync.Mutex // one Settle at a time
 	epoch  atomic.Uint32

@@ -134,8 +134,8 @@ type clientHello struct {
 // maxHello is tls_inspector's limit.
 const maxHello = 16 << 10
 
-// readClientHello reads a TLS client hello; more: not yet to be told. Like Envoy's, it waits for five
-// bytes before it knows plain text.
+// readClientHello reads a TLS client hello; more: not yet to be told. Like Envoy's, it waits for
+// five bytes before it knows plain text.
 func readClientHello(b []byte) (h clientHello, more bool) {
 	if len(b) > 0 && b[0] != 0x16 && len(b) >= 5 {
 		return h, false

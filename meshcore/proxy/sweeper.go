@@ -58,9 +58,17 @@ func (d *downstream) sweep(now clock.Instant) {
 	}
 	head := o.RequestHeadersTimeout
 	if head == 0 {
-		head = o.StreamIdleTimeout // Envoy's stream, and its timer, begins with the head's first byte
+		head = o.StreamIdleTimeout // Envoy's stream, and its timer, begins with the first byte
 	}
 	if head > 0 && waited >= head {
 		d.expire(stateHead)
+	}
+	limit := time.Duration(d.limit.Load())
+	if limit > 0 && waited >= limit && d.state.Load() == stateBusy {
+		d.stalled.Store(true)
+		d.kick((*upstream).wakeAll)
+		if d.writing.Load() {
+			d.conn.SetWriteDeadline(past) // a client that does not read
+		}
 	}
 }

@@ -42,7 +42,8 @@ func (d *downstream) serveTCP() {
 	works.Put(w)
 }
 
-// connectTCP makes the upstream connection under the breaker and, when it stands, carries the bytes.
+// connectTCP makes the upstream connection under the breaker and, when it stands, carries the
+// bytes.
 func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
 	x := &d.w.x
 	b := breakerOf(dir.Endpoint)
@@ -93,7 +94,8 @@ func (m meter) Read(b []byte) (int, error) {
 
 var tcpBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// splice copies both ways; each side's end is passed on as a half-close, a broken side breaks the other.
+// splice copies both ways; each side's end is passed on as a half-close, a broken side breaks the
+// other.
 func (d *downstream) splice(up net.Conn) engine.Event {
 	rec := &d.w.x.Record
 	d.setState(stateTCP)

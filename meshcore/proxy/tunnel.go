@@ -6,8 +6,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 )
 
-// tunnel carries an upgraded connection (101): bytes both ways until either side closes, which closes the
-// other, too, since Envoy has no half-closed HTTP connections.
+// tunnel carries an upgraded connection (101): bytes both ways until either side closes, which
+// closes the other, too, since Envoy has no half-closed HTTP connections.
 func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
 	w := d.w
 	w.headSent = true

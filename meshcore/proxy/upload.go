@@ -12,7 +12,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
 
-// replayLimit is how much of a request body is read ahead of an upstream, and kept for another attempt.
+// replayLimit is how much of a request body is read ahead of an upstream, and kept for another
+// attempt.
 const replayLimit = 64 << 10
 
 // upload streams a request body that did not come with its head: its goroutine reads it from the
@@ -74,6 +75,7 @@ func (u *upload) run() {
 			return
 		}
 		u.bytes.Add(int64(len(b)))
+		u.d.since.Store(int64(u.d.p.opt.Clock.Now()))
 		for _, m := range u.d.w.mirrors {
 			m.feed(b, fin)
 		}
@@ -169,7 +171,8 @@ func (u *upload) write(b []byte) {
 	u.cond.Broadcast()
 }
 
-// attach sends the head and what has been received so far, and then has the rest sent, to an upstream.
+// attach sends the head and what has been received so far, and then has the rest sent, to an
+// upstream.
 func (u *upload) attach(up *upstream, h *wire.Head) (sent bool) {
 	up.WriteHead(h, false) //nolint:errcheck // only gathers
 	u.mu.Lock()

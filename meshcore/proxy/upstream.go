@@ -9,7 +9,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
 
-// upstream is one connection to an endpoint. It is owned by its pool while idle, else by one exchange.
+// upstream is one connection to an endpoint. It is owned by its pool while idle, else by one
+// exchange.
 type upstream struct {
 	*h1.Client
 	conn    net.Conn

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// watcher notices that clients hang up while their requests are being served. Envoy takes a half-close
-// for that, too.
+// watcher notices that clients hang up while their requests are being served. Envoy takes a
+// half-close for that, too.
 type watcher interface {
 	add(d *downstream) error
 	remove(d *downstream)
@@ -21,7 +21,8 @@ type watched struct {
 	done  chan struct{}
 }
 
-// portable reads ahead in a goroutine while an exchange waits. What it reads belongs to the next request.
+// portable reads ahead in a goroutine while an exchange waits. What it reads belongs to the next
+// request.
 type portable struct{}
 
 func (portable) add(d *downstream) error {
@@ -31,8 +32,8 @@ func (portable) add(d *downstream) error {
 func (portable) remove(*downstream) {}
 func (portable) close()             {}
 
-// watchBegin is called before the exchange waits for an upstream, watchEnd after. While an upload reads
-// the connection it will see the hang-up itself.
+// watchBegin is called before the exchange waits for an upstream, watchEnd after. While an upload
+// reads the connection it will see the hang-up itself.
 func (d *downstream) watchBegin() {
 	t := &d.watched
 	if !t.alone || t.busy || d.w.upload != nil && d.w.upload.state.Load() == uploadRunning ||

@@ -19,8 +19,9 @@ func (p *Proxy) newWatcher() watcher {
 	return w
 }
 
-// epoll watches every downstream socket for the peer's FIN or RST: a set of its own, which is in turn
-// watched by Go's network poller. It costs one system call for a connection and nothing for a request.
+// epoll watches every downstream socket for the peer's FIN or RST: a set of its own, which is in
+// turn watched by Go's network poller. It costs one system call for a connection and nothing for
+// a request.
 type epoll struct {
 	fd   int
 	file *os.File

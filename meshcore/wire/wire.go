@@ -1,29 +1,30 @@
-// Package wire is the message model that every HTTP codec and the engine share: heads, bodies and the
-// Stream, one exchange on one connection. HTTP/1.1 is wire/h1; HTTP/2 stands behind the same interface.
+// Package wire is the message model that every HTTP codec and the engine share: heads, bodies and
+// the Stream, one exchange on one connection. HTTP/1.1 is wire/h1; HTTP/2 stands behind the same
+// interface.
 package wire
 
 import "time"
 
-// Field is one header line. Name is lower-case, as Envoy sends it. Both slices are borrowed from the
-// head's buffers and are valid until the exchange ends.
+// Field is one header line. Name is lower-case, as Envoy sends it. Both slices are borrowed from
+// the head's buffers and are valid until the exchange ends.
 type Field struct{ Name, Value []byte }
 
-// Head is a request head, a response head or trailers. It lives in the stream's pooled work area and is
-// reused; nothing in it may be kept after the exchange.
+// Head is a request head, a response head or trailers. It lives in the stream's pooled work area
+// and is reused; nothing in it may be kept after the exchange.
 type Head struct {
 	Method    []byte // request
 	Target    []byte // request: path and query, origin form; the engine may replace it
-	Authority []byte // request: Host, or the authority of an absolute-form target; nil: no Host at all
+	Authority []byte // request: Host, or that of an absolute-form target; nil: no Host at all
 	Scheme    []byte // request: from an absolute-form target; nil otherwise
 	Status    int    // response
 	Minor     uint8  // HTTP/1.x minor version of the received message
 
-	// Fields in the order received, without Host. Hop-by-hop fields and framing (Connection and what
-	// it names, Keep-Alive, Transfer-Encoding, ...) are removed by the codec; Content-Length is kept here
-	// and in ContentLength.
+	// Fields in the order received, without Host. Hop-by-hop fields and framing (Connection and
+	// what it names, Keep-Alive, Transfer-Encoding, ...) are removed by the codec; Content-Length
+	// is kept here and in ContentLength.
 	Fields        []Field
 	ContentLength int64  // -1 when the message has none
-	Upgrade       []byte // request or 101: the Upgrade value when Connection names it; nil otherwise
+	Upgrade       []byte // request or 101: the Upgrade value when Connection names it; else nil
 	Chunked       bool   // the received body was chunked
 	NoBody        bool   // the message ends with its head
 	// Close, in a head read: the sender will not use the connection again. In a response head to be
@@ -95,18 +96,18 @@ type Code uint8
 // The codes.
 const (
 	AbortNow    Code = iota // close (h1) or RST_STREAM (h2) at once
-	AbortLinger             // h1: close after what was written has been read (Envoy's delayed close)
+	AbortLinger             // h1: close when what was written has been read (Envoy's delayed close)
 )
 
-// Stream is one exchange on one connection, seen from either side; blocking, pull. On the downstream
-// side the head read is the request's and the head written the response's; upstream the reverse.
-// HTTP/1.1 has one stream at a time on a connection, HTTP/2 many.
+// Stream is one exchange on one connection, seen from either side; blocking, pull. On the
+// downstream side the head read is the request's and the head written the response's; upstream
+// the reverse. HTTP/1.1 has one stream at a time on a connection, HTTP/2 many.
 type Stream interface {
 	// ReadHead reads the next head. On the upstream side informational responses come as heads of
 	// their own (Status < 200, except 101).
 	ReadHead(h *Head) error
-	// ReadBody returns the next piece of the decoded body; fin with the last one (which may be empty).
-	// b is borrowed until the next call. A message that was cut is an error, never fin.
+	// ReadBody returns the next piece of the decoded body; fin with the last one (which may be
+	// empty). b is borrowed until the next call. A message that was cut is an error, never fin.
 	ReadBody() (b []byte, fin bool, err error)
 	// Trailers returns the trailers after fin; nil when there were none.
 	Trailers() *Head

@@ -24,8 +24,8 @@ type body struct {
 	trailers *wire.Head
 }
 
-// start prepares for the body that a head announces. length is the content-length as received, which
-// Connection may have removed from the head.
+// start prepares for the body that a head announces. length is the content-length as received,
+// which Connection may have removed from the head.
 func (b *body) start(h *wire.Head, length int64, tunnel bool) {
 	*b = body{chunks: chunks{trailers: b.chunks.trailers[:0]}}
 	switch {
@@ -52,7 +52,8 @@ func (b *body) done() bool {
 	return b.framing == framingNone
 }
 
-// readBody returns the next piece. The end of the connection ends only a body that nothing else bounds.
+// readBody returns the next piece. The end of the connection ends only a body that nothing else
+// bounds.
 func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
 	if b.done() {
 		return nil, true, nil

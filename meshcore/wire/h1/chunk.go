@@ -31,8 +31,8 @@ const (
 	maxTrailers = 60 << 10
 )
 
-// decode takes p and moves the data in it together: the data is p[lo:hi]. used is how much of p was taken; it
-// is less than len(p) only at the end of the message.
+// decode takes p and moves the data in it together: the data is p[lo:hi]. used is how much of p
+// was taken; it is less than len(p) only at the end of the message.
 func (c *chunks) decode(p []byte) (lo, hi, used int, err *Error) {
 	started := false
 	i := 0
@@ -61,8 +61,8 @@ func (c *chunks) decode(p []byte) (lo, hi, used int, err *Error) {
 	return lo, hi, i, nil
 }
 
-// step takes one byte that is not data. Envoy accepts blanks after the size and nothing else that RFC
-// 9112 does not.
+// step takes one byte that is not data. Envoy accepts blanks after the size and nothing else that
+// RFC 9112 does not.
 func (c *chunks) step(b byte) *Error {
 	switch c.state {
 	case chunkSize, chunkBlank:

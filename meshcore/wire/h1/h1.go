@@ -1,7 +1,8 @@
-// Package h1 is the HTTP/1.1 codec: a strict parser of heads in place, body framing, and both sides of a
-// connection as a wire.Stream. It answers as Envoy's codec does (source/common/http/http1), or stricter:
-// a bare CR, a bare LF, a second Host, a folded framing field are malformed here. It never forwards what
-// it did not understand, and a message that was cut never ends cleanly.
+// Package h1 is the HTTP/1.1 codec: a strict parser of heads in place, body framing, and both
+// sides of a connection as a wire.Stream. It answers as Envoy's codec does
+// (source/common/http/http1), or stricter: a bare CR, a bare LF, a second Host, a folded framing
+// field are malformed here. It never forwards what it did not understand, and a message that was
+// cut never ends cleanly.
 //
 //	reader: [ head (fields point into it) | body ... | next message ]   one pooled buffer, 16 KiB
 //	         └── a larger body moves on to a 64 KiB buffer; an idle connection holds none

@@ -27,8 +27,8 @@ type parser struct {
 
 func (p *parser) reset(lim Limits) { *p = parser{lim: lim, first: true, length: -1} }
 
-// parse takes the complete lines of buf. done says that the empty line was among them; p.pos is then
-// the length of the head.
+// parse takes the complete lines of buf. done says that the empty line was among them; p.pos is
+// then the length of the head.
 func (p *parser) parse(buf []byte, h *wire.Head, first func(*wire.Head, []byte) *Error) (done bool,
 	err *Error) {
 	for {
@@ -120,8 +120,8 @@ func join(h *wire.Head, a, b []byte) []byte {
 	return h.Bytes(string(a) + "," + string(b))
 }
 
-// fold takes a continuation line (obs-fold): CR and LF vanish from the value, the blanks stay, as in
-// Envoy. Framing fields must not be folded, where parsers differ the most.
+// fold takes a continuation line (obs-fold): CR and LF vanish from the value, the blanks stay, as
+// in Envoy. Framing fields must not be folded, where parsers differ the most.
 func (p *parser) fold(h *wire.Head, line []byte) *Error {
 	if p.fields == 0 || p.framing {
 		return errFold
@@ -134,7 +134,8 @@ func (p *parser) fold(h *wire.Head, line []byte) *Error {
 	return nil
 }
 
-// finish judges transfer-encoding against content-length. Envoy: codec_impl.cc, onHeadersCompleteBase.
+// finish judges transfer-encoding against content-length. Envoy: codec_impl.cc,
+// onHeadersCompleteBase.
 func (p *parser) finish(h *wire.Head) *Error {
 	h.ContentLength = p.length
 	if p.te == 0 {

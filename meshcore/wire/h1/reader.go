@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// reader is the receiving half of a connection. buf[r:w] is what was received and not yet used; buf[:base]
-// is held by the head of the current message.
+// reader is the receiving half of a connection. buf[r:w] is what was received and not yet used;
+// buf[:base] is held by the head of the current message.
 type reader struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil when conn has no descriptor (pipes, TLS)
@@ -106,8 +106,8 @@ func (s *reader) tryFirst(fd uintptr) bool {
 	return true
 }
 
-// grow makes room for a head that does not fit. The fields parsed so far point into the old buffer, which
-// is therefore left to the collector.
+// grow makes room for a head that does not fit. The fields parsed so far point into the old
+// buffer, which is therefore left to the collector.
 func (s *reader) grow() {
 	b := make([]byte, 4*len(s.buf))
 	copy(b, s.buf[:s.w])

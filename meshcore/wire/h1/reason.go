@@ -1,7 +1,7 @@
 package h1
 
-// reasons are the phrases of Envoy's CodeUtility::toString (source/common/http/codes.cc); the phrase that
-// an upstream sent is not passed on.
+// reasons are the phrases of Envoy's CodeUtility::toString (source/common/http/codes.cc); the
+// phrase that an upstream sent is not passed on.
 var reasons = map[int]string{
 	100: "Continue", 101: "Switching Protocols",
 	200: "OK", 201: "Created", 202: "Accepted", 203: "Non-Authoritative Information",

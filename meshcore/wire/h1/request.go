@@ -90,8 +90,8 @@ func (p *parser) finishRequest(h *wire.Head) *Error {
 		return errHost
 	}
 	finishExpect(h)
-	// The length as received: Connection may have taken the field out of the head, not the body off the
-	// wire.
+	// The length as received: Connection may have taken the field out of the head, not the body
+	// off the wire.
 	h.NoBody = !h.Chunked && p.length <= 0 && h.Upgrade == nil && !connect
 	return nil
 }

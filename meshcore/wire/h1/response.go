@@ -2,7 +2,8 @@ package h1
 
 import "github.com/mesh-lab/mesh-lab/meshcore/wire"
 
-// statusLine parses HTTP/1.1 200 reason; the reason is dropped. Other versions count as 1.0, as in Envoy.
+// statusLine parses HTTP/1.1 200 reason; the reason is dropped. Other versions count as 1.0, as
+// in Envoy.
 func statusLine(h *wire.Head, line []byte) *Error {
 	if len(line) < 12 || !isVersion(line[:8]) || line[8] != ' ' {
 		return errStatus

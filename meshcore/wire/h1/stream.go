@@ -61,6 +61,9 @@ func (c *half) Release() {
 	c.out.out = nil
 }
 
+// Buffers returns how many bytes of buffers are held.
+func (c *half) Buffers() int { return cap(c.in.buf) + cap(c.in.lent) + cap(c.out.out) }
+
 // Abort closes the connection. AbortLinger sends the end first, so that the peer can read what was
 // written; whoever asks for it must read on, see Drain.
 func (c *half) Abort(code wire.Code) {
@@ -173,8 +176,8 @@ func (s *Server) ReadHead(h *wire.Head) error {
 	return nil
 }
 
-// Preread returns what has been received and not been used yet, without taking it; More reads on. They
-// are for what precedes HTTP: PROXY headers and protocol detection.
+// Preread returns what has been received and not been used yet, without taking it; More reads on.
+// They are for what precedes HTTP: PROXY headers and protocol detection.
 func (s *Server) Preread() []byte { return s.in.buf[s.in.r:s.in.w] }
 
 // Skip takes n bytes of Preread.
@@ -239,8 +242,8 @@ func NewClient(nc net.Conn) *Client {
 	return c
 }
 
-// Stale says that an idle connection can not be used again: the upstream closed it, or sent what nobody
-// asked for.
+// Stale says that an idle connection can not be used again: the upstream closed it, or sent what
+// nobody asked for.
 func (c *Client) Stale() bool {
 	if c.in.r < c.in.w {
 		return true
@@ -260,8 +263,9 @@ func (h Held) Free() {
 	put(h.b)
 }
 
-// Finish ends an exchange: usable reports whether it left the connection fit for another one. The head and
-// the last piece of the body stay valid until held is freed, whatever becomes of the connection.
+// Finish ends an exchange: usable reports whether it left the connection fit for another one. The
+// head and the last piece of the body stay valid until held is freed, whatever becomes of the
+// connection.
 func (c *Client) Finish() (usable bool, held Held) {
 	usable = c.body.done() && c.in.r == c.in.w && c.out.out == nil && c.out.left <= 0
 	held = Held{c.in.lent, c.in.buf}

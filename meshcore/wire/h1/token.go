@@ -1,6 +1,7 @@
 package h1
 
-// tokens maps each byte of a field name to its lower case; 0 is no token character (RFC 9110, 5.6.2).
+// tokens maps each byte of a field name to its lower case; 0 is no token character (RFC 9110,
+// 5.6.2).
 var tokens = func() (t [256]byte) {
 	for c := byte('a'); c <= 'z'; c++ {
 		t[c], t[c-32] = c, c
@@ -22,7 +23,8 @@ var valueOK = func() (t [256]bool) {
 // authorityOK says which bytes Host may hold (quiche HeaderValidator::IsValidAuthority).
 var authorityOK = chars("-._~!$&'()*+,;=:@[]%")
 
-// urlHostOK says which bytes the host of an absolute-form target may hold (balsa_parser.cc isUrlValid).
+// urlHostOK says which bytes the host of an absolute-form target may hold (balsa_parser.cc
+// isUrlValid).
 var urlHostOK = chars("!$%&'()*+,-.:;=@[]_~")
 
 // letters may stand in a scheme (isUrlValid).

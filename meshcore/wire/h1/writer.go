@@ -7,8 +7,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
-// writer is the sending half of a connection. Small pieces are gathered, so that a head and a small body
-// leave in one write; a large piece goes out beside what was gathered, by writev.
+// writer is the sending half of a connection. Small pieces are gathered, so that a head and a
+// small body leave in one write; a large piece goes out beside what was gathered, by writev.
 type writer struct {
 	conn    net.Conn
 	out     []byte // nil when nothing waits to be written
@@ -158,8 +158,8 @@ func (w *writer) status(h *wire.Head, q asked) {
 	w.out = append(append(append(w.out, ' '), reason(h.Status)...), "\r\n"...)
 }
 
-// body gathers or writes a piece of the body. A body that does not keep content-length is an error, and
-// the connection is not to be used again.
+// body gathers or writes a piece of the body. A body that does not keep content-length is an
+// error, and the connection is not to be used again.
 func (w *writer) body(p []byte, fin bool) error {
 	if w.silent {
 		return nil
