@@ -69,27 +69,39 @@ func (c *clusters) outbound(s *service) {
 	}
 	dr := c.sc.destinationRule(c.pod, s.Host)
 	for _, p := range s.ports {
-		c.add(s, p, dr, "")
+		of := subsetOf{service: s, port: p, rule: dr}
+		discovery := c.add(of, c.discovery(s))
 		if dr == nil {
 			continue
 		}
-		for _, subset := range dr.spec.Subsets {
-			c.add(s, p, dr, subset.Name)
+		// A subset is found as the whole is, which PASSTHROUGH may have changed; the subset's own
+		// policy cannot change it back. (istio cluster_builder.go buildSubsetCluster)
+		for _, of.subset = range dr.spec.Subsets {
+			own := discovery
+			lb := of.subset.GetTrafficPolicy().GetLoadBalancer()
+			if lb.GetSimple() == networkingv1alpha3.LoadBalancerSettings_PASSTHROUGH {
+				own = clusterv3.Cluster_ORIGINAL_DST
+			}
+			c.add(of, own)
 		}
 	}
 }
 
-func (c *clusters) add(s *service, p *port, dr *destinationRule, subset string) {
+// add makes a cluster and returns how its endpoints are found.
+func (c *clusters) add(
+	of subsetOf, discovery clusterv3.Cluster_DiscoveryType,
+) clusterv3.Cluster_DiscoveryType {
+	s, p, dr, subset := of.service, of.port, of.rule, of.subset.GetName()
 	name := clusterName("outbound", p.number, subset, s.Host)
 	b := &clusterBuilder{ix: c.ix, out: &clusterv3.Cluster{
 		Name:                 name,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: c.discovery(s)},
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: discovery},
 		CommonLbConfig:       &clusterv3.Cluster_CommonLbConfig{},
 		AltStatName:          name + ";",
 		Metadata:             clusterMetadata(dr, subset, s),
 	}}
 	b.upstreamProtocol(p, c.gateway)
-	policy := withMeshDefaults(dr.policy(p.number, subset), c.ix.mesh)
+	policy := dr.policy(p.number, subset, c.ix.mesh)
 	b.h2Upgrade(p, policy.GetConnectionPool())
 	b.connectionPool(policy.GetConnectionPool(), policy.GetRetryBudget())
 	b.outlierDetection(s, policy.GetOutlierDetection())
@@ -103,6 +115,7 @@ func (c *clusters) add(s *service, p *port, dr *destinationRule, subset string) 
 	if _, ok := c.out[name]; !ok {
 		c.out[name] = b.build()
 	}
+	return b.out.GetType()
 }
 
 // discovery: the client of a headless Service has chosen the pod itself, by DNS; a gateway has no
@@ -156,7 +169,7 @@ func (ix *index) inboundClusters(ports []*inboundPort, sc *scope) []*clusterv3.C
 		}
 		b.out.Metadata = clusterMetadata(from, "", ip.services()...)
 		b.upstreamProtocol(first.port, false)
-		policy := withMeshDefaults(dr.policy(first.port.number, ""), ix.mesh)
+		policy := dr.policy(first.port.number, "", ix.mesh)
 		b.connectionPool(policy.GetConnectionPool(), policy.GetRetryBudget())
 		out = append(out, b.build())
 	}

@@ -55,7 +55,7 @@ type subsetOf struct {
 }
 
 func (ix *index) assignment(name string, p *Pod, of subsetOf) *endpointv3.ClusterLoadAssignment {
-	policy := of.rule.policy(of.port.number, of.subset.GetName())
+	policy := of.rule.policy(of.port.number, of.subset.GetName(), nil)
 	outlier := policy.GetOutlierDetection()
 	// Unready endpoints are listed as unhealthy, except where Envoy's panic would send to them.
 	unready := outlier.GetMinHealthPercent() <= 0 || of.service.distribution != distributeAny

@@ -160,11 +160,17 @@ func grpcWeb(m *hcmv3.HttpConnectionManager) {
 
 // tcpProxy makes the filter that passes bytes on to a cluster.
 func tcpProxy(cluster string) *listenerv3.Filter {
-	return networkFilter("envoy.filters.network.tcp_proxy", &tcpv3.TcpProxy{
+	return networkFilter(tcpProxyName, newTCPProxy(cluster))
+}
+
+func newTCPProxy(cluster string) *tcpv3.TcpProxy {
+	return &tcpv3.TcpProxy{
 		StatPrefix:       cluster,
 		ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster},
-	})
+	}
 }
+
+const tcpProxyName = "envoy.filters.network.tcp_proxy"
 
 // tracing says which requests are traced and what spans are told of the proxy; the lab has no
 // collector, so only the sampling decision in x-request-id is seen. Istio

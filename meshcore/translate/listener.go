@@ -8,6 +8,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -99,10 +100,16 @@ type outboundEntry struct {
 	grpcWeb  bool
 }
 
-// outboundListeners makes a sidecar's outbound listeners but virtualOutbound. HTTP services of a
-// port share the listener 0.0.0.0_PORT and are told apart by Host; others have one on their own
-// address. Istio pilot/pkg/networking/core/listener.go buildSidecarOutboundListener.
-func (ix *index) outboundListeners(p *Pod, m *managers) []*listenerv3.Listener {
+// outboundResources are a sidecar's outbound listeners, and the names of their routes.
+type outboundResources struct {
+	listeners []*listenerv3.Listener
+	routes    []string
+}
+
+// outbound makes a sidecar's outbound listeners. HTTP services of a port share the listener
+// 0.0.0.0_PORT and are told apart by Host; others have one on their own address. Istio
+// pilot/pkg/networking/core/listener.go buildSidecarOutboundListener.
+func (ix *index) outbound(p *Pod, m *managers) outboundResources {
 	var order []*outboundEntry
 	made := map[outboundKey]*outboundEntry{}
 	for _, s := range ix.scope(p.Namespace).services {
@@ -121,9 +128,16 @@ func (ix *index) outboundListeners(p *Pod, m *managers) []*listenerv3.Listener {
 			}
 		}
 	}
-	var out []*listenerv3.Listener
+	out := outboundResources{listeners: []*listenerv3.Listener{ix.virtualOutbound()}}
 	for _, e := range order {
-		out = append(out, ix.outboundListener(e, m))
+		var bytes *listenerv3.Filter
+		if e.tcp != nil {
+			bytes = tcpProxyTo(e.tcp, e.key.number, ix.destinationRule(p, e.tcp.Host))
+		}
+		out.listeners = append(out.listeners, ix.outboundListener(e, bytes, m))
+		if e.http {
+			out.routes = append(out.routes, e.routes)
+		}
 	}
 	return out
 }
@@ -187,7 +201,10 @@ func (e *outboundEntry) join(s *service, sp *port) {
 	}
 }
 
-func (ix *index) outboundListener(e *outboundEntry, m *managers) *listenerv3.Listener {
+// outboundListener makes a listener; passOn is what takes bytes, nil without a service that does.
+func (ix *index) outboundListener(
+	e *outboundEntry, passOn *listenerv3.Filter, m *managers,
+) *listenerv3.Listener {
 	name := listenerName(e.key.ip, e.key.number)
 	l := &listenerv3.Listener{
 		Name:                             name,
@@ -198,11 +215,9 @@ func (ix *index) outboundListener(e *outboundEntry, m *managers) *listenerv3.Lis
 		ListenerFiltersTimeout:           durationpb.New(0),
 	}
 	var bytes *listenerv3.FilterChain
-	if e.tcp != nil {
+	if passOn != nil {
 		bytes = &listenerv3.FilterChain{
-			Filters: []*listenerv3.Filter{
-				tcpProxy(clusterName("outbound", e.key.number, "", e.tcp.Host)),
-			},
+			Filters:                       []*listenerv3.Filter{passOn},
 			TransportSocketConnectTimeout: chainTimeout(),
 		}
 	}
@@ -234,6 +249,25 @@ func (ix *index) outboundListener(e *outboundEntry, m *managers) *listenerv3.Lis
 		}
 	}
 	return l
+}
+
+// tcpProxyTo passes bytes on to a service. Of its rule only the settings for all ports count, and
+// of hashes only that of the source. Istio pilot/pkg/networking/core/networkfilter.go
+// buildOutboundNetworkFiltersWithSingleDestination.
+func tcpProxyTo(s *service, number uint32, dr *destinationRule) *listenerv3.Filter {
+	out := newTCPProxy(clusterName("outbound", number, "", s.Host))
+	if dr != nil {
+		policy := dr.spec.GetTrafficPolicy()
+		tcp := policy.GetConnectionPool().GetTcp()
+		out.IdleTimeout = tcp.GetIdleTimeout()
+		out.MaxDownstreamConnectionDuration = tcp.GetMaxConnectionDuration()
+		if policy.GetLoadBalancer().GetConsistentHash().GetUseSourceIp() {
+			out.HashPolicy = []*typev3.HashPolicy{{
+				PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}},
+			}}
+		}
+	}
+	return networkFilter(tcpProxyName, out)
 }
 
 func chainTimeout() *durationpb.Duration { return &durationpb.Duration{Seconds: 15} }

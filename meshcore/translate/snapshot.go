@@ -47,10 +47,10 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 		s.Routes = t.gatewayRoutes(p)
 		return s
 	}
-	addListeners(s, once(&t.shared, "listeners|"+telemetry+"|"+ix.scope(p.Namespace).selfKey(p),
-		func() []*listenerv3.Listener {
-			return append(ix.outboundListeners(p, m), ix.virtualOutbound())
-		}))
+	out := once(&t.shared, strings.Join([]string{
+		"outbound", telemetry, viewpoint, ix.scope(p.Namespace).selfKey(p),
+	}, "|"), func() outboundResources { return ix.outbound(p, m) })
+	addListeners(s, out.listeners)
 	ports := ix.inboundPorts(p)
 	in := once(&t.shared, "inbound|"+telemetry+"|"+portsKey(ports), func() inboundResources {
 		return inboundResources{
@@ -61,7 +61,10 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	for _, c := range in.clusters {
 		s.Clusters[c.Name] = c
 	}
-	s.Routes = t.sidecarRoutes(p)
+	routes := t.sidecarRoutes(p)
+	for _, name := range out.routes {
+		s.Routes[name] = routes[name]
+	}
 	return s
 }
 

@@ -7,12 +7,16 @@ import (
 
 // policy returns the traffic policy of a cluster: of the rule, overlaid with the subset's. Settings
 // of a port replace those around them as a whole: what they leave out gets Istio's defaults. Istio
-// pilot/pkg/networking/util/util.go MergeSubsetTrafficPolicy.
-func (d *destinationRule) policy(number uint32, subset string) *networkingv1alpha3.TrafficPolicy {
+// pilot/pkg/networking/util/util.go MergeSubsetTrafficPolicy. The mesh's defaults, unless mesh is
+// nil, stand below the subset's settings: a port of the subset resets them.
+func (d *destinationRule) policy(
+	number uint32, subset string, mesh *meshconfig.MeshConfig,
+) *networkingv1alpha3.TrafficPolicy {
 	if d == nil {
-		return nil
+		return withMeshDefaults(nil, mesh)
 	}
 	base, _ := portPolicy(d.spec.TrafficPolicy, number)
+	base = withMeshDefaults(base, mesh)
 	s := d.subset(subset)
 	if s.GetTrafficPolicy() == nil {
 		return base
