@@ -1,6 +1,7 @@
 package request
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -8,47 +9,96 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// collector finds the records of the requests that were sent: the first proxy's by the connection that it
-// accepted, the others by the x-request-id that the first one gave (an edge proxy replaces the client's).
+// collector finds the records of the requests that were sent: the first proxy's by the connection
+// that it accepted, the others by the x-request-id that the first one gave (an edge proxy replaces
+// the client's). A TCP proxy's record has no such ID; it is found by its connection's ends.
 type collector struct {
 	cancel func()
 
-	mu   sync.Mutex
-	ring []observe.Request // the last records, oldest first, then overwritten in turn
-	next int
-	came chan struct{} // closed and replaced with each record
+	mu     sync.Mutex
+	ring   []observe.Request // the last records, oldest first, then overwritten in turn
+	next   int
+	index  map[string][]int // places in the ring, by ID and by the client's address
+	awaits [2]string        // the keys that come is for
+	come   chan struct{}    // told of records under these keys
 }
 
 // ringSize bounds what is kept; other traffic passes through the same proxies.
 const ringSize = 1 << 14
 
+// anyTCP is the key of records of TCP connections.
+const anyTCP = "TCP"
+
 func newCollector(r *observe.Recorder) *collector {
-	c := &collector{came: make(chan struct{})}
+	c := &collector{index: map[string][]int{}, come: make(chan struct{}, 1)}
 	c.cancel = r.Subscribe(c)
 	return c
 }
 
 func (c *collector) close() { c.cancel() }
 
-// find returns the records of the request that began at an instant on a connection from remote, or
-// that carries the ID; and a channel that is closed when the next record comes.
-func (c *collector) find(remote, id string, since clock.Instant) (
-	found []observe.Request, more <-chan struct{},
-) {
+// sender is what a request's records are found by.
+type sender struct {
+	remote string // its connection, as the first proxy sees it; empty when there is none
+	id     string // its x-request-id
+	since  clock.Instant
+}
+
+// find returns the records of a request so far; more is told when another may have come.
+func (c *collector) find(s sender) (found []observe.Request, more <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range c.ring {
-		r := &c.ring[i]
-		if remote != "" && r.Remote == remote && r.Start >= since && r.ID != "" {
+	id := s.id
+	var tcp *observe.Request
+	for _, at := range c.index[s.remote] {
+		switch r := &c.ring[at]; {
+		case s.remote == "" || r.Start < s.since:
+		case r.ID != "":
 			id = r.ID
+		case r.Protocol == anyTCP:
+			tcp = r
 		}
 	}
-	for i := range c.ring {
-		if r := &c.ring[i]; r.ID == id && id != "" && r.Start >= since {
+	for _, at := range c.index[id] {
+		if r := &c.ring[at]; id != "" && r.Start >= s.since {
 			found = append(found, *r)
 		}
 	}
-	return found, c.came
+	c.awaits = [2]string{s.remote, id}
+	if tcp != nil {
+		found = append(found, *tcp)
+		found = append(found, c.behind(tcp)...)
+		c.awaits[0] = anyTCP
+	}
+	return found, c.come
+}
+
+// behind returns the record of the proxy at the other end of a TCP hop: that of a connection from
+// the same address to the same place, begun after it. Caller must hold mu.
+func (c *collector) behind(hop *observe.Request) []observe.Request {
+	for _, at := range c.index[anyTCP] {
+		r := &c.ring[at]
+		if r.Reporter == observe.Destination && r.Start >= hop.Start && r.Upstream == hop.Upstream &&
+			hop.Upstream != "" && sameHost(r.Remote, hop.Remote) {
+			return []observe.Request{*r}
+		}
+	}
+	return nil
+}
+
+func sameHost(a, b string) bool {
+	x, err := netip.ParseAddrPort(a)
+	y, err2 := netip.ParseAddrPort(b)
+	return err == nil && err2 == nil && x.Addr() == y.Addr()
+}
+
+// keys are what a record is found by.
+func keys(r *observe.Request) [3]string {
+	k := [3]string{r.ID, r.Remote}
+	if r.Protocol == anyTCP {
+		k[2] = anyTCP
+	}
+	return k
 }
 
 // Request takes a record as it is made.
@@ -57,14 +107,43 @@ func (c *collector) Request(r *observe.Request) {
 	k.Attempts, k.Mirrors = slices.Clone(r.Attempts), slices.Clone(r.Mirrors)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.ring) < ringSize {
-		c.ring = append(c.ring, k)
-	} else {
-		c.ring[c.next%ringSize] = k
-	}
+	at := c.next % ringSize
 	c.next++
-	close(c.came)
-	c.came = make(chan struct{})
+	if at < len(c.ring) {
+		c.forget(at)
+		c.ring[at] = k
+	} else {
+		c.ring = append(c.ring, k)
+	}
+	told := false
+	for _, key := range keys(&k) {
+		if key == "" {
+			continue
+		}
+		c.index[key] = append(c.index[key], at)
+		told = told || key == c.awaits[0] || key == c.awaits[1]
+	}
+	if told {
+		select {
+		case c.come <- struct{}{}:
+		default: // it has been told, and has not looked yet
+		}
+	}
+}
+
+// forget takes the record at a place out of the index: there it is the oldest of its keys. Caller
+// must hold mu.
+func (c *collector) forget(at int) {
+	for _, key := range keys(&c.ring[at]) {
+		if key == "" {
+			continue
+		}
+		if left := c.index[key][1:]; len(left) > 0 {
+			c.index[key] = left
+		} else {
+			delete(c.index, key)
+		}
+	}
 }
 
 // Client takes nothing: the sender knows its own requests.

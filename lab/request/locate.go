@@ -120,8 +120,8 @@ func workloads(r *translate.Registry) string {
 	return strings.Join(names, ", ")
 }
 
-// Locate finds the sender of requests to a URL and, for a client from outside, the gateway's address
-// to connect to (empty: the URL's own).
+// Locate finds the sender of requests to a URL and, for a client from outside, the gateway's
+// address to connect to (empty: the URL's own).
 func Locate(m topology.Mesh, from, gateway, url string) (sender, connect string, err error) {
 	p, err := Spec{From: from, Gateway: gateway, URL: url}.check()
 	if err != nil {

@@ -1,6 +1,7 @@
 package request
 
 import (
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -73,7 +74,7 @@ func hops(records []observe.Request) []Hop {
 func backend(reg *translate.Registry, records []observe.Request) *Backend {
 	for _, r := range records {
 		at, err := netip.ParseAddrPort(r.Upstream)
-		if err != nil || r.Reporter != observe.Source || !strings.HasPrefix(r.Details, "via_upstream") {
+		if err != nil || r.Reporter != observe.Source || !answered(&r) {
 			continue
 		}
 		for _, p := range reg.Pods {
@@ -85,6 +86,13 @@ func backend(reg *translate.Registry, records []observe.Request) *Backend {
 		}
 	}
 	return nil
+}
+
+// answered says whether the upstream host answered, and not the proxy: a response came from it, a
+// tunnel stood, or bytes were carried.
+func answered(r *observe.Request) bool {
+	return strings.HasPrefix(r.Details, "via_upstream") || r.Status == http.StatusSwitchingProtocols ||
+		r.Protocol == anyTCP && !strings.Contains(r.Flags, "U")
 }
 
 func podOf(node string) string {

@@ -22,7 +22,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
-	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
@@ -49,7 +48,7 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 	}
 	for _, pod := range m.Registry().Pods {
 		if pod.ID() == from {
-			w.addr = pod.IP
+			w.addr, w.captured = pod.IP, pod.Role == translate.Sidecar
 		}
 		if pod.Role == translate.Sidecar {
 			w.sidecars[pod.IP] = true
@@ -69,6 +68,7 @@ type worker struct {
 	next  atomic.Int64
 
 	sidecars map[netip.Addr]bool // addresses of pods that record what they receive
+	captured bool                // the sender's own sidecar records what it sends
 }
 
 // all runs the connections and emits the results one at a time.
@@ -98,33 +98,35 @@ func (w *worker) all(ctx context.Context, emit func(Result) error) error {
 // sentRequest is a result with what finds its records.
 type sentRequest struct {
 	Result
-	remote string // the connection, as the first proxy sees it
-	since  clock.Instant
+	sender
+	closed bool // its connection has ended with it
 }
 
 // stragglers bounds the wait for records of hops that end after the client has its answer: an
-// upstream that was given up learns of it a moment later.
-const stragglers = 250 * time.Millisecond
+// upstream that was given up learns of it a moment later, and a busy machine is slow.
+const stragglers = 3 * time.Second
 
 // complete adds what the proxies recorded and hands the result on.
 func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result) error) error {
 	if err := w.mesh.Settle(ctx); err != nil {
 		return err
 	}
-	late := time.NewTimer(stragglers)
-	defer late.Stop()
+	var late <-chan time.Time
 	for waiting := true; waiting; {
-		records, more := w.found.find(r.remote, r.RequestID, r.since)
+		records, more := w.found.find(r.sender)
 		r.Hops, r.Backend = hops(records), backend(w.mesh.Registry(), records)
 		if len(records) > 0 && records[0].ID != "" {
 			r.RequestID = records[0].ID
 		}
-		if !w.missing(records) {
+		if !w.missing(r, records) {
 			break
+		}
+		if late == nil {
+			late = time.After(stragglers)
 		}
 		select {
 		case <-more:
-		case <-late.C:
+		case <-late:
 			waiting = false
 		case <-ctx.Done():
 			return ctx.Err()
@@ -133,8 +135,12 @@ func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result)
 	return emit(r.Result)
 }
 
-// missing says whether a sidecar that a request was sent to has not recorded it yet.
-func (w *worker) missing(records []observe.Request) bool {
+// missing says whether a proxy that a request came to has not recorded it yet: a sidecar that it was
+// sent to, or the sender's own, which records bytes and tunnels when their connection ends.
+func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
+	if len(records) == 0 {
+		return w.captured && r.closed && r.remote != ""
+	}
 	expected := 0
 	for i := range records {
 		r := &records[i]
@@ -166,6 +172,10 @@ func (w *worker) connection(ctx context.Context, results chan<- sentRequest) {
 			return
 		}
 		r := c.exchange(ctx, n)
+		if int(w.next.Load()) >= w.plan.Count {
+			c.close() // this connection's last: what is recorded at its end is recorded now
+		}
+		r.closed = c.net == nil
 		select {
 		case results <- r:
 		case <-ctx.Done():
@@ -198,7 +208,10 @@ func (c *conn) exchange(ctx context.Context, n int) sentRequest {
 	p := c.w.plan
 	began := c.w.mesh.Clock().Now()
 	id := requestID(&p)
-	r := sentRequest{since: began, Result: Result{N: n, RequestID: id, Headers: map[string][]string{}}}
+	r := sentRequest{
+		sender: sender{id: id, since: began},
+		Result: Result{N: n, RequestID: id, Headers: map[string][]string{}},
+	}
 	for redirects := 0; ; redirects++ {
 		resp, body, err := c.roundTrip(ctx, &p, id)
 		r.remote = c.remote
@@ -272,11 +285,12 @@ func (c *conn) roundTrip(ctx context.Context, p *plan, id string) (*http.Respons
 
 // dial connects as the workload would.
 func (c *conn) dial(ctx context.Context, p *plan) error {
+	c.remote = ""
 	nc, err := c.w.mesh.Dial(ctx, c.w.from, p.address)
 	if err != nil {
 		return &connectError{err}
 	}
-	c.net, c.addr, c.r, c.remote = nc, p.address, bufio.NewReader(nc), ""
+	c.net, c.addr, c.r = nc, p.address, bufio.NewReader(nc)
 	if t, ok := nc.LocalAddr().(*net.TCPAddr); ok && c.w.addr.IsValid() {
 		c.remote = netip.AddrPortFrom(c.w.addr, uint16(t.Port)).String()
 	}

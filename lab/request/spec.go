@@ -1,5 +1,5 @@
-// Package request sends exact requests as a workload of the mesh would, and tells what came back and
-// which proxies they crossed.
+// Package request sends exact requests as a workload of the mesh would, and tells what came back
+// and which proxies they crossed.
 package request
 
 import (
