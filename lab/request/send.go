@@ -138,8 +138,9 @@ func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result)
 // missing says whether a proxy that a request came to has not recorded it yet: a sidecar that it was
 // sent to, or the sender's own, which records bytes and tunnels when their connection ends.
 func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
-	if len(records) == 0 {
-		return w.captured && r.closed && r.remote != ""
+	own := func(x observe.Request) bool { return x.Proxy == w.from }
+	if w.captured && r.closed && r.remote != "" && !slices.ContainsFunc(records, own) {
+		return true
 	}
 	expected := 0
 	for i := range records {
