@@ -103,10 +103,12 @@ func writeOutbound(file string, s *xds.Snapshot, addr, to string) error {
 // writeInbound writes the server's side: its HTTP chain at addr, the app at to.
 func writeInbound(file string, s *xds.Snapshot, addr, to string) error {
 	chain := httpChain(s.Listeners["virtualInbound"].GetFilterChains(), 8080)
-	return write(file, s, listener(chain, addr, corev3.TrafficDirection_INBOUND), "inbound|8080||", to)
+	l := listener(chain, addr, corev3.TrafficDirection_INBOUND)
+	return write(file, s, l, "inbound|8080||", to)
 }
 
-// httpChain returns the first chain for a port (0: any) with a connection manager, without its match.
+// httpChain returns the first chain for a port (0: any) with a connection manager, without its
+// match.
 func httpChain(chains []*listenerv3.FilterChain, port uint32) *listenerv3.FilterChain {
 	for _, c := range chains {
 		for _, f := range c.Filters {
@@ -121,7 +123,8 @@ func httpChain(chains []*listenerv3.FilterChain, port uint32) *listenerv3.Filter
 	return &listenerv3.FilterChain{}
 }
 
-func listener(chain *listenerv3.FilterChain, addr string, d corev3.TrafficDirection) *listenerv3.Listener {
+func listener(chain *listenerv3.FilterChain, addr string,
+	d corev3.TrafficDirection) *listenerv3.Listener {
 	return &listenerv3.Listener{Name: "bench", Address: address(addr), TrafficDirection: d,
 		FilterChains: []*listenerv3.FilterChain{chain}}
 }
@@ -129,13 +132,13 @@ func listener(chain *listenerv3.FilterChain, addr string, d corev3.TrafficDirect
 func address(a string) *corev3.Address {
 	host, port, _ := net.SplitHostPort(a)
 	n, _ := strconv.ParseUint(port, 10, 16)
-	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(n)},
-	}}}
+	at := &corev3.SocketAddress{Address: host,
+		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(n)}}
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: at}}
 }
 
-// write makes a snapshot static: routes inside of the listener, endpoints inside of the clusters, those
-// of one cluster at a real address.
+// write makes a snapshot static: routes inside of the listener, endpoints inside of the clusters,
+// those of one cluster at a real address.
 func write(file string, s *xds.Snapshot, l *listenerv3.Listener, name, to string) error {
 	for _, f := range l.FilterChains[0].Filters {
 		var m hcmv3.HttpConnectionManager

@@ -31,7 +31,7 @@ func ask(ctx context.Context, addr string, d time.Duration) (sample, error) {
 	if wrk, err := exec.LookPath("wrk"); err == nil {
 		return askWrk(ctx, wrk, addr, d)
 	}
-	p := command(ctx, 0, self(), "load", addr, d.String())
+	p := command(ctx, loadCore, self(), "load", addr, d.String())
 	out, err := p.cmd.Output()
 	if err != nil {
 		return sample{}, fmt.Errorf("load: %w %s", err, p.log.String())
@@ -46,8 +46,8 @@ func ask(ctx context.Context, addr string, d time.Duration) (sample, error) {
 // askWrk has wrk do it. It counts in whole seconds.
 func askWrk(ctx context.Context, wrk, addr string, d time.Duration) (sample, error) {
 	seconds := max(1, int(d.Round(time.Second)/time.Second))
-	p := command(ctx, 0, wrk, "-t1", "-c"+strconv.Itoa(connections), fmt.Sprintf("-d%ds", seconds),
-		"-H", "Host: "+host, "http://"+addr+"/")
+	p := command(ctx, loadCore, wrk, "-t1", "-c"+strconv.Itoa(connections),
+		fmt.Sprintf("-d%ds", seconds), "-H", "Host: "+host, "http://"+addr+"/")
 	out, err := p.cmd.Output()
 	if err != nil {
 		return sample{}, fmt.Errorf("wrk: %w", err)

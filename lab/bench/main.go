@@ -1,11 +1,11 @@
-// Command bench measures mesh-lab and prints it side by side with what else there is, all in one run:
-// `make bench`. Ratios between rows of one run mean something; absolute numbers belong to one machine on
-// one day.
+// Command bench measures mesh-lab and prints it side by side with what else there is, all in one
+// run: `make bench`. Ratios between rows of one run mean something; absolute numbers belong to one
+// machine on one day.
 //
 //	load (core 0) ─▶ hop 1 ─▶ hop 2 (core 1) ─▶ backend (core 0)     each a process of its own
 //
-// The sidecars, ours and Envoy's, are given the same file, which holds what the translator makes for a
-// client and a server pod: the hops differ in nothing but the program.
+// The sidecars, ours and Envoy's, are given the same file, which holds what the translator makes
+// for a client and a server pod: the hops differ in nothing but the program.
 package main
 
 import (
@@ -49,11 +49,17 @@ var parts = []struct {
 	name string
 	run  func(context.Context, options) error
 }{
-	{"proxies", benchProxies}, {"apply", benchApply}, {"memory", benchMemory}, {"start", benchStart},
+	{"proxies", benchProxies}, {"apply", benchApply},
+	{"memory", benchMemory}, {"start", benchStart},
 }
 
 func bench(ctx context.Context, o options) error {
-	fmt.Printf("%s/%s, %d cores, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	fmt.Printf("%s/%s, %d cores, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
+		runtime.Version())
+	if others := loadAverage(); others != "" {
+		fmt.Printf("load average before this run %s: where others are busy, CPU per request "+
+			"holds, requests/s and times do not\n", others)
+	}
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {
 			continue

@@ -25,7 +25,10 @@ kind: VirtualService
 metadata: {name: server, namespace: default}
 spec:
   hosts: [server]
-  http: [{route: [{destination: {host: server}, weight: %d}, {destination: {host: svc-0}, weight: %d}]}]
+  http:
+    - route:
+        - {destination: {host: server}, weight: %d}
+        - {destination: {host: svc-0}, weight: %d}
 `, v1, 100-v1)
 }
 
@@ -67,8 +70,8 @@ func benchApply(ctx context.Context, o options) error {
 	at := func(q float64) time.Duration {
 		return all[min(len(all)-1, int(q*float64(len(all))))].Round(100 * time.Microsecond)
 	}
-	fmt.Printf("\napply of a VirtualService to the last ACK of %d sidecars, %d times: p50 %v, p99 %v, max %v; "+
-		"CPU %v each\n", total, applies, at(0.5), at(0.99), at(1),
+	fmt.Printf("\napply of a VirtualService to the last ACK of %d sidecars, %d times: "+
+		"p50 %v, p99 %v, max %v; CPU %v each\n", total, applies, at(0.5), at(0.99), at(1),
 		((after - before) / time.Duration(applies)).Round(100*time.Microsecond))
 	return nil
 }
@@ -105,7 +108,7 @@ func benchMemory(ctx context.Context, _ options) error {
 	}
 	var sizes []size
 	for _, replicas := range []int{1, 11} {
-		out, err := command(ctx, -1, self(), "mesh", strconv.Itoa(replicas)).cmd.Output()
+		out, err := command(ctx, anyCore, self(), "mesh", strconv.Itoa(replicas)).cmd.Output()
 		if err != nil {
 			return err
 		}
@@ -123,7 +126,8 @@ func benchMemory(ctx context.Context, _ options) error {
 	return nil
 }
 
-// benchStart measures the time from the start of the built binary to the verdict of the first scenario.
+// benchStart measures the time from the start of the built binary to the verdict of the first
+// scenario.
 func benchStart(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "mesh-lab-bench-")
 	if err != nil {
@@ -150,7 +154,7 @@ func benchStart(ctx context.Context, o options) error {
 		all = append(all, took.Round(time.Millisecond))
 	}
 	slices.Sort(all)
-	fmt.Printf("\nstart of the binary to the verdict of canary.yaml, %d runs: median %v, slowest %v\n",
-		runs, all[len(all)/2], all[len(all)-1])
+	fmt.Printf("\nstart of the binary to the verdict of canary.yaml, %d runs: median %v, "+
+		"slowest %v\n", runs, all[len(all)/2], all[len(all)-1])
 	return nil
 }

@@ -30,6 +30,16 @@ func runOn(core int) error {
 // replace becomes another program.
 func replace(path string, args []string) error { return syscall.Exec(path, args, os.Environ()) }
 
+// loadAverage is how busy the machine was in the last minute.
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
+}
+
 // cpu returns the time that all threads of a process have run.
 func cpu(pid int) (time.Duration, bool) {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))

@@ -14,6 +14,13 @@ import (
 	"time"
 )
 
+// Where processes run; anyCore leaves it to the system.
+const (
+	loadCore  = 0 // and the backend
+	proxyCore = 1
+	anyCore   = -1
+)
+
 // process is one that takes part.
 type process struct {
 	cmd   *exec.Cmd
@@ -54,21 +61,21 @@ func startRole(ctx context.Context, core int, args ...string) (*process, error) 
 	return p, nil
 }
 
-// startServer starts another program on a core and waits until it listens on addr.
-func startServer(ctx context.Context, core int, addr, program string, args ...string) (*process, error) {
-	p := command(ctx, core, program, args...)
+// startServer starts another proxy and waits until it listens on addr.
+func startServer(ctx context.Context, addr, program string, args ...string) (*process, error) {
+	p := command(ctx, proxyCore, program, args...)
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for ctx, cancel := context.WithTimeout(ctx, 20*time.Second); ; {
+	patience, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
-			cancel()
 			return p, c.Close()
 		}
 		select {
-		case <-ctx.Done():
-			cancel()
+		case <-patience.Done():
 			p.stop()
 			return nil, fmt.Errorf("%s does not listen: %s", program, p.log.String())
 		case <-time.After(10 * time.Millisecond):

@@ -5,7 +5,8 @@ import (
 	"runtime/pprof"
 )
 
-// profile writes a CPU profile of a sidecar, or of applies, into the folder that MESHLAB_BENCH_PROFILE names.
+// profile writes a CPU profile of a sidecar, or of applies, into the folder that
+// MESHLAB_BENCH_PROFILE names.
 func profile() (stop func()) {
 	name := os.Getenv("MESHLAB_BENCH_PROFILE")
 	if name == "" {

@@ -28,7 +28,7 @@ type target struct {
 // measured is one sample of a row.
 type measured struct {
 	rps float64
-	cpu float64 // ms per 1000 requests, all hops; NaN where it can not be read
+	cpu float64 // ms per 1000 requests, all hops; 0 where it can not be read
 }
 
 // lab is where the rows' files are.
@@ -44,7 +44,7 @@ func (b *lab) targets() (rows []*target, missing []string) {
 	}
 	add("mesh-lab sidecar", b.ours)
 	add("ReverseProxy", func(ctx context.Context, _ int, addr, to string) (*process, error) {
-		return startRole(ctx, 1, "reverse", addr, to)
+		return startRole(ctx, proxyCore, "reverse", addr, to)
 	})
 	if p, err := exec.LookPath("nginx"); err == nil {
 		add("nginx", b.nginx(p))
@@ -97,7 +97,7 @@ func (b *lab) ours(ctx context.Context, i int, addr, to string) (*process, error
 	if err != nil {
 		return nil, err
 	}
-	return startRole(ctx, 1, "sidecar", file)
+	return startRole(ctx, proxyCore, "sidecar", file)
 }
 
 func (b *lab) envoy(binary string) func(context.Context, int, string, string) (*process, error) {
@@ -106,7 +106,7 @@ func (b *lab) envoy(binary string) func(context.Context, int, string, string) (*
 		if err != nil {
 			return nil, err
 		}
-		return startServer(ctx, 1, addr, binary, "-c", file, "--concurrency", "1",
+		return startServer(ctx, addr, binary, "-c", file, "--concurrency", "1",
 			"--disable-hot-restart", "-l", "error")
 	}
 }
@@ -127,7 +127,7 @@ http { access_log off; keepalive_requests 100000000;
 		if err := os.WriteFile(prefix+".conf", []byte(config), 0o600); err != nil {
 			return nil, err
 		}
-		return startServer(ctx, 1, addr, binary, "-c", prefix+".conf")
+		return startServer(ctx, addr, binary, "-c", prefix+".conf")
 	}
 }
 
@@ -152,7 +152,7 @@ backend up
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return nil, err
 		}
-		return startServer(ctx, 1, addr, binary, "-db", "-f", file)
+		return startServer(ctx, addr, binary, "-db", "-f", file)
 	}
 }
 
@@ -222,7 +222,7 @@ func benchProxies(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	app, err := startRole(ctx, 0, "backend", addr)
+	app, err := startRole(ctx, loadCore, "backend", addr)
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,8 @@ func printRows(rows []*target) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Printf("\nGET of %d bytes, %d connections, median of %d samples in ABBA order\n", bodySize,
 		connections, len(rows[0].samples))
-	fmt.Fprintln(w, "\trequests/s\tCPU ms per 1000\trequests/s per core\trequests/s : ReverseProxy\tCPU : ReverseProxy\tRSS MB\t")
+	fmt.Fprintln(w, "\t\tCPU ms\trequests/s\tto ReverseProxy:\t\t\t\n"+
+		"\trequests/s\tper 1000\tper core\trequests/s\tCPU\tRSS MB\t")
 	for _, t := range rows {
 		rate := median(t.samples, func(m measured) float64 { return m.rps })
 		busy := median(t.samples, func(m measured) float64 { return m.cpu })

@@ -36,8 +36,8 @@ func wait() error {
 const bodySize = 1024
 
 // answer is what the backend sends.
-var answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%s",
-	bodySize, bytes.Repeat([]byte("x"), bodySize))
+var answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"+
+	"content-length: %d\r\n\r\n%s", bodySize, bytes.Repeat([]byte("x"), bodySize))
 
 // backend answers every request head with the same response: as little work as can be.
 func backend(args []string) error {
@@ -110,8 +110,8 @@ func sidecar(args []string) error {
 	}
 	c := clock.NewReal()
 	p := proxy.New(proxy.Options{
-		Engine: engine.New(engine.Options{Node: "bench.default", Removed: proxy.Removed, Wall: c.Wall,
-			Seed: 1}),
+		Engine: engine.New(engine.Options{Node: "bench.default", Seed: 1, Removed: proxy.Removed,
+			Wall: c.Wall}),
 		Network: network{}, Clock: c, Seed: 1, Sink: &ring{},
 	})
 	defer p.Close()
