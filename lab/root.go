@@ -1,5 +1,6 @@
-// Package lab is the command line of mesh-lab: flags, sub-commands, and the wiring of topologies, load,
-// scenarios and reports. What the commands do is fixed by contract; what they are made of is not here.
+// Package lab is the command line of mesh-lab: flags, sub-commands, and the wiring of topologies,
+// load, scenarios and reports. What the commands do is fixed by contract; what they are made of is
+// not here.
 package lab
 
 import (

@@ -138,8 +138,8 @@ func (e *env) private(m topology.Mesh, seed uint64) (c *remote.Client, closeAll 
 	}
 }
 
-// lab returns the client that a command works with: of a lab of its own when files are given, else of
-// the one that is up.
+// lab returns the client that a command works with: of a lab of its own when files are given, else
+// of the one that is up.
 func (e *env) lab(ctx context.Context, s source, name string) (*remote.Client, func() error, error) {
 	if len(s.files) == 0 && s.app == "" {
 		c, err := running(ctx, name)

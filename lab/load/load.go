@@ -1,5 +1,5 @@
-// Package load drives fortio from inside the mesh: a workload's requests, through its own sidecar, with
-// fortio's pacing, percentiles, histogram and result JSON.
+// Package load drives fortio from inside the mesh: a workload's requests, through its own sidecar,
+// with fortio's pacing, percentiles, histogram and result JSON.
 package load
 
 import (

@@ -1,5 +1,5 @@
-// Package remote is how commands talk to a lab that is up: HTTP with JSON over a unix socket. A command
-// that makes its own lab uses the same interface, over a connection in memory.
+// Package remote is how commands talk to a lab that is up: HTTP with JSON over a unix socket. A
+// command that makes its own lab uses the same interface, over a connection in memory.
 //
 //	mesh-lab apply ─▶ Client ══ unix socket ══▶ Server ─▶ topology.Mesh
 package remote

@@ -114,8 +114,8 @@ func (c *Client) Proxies(ctx context.Context) (p []topology.ProxyStatus, err err
 	return p, c.call(ctx, "GET", "/proxies", nil, &p)
 }
 
-// Snapshot returns what a workload's proxy was given, by kind: listeners, routes, clusters, endpoints,
-// each a JSON array of Envoy's own JSON.
+// Snapshot returns what a workload's proxy was given, by kind: listeners, routes, clusters,
+// endpoints, each a JSON array of Envoy's own JSON.
 func (c *Client) Snapshot(
 	ctx context.Context, workload string,
 ) (s map[string][]json.RawMessage, err error) {

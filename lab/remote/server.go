@@ -32,8 +32,8 @@ type Server struct {
 	change sync.Mutex // one change of the configuration at a time
 }
 
-// NewServer returns a server for a mesh. down is called when a client asks the lab to end; nil when it
-// can not.
+// NewServer returns a server for a mesh. down is called when a client asks the lab to end; nil when
+// it can not.
 func NewServer(m topology.Mesh, info Info, down func()) *Server {
 	s := &Server{mesh: m, info: info, down: down}
 	mux := http.NewServeMux()

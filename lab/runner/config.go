@@ -9,8 +9,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
 
-// Configuration reads what a scenario's mesh is made of: the bundled app's manifests, its own files,
-// and the overrides. The error is an InvalidError when the files are to blame.
+// Configuration reads what a scenario's mesh is made of: the bundled app's manifests, its own
+// files, and the overrides. The error is an InvalidError when the files are to blame.
 func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 	var files []istio.File
 	if s.Mesh.App != "" {

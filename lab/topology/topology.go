@@ -1,6 +1,6 @@
-// Package topology is the one seam between the runner and the world: a Driver brings a mesh up, a Mesh is
-// changed, asked and taken down. What only some topologies can do is a small interface of its own, asked
-// for by type assertion.
+// Package topology is the one seam between the runner and the world: a Driver brings a mesh up, a
+// Mesh is changed, asked and taken down. What only some topologies can do is a small interface of
+// its own, asked for by type assertion.
 package topology
 
 import (
@@ -30,8 +30,8 @@ type Spec struct {
 	UnknownImage string // app to run for images that are not known; empty: refuse them
 	Log          *slog.Logger
 	KeepHeaders  []string // request headers to keep in records, lower-case
-	// FixedPorts publishes gateways on their own port numbers where these are free, so that a person
-	// finds them there; otherwise any free port will do.
+	// FixedPorts publishes gateways on their own port numbers where these are free, so that a
+	// person finds them there; otherwise any free port will do.
 	FixedPorts bool
 }
 
@@ -43,11 +43,12 @@ type Mesh interface {
 	Apply(ctx context.Context, c *istio.Config) (Applied, error)
 	Config() *istio.Config
 	Registry() *translate.Registry
-	// Dial opens a connection as the workload's app would: through its sidecar, to a name or address
-	// and port as the app writes them. From is a pod ID, or Outside.
+	// Dial opens a connection as the workload's app would: through its sidecar, to a name or
+	// address and port as the app writes them. From is a pod ID, or Outside.
 	Dial(ctx context.Context, from, address string) (net.Conn, error)
-	// Capture returns a local socket address ("unix" or "tcp") whose connections are from's connections
-	// to address, captured by its sidecar; for load generators that dial by themselves. release closes it.
+	// Capture returns a local socket address ("unix" or "tcp") whose connections are from's
+	// connections to address, captured by its sidecar; for load generators that dial by themselves.
+	// release closes it.
 	Capture(from, address string) (network, addr string, release func(), err error)
 	Gateways() []GatewayAddress
 	Proxies() []ProxyStatus

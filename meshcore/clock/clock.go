@@ -55,8 +55,8 @@ func (r *Real) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	return time.AfterFunc(d, f).Stop
 }
 
-// Derive returns the random stream with this name. Streams with different labels are independent, so
-// that adding one never shifts another.
+// Derive returns the random stream with this name. Streams with different labels are independent,
+// so that adding one never shifts another.
 func Derive(seed uint64, labels ...string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, Sub(seed, labels...)))
 }

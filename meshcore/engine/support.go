@@ -81,7 +81,8 @@ func unsupported(m proto.Message) []Refusal {
 
 const notCarried = "is not carried out yet"
 
-// walker walks one resource. Most have nothing to refuse, so a path becomes text only when it has to.
+// walker walks one resource. Most have nothing to refuse, so a path becomes text only when it has
+// to.
 type walker struct {
 	path []segment
 	out  []Refusal

@@ -72,8 +72,8 @@ func named(list []Refusal, typeURL, name string) []Refusal {
 	return list
 }
 
-// compile makes the compiled form of a resource, or says what is wrong with it. What Check made is not
-// made again. Caller must hold mu.
+// compile makes the compiled form of a resource, or says what is wrong with it. What Check made is
+// not made again. Caller must hold mu.
 func compile[M proto.Message, C any](e *Engine, m M, f func(*compiler, M) C) (C, []Refusal) {
 	if v, ok := e.checked[m].(C); ok {
 		return v, nil

@@ -1,6 +1,6 @@
-// Package observe holds what happened in a run, as plain values: one record for each request at each
-// proxy, and pushes, faults and changes. Together they are the History, from which everything after a
-// run is computed.
+// Package observe holds what happened in a run, as plain values: one record for each request at
+// each proxy, and pushes, faults and changes. Together they are the History, from which everything
+// after a run is computed.
 package observe
 
 import (
@@ -100,8 +100,9 @@ type Fault struct {
 	Fired  int64         `json:"fired"` // how often it took effect
 }
 
-// Change is something that the run did: a step begun, a configuration applied, a host ejected. The What
-// of an ejection and of its end is "CLUSTER ADDRESS": "outbound|80||a.b.svc.cluster.local 10.244.0.2:80".
+// Change is something that the run did: a step begun, a configuration applied, a host ejected. The
+// What of an ejection and of its end is "CLUSTER ADDRESS": "outbound|80||a.b.svc.cluster.local
+// 10.244.0.2:80".
 type Change struct {
 	At   clock.Instant `json:"at_ns"`
 	Kind string        `json:"kind"` // step, apply, delete, load, eject, uneject, fault, heal, annotation

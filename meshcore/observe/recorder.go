@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Recorder collects the records of a run. It is safe for concurrent use. Records are kept in slabs, so
-// that taking one costs no allocation of its own.
+// Recorder collects the records of a run. It is safe for concurrent use. Records are kept in slabs,
+// so that taking one costs no allocation of its own.
 type Recorder struct {
 	mu       sync.Mutex
 	requests slabs[Request]
@@ -19,8 +19,8 @@ type Recorder struct {
 	keep     int
 }
 
-// Watcher sees records as they come, in the order of the History. It is called while the recorder is
-// locked: it must be quick and must not call the recorder. What it is given it may not keep.
+// Watcher sees records as they come, in the order of the History. It is called while the recorder
+// is locked: it must be quick and must not call the recorder. What it is given it may not keep.
 type Watcher interface {
 	Request(*Request)
 	Client(*Client)
@@ -32,8 +32,8 @@ type watcher struct{ Watcher }
 // NewRecorder returns an empty recorder that keeps everything.
 func NewRecorder() *Recorder { return &Recorder{} }
 
-// Keep bounds the memory of a recorder that runs on and on: at least the last n records of each kind
-// are kept, older ones go.
+// Keep bounds the memory of a recorder that runs on and on: at least the last n records of each
+// kind are kept, older ones go.
 func (c *Recorder) Keep(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,8 +77,8 @@ func (c *Recorder) Client(r *Client) {
 	}
 }
 
-// Push records an update of a proxy, or changes the one that has the same proxy, type and version (its
-// Acked or Nack).
+// Push records an update of a proxy, or changes the one that has the same proxy, type and version
+// (its Acked or Nack).
 func (c *Recorder) Push(p Push) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

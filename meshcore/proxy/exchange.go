@@ -145,8 +145,8 @@ func (d *downstream) end(kind engine.EventKind) engine.Directive {
 	return d.w.x.Handle(engine.Event{Kind: kind}, d.p.opt.Clock.Now())
 }
 
-// slow answers a request head that did not come in time (conn_manager_impl.cc onRequestHeaderTimeout,
-// onIdleTimeout).
+// slow answers a request head that did not come in time (conn_manager_impl.cc
+// onRequestHeaderTimeout, onIdleTimeout).
 func (d *downstream) slow(w *work, now clock.Instant) (again bool) {
 	m := engine.Malformed{Status: 408, Details: "request_header_timeout", Head: &w.req}
 	if d.chain.HTTP.RequestHeadersTimeout == 0 {

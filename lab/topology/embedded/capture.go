@@ -20,8 +20,8 @@ import (
 // sockets numbers the capture sockets of this process.
 var sockets atomic.Int64
 
-// Capture opens a unix socket whose connections are the pod's connections to an address: its sidecar
-// takes them with that original destination, as if iptables had redirected them.
+// Capture opens a unix socket whose connections are the pod's connections to an address: its
+// sidecar takes them with that original destination, as if iptables had redirected them.
 func (m *mesh) Capture(from, address string) (network, at string, release func(), err error) {
 	c, err := m.client(from)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package embedded runs a whole mesh in one process on loopback: control plane, sidecars, gateways and
-// apps, without root and without an installation.
+// Package embedded runs a whole mesh in one process on loopback: control plane, sidecars, gateways
+// and apps, without root and without an installation.
 //
 //	client ─▶ app's dialer ─▶ sidecar :15001 ─▶ (network) ─▶ sidecar :15006 ─▶ app
 //	                              ▲                               ▲
 //	                              └──────── ADS, in memory ───────┴── control
 //
-// Every request crosses two real sidecars over real sockets. Captured connections carry their original
-// destination in a PROXY protocol header, where a cluster has iptables.
+// Every request crosses two real sidecars over real sockets. Captured connections carry their
+// original destination in a PROXY protocol header, where a cluster has iptables.
 package embedded
 
 import (
@@ -31,8 +31,8 @@ import (
 
 // Driver brings up embedded meshes.
 type Driver struct {
-	// Tamper, when set, changes what each data plane carries out, behind the control plane's back: a
-	// mesh that is wrong in one thing. Tests prove with it that scenarios notice.
+	// Tamper, when set, changes what each data plane carries out, behind the control plane's back:
+	// a mesh that is wrong in one thing. Tests prove with it that scenarios notice.
 	Tamper func(*xds.Snapshot) *xds.Snapshot
 }
 

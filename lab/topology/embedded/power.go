@@ -10,8 +10,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
-// Kill ends a pod's processes at once, as if its node had lost power: connections break, ports close.
-// Then its endpoints go, as Kubernetes notices.
+// Kill ends a pod's processes at once, as if its node had lost power: connections break, ports
+// close. Then its endpoints go, as Kubernetes notices.
 func (m *mesh) Kill(ctx context.Context, id string) error {
 	m.mu.Lock()
 	p := m.pods[id]
