@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -57,11 +58,12 @@ func invalid(diags []istio.Diagnostic) error {
 func documents(s *scenarios.Scenario, docs *scenarios.Documents) []istio.File {
 	var files []istio.File
 	for _, d := range *docs {
-		data := d.Data
+		data, name := d.Data, filepath.Join(filepath.Dir(s.File), d.File)
 		if d.Line > 0 { // inline: keep the scenario's line numbers
+			name = s.File
 			data = append([]byte(strings.Repeat("\n", d.Line-1)), data...)
 		}
-		files = append(files, istio.File{Name: d.File, Data: data})
+		files = append(files, istio.File{Name: name, Data: data})
 	}
 	return files
 }
