@@ -121,7 +121,8 @@ var shortKinds = map[string]string{
 // kinds are the kinds that get lists.
 var kinds = []string{
 	"VirtualService", "DestinationRule", "Gateway", "Service", "Pod", "Deployment", "StatefulSet",
-	"ReplicaSet", "Namespace", "ServiceAccount", "Secret", "ConfigMap", "Endpoints", "EndpointSlice",
+	"ReplicaSet", "Namespace", "ServiceAccount", "Secret", "ConfigMap", "Endpoints",
+	"EndpointSlice",
 }
 
 // kindOf finds a kind by any name that kubectl takes.
@@ -166,9 +167,13 @@ func (e *env) printPods(pods []remote.Pod, namespace string, names []string) err
 	return w.Flush()
 }
 
-func named(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+func named(names []string, name string) bool {
+	return len(names) == 0 || slices.Contains(names, name)
+}
 
-func (e *env) printObjects(kind string, all []remote.Object, namespace string, names []string) error {
+func (e *env) printObjects(
+	kind string, all []remote.Object, namespace string, names []string,
+) error {
 	var out []remote.Object
 	for _, o := range all {
 		if (kind == "" || o.Kind == kind) && named(names, o.Name) &&

@@ -57,8 +57,8 @@ func examine() []finding {
 		{"topology kubernetes", false, "not there yet" + tool("kubectl"), ""},
 		{"topology sim", false, "not there yet", ""},
 		{"--proxy envoy", false, "not there yet" + tool("envoy"), ""},
-		{"mutual TLS", false, "left out of this version: hops are plain text, so the transport sockets, " +
-			"TLS filter chains and x-forwarded-client-cert that istiod adds are absent", ""},
+		{"mutual TLS", false, "left out of this version: hops are plain text, so the transport " +
+			"sockets, TLS filter chains and x-forwarded-client-cert of istiod's are absent", ""},
 		{"protocols", true, "HTTP/1.1 and plain TCP; HTTP/2, gRPC and TLS are not there yet", ""},
 	}
 }

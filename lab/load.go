@@ -33,10 +33,11 @@ func loadCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "load --from WORKLOAD [fortio's flags] URL",
 		Short: "Drive fortio load from inside the mesh, and see the split by destination version",
-		Long: `Drives fortio load as a workload, through its own sidecar, and prints fortio's report and how the
-requests were split by destination version. The flags are fortio's: -c -qps -t -n -H -json -r -p ...`,
+		Long: `Drives fortio load as a workload, through its own sidecar, and prints fortio's report
+and how the requests were split by destination version. The flags are fortio's: -c -qps -t -n -H
+-json -r -p ...`,
 		Example: `  mesh-lab load --from curl -c 8 -qps 500 -t 10s http://customer:8080/
-  mesh-lab load --app customer --from curl -c 4 -qps 0 -n 1000 -loglevel Warning http://customer:8080/`,
+  mesh-lab load --app customer --from curl -c 4 -qps 0 -n 1000 http://customer:8080/`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return e.load(c, &f, args[0]) },
 	}
@@ -143,7 +144,8 @@ func (e *env) printLoad(f *fortioFlags, end remote.LoadEvent) error {
 	if f.logLevel == "Info" || f.logLevel == "Verbose" || f.logLevel == "Debug" {
 		h.Print(e.out, "Function Time")
 	} else {
-		fmt.Fprintf(e.out, "Aggregated Function Time : count %d avg %.6g +/- %.4g min %.6g max %.6g sum %.6g\n",
+		fmt.Fprintf(e.out,
+			"Aggregated Function Time : count %d avg %.6g +/- %.4g min %.6g max %.6g sum %.6g\n",
 			h.Count, h.Avg, h.StdDev, h.Min, h.Max, h.Sum)
 		for _, p := range h.Percentiles {
 			fmt.Fprintf(e.out, "# target %g%% %.6g\n", p.Percentile, p.Value)
@@ -155,7 +157,8 @@ func (e *env) printLoad(f *fortioFlags, end remote.LoadEvent) error {
 		n := r.RetCodes[code]
 		fmt.Fprintf(e.out, "Code %3d : %d (%.1f %%)\n", code, n, 100*float64(n)/float64(h.Count))
 	}
-	fmt.Fprintf(e.out, "All done %d calls %.3f ms avg, %.1f qps\n", h.Count, 1000*h.Avg, r.ActualQPS)
+	fmt.Fprintf(e.out, "All done %d calls %.3f ms avg, %.1f qps\n",
+		h.Count, 1000*h.Avg, r.ActualQPS)
 	return e.printSplits(end.Splits)
 }
 

@@ -50,7 +50,8 @@ func proxyConfigCommand(e *env) *cobra.Command {
 					return usage("secrets come with mutual TLS, which is not there yet")
 				}
 				if kind == "" {
-					return usage("%q is unknown; one of listeners, routes, clusters, endpoints", args[1])
+					return usage("%q is unknown; one of listeners, routes, clusters, endpoints",
+						args[1])
 				}
 			}
 			l, closeLab, err := e.lab(c.Context(), src, name)
@@ -188,7 +189,8 @@ func chainMatch(c *listenerv3.FilterChain) string {
 		parts = append(parts, "App: "+strings.Join(m.ApplicationProtocols, ","))
 	}
 	for _, p := range m.GetPrefixRanges() {
-		parts = append(parts, fmt.Sprintf("Addr: %s/%d", p.AddressPrefix, p.GetPrefixLen().GetValue()))
+		parts = append(parts,
+			fmt.Sprintf("Addr: %s/%d", p.AddressPrefix, p.GetPrefixLen().GetValue()))
 	}
 	if p := m.GetDestinationPort(); p != nil {
 		parts = append(parts, fmt.Sprintf("Port: %d", p.Value))
@@ -234,9 +236,11 @@ func routeRows(r *routev3.RouteConfiguration) [][]string {
 		for _, x := range v.Routes {
 			domains := strings.Join(v.Domains, ", ")
 			if len(v.Domains) > 3 {
-				domains = strings.Join(v.Domains[:3], ", ") + fmt.Sprintf(" + %d more...", len(v.Domains)-3)
+				domains = fmt.Sprintf("%s + %d more...",
+					strings.Join(v.Domains[:3], ", "), len(v.Domains)-3)
 			}
-			out = append(out, []string{r.Name, v.Name, domains, pathMatch(x.Match), configName(x.Metadata)})
+			out = append(out,
+				[]string{r.Name, v.Name, domains, pathMatch(x.Match), configName(x.Metadata)})
 		}
 	}
 	return out

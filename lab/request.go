@@ -24,11 +24,11 @@ func requestCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "request [-f FILE...] --from WORKLOAD [flags] URL",
 		Short: "Send requests as a workload of the mesh would, and see which proxies they crossed",
-		Long: `Sends one or many requests as a workload's app would, through its sidecar, and prints what came
-back and what each proxy on the way recorded. With -f or --app it needs no lab that is up: it makes one,
-asks, and takes it down. The path is sent byte for byte.`,
+		Long: `Sends one or many requests as a workload's app would, through its sidecar, and prints
+what came back and what each proxy on the way recorded. With -f or --app it needs no lab that is up:
+it makes one, asks, and takes it down. The path is sent byte for byte.`,
 		Example: `  mesh-lab request --from curl http://customer:8080/
-  mesh-lab request -f reviews.yaml --from productpage -H 'end-user: jason' http://reviews:9080/reviews/0
+  mesh-lab request -f reviews.yaml --from productpage -H 'end-user: jason' http://reviews:9080/
   mesh-lab request --from outside --host shop.example.com http://ingress/cart -n 100 -o json
   mesh-lab request -f mesh/ --via-file requests.ndjson -o json`,
 		Args: cobra.MaximumNArgs(1),
@@ -159,7 +159,9 @@ func parseSpecs(file string, b []byte, base *request.Spec) ([]request.Spec, erro
 }
 
 // request sends requests to a lab of its own, or to the one that is up.
-func (e *env) request(ctx context.Context, specs []request.Spec, src source, name string) (err error) {
+func (e *env) request(
+	ctx context.Context, specs []request.Spec, src source, name string,
+) (err error) {
 	l, closeLab, err := e.lab(ctx, src, name)
 	if err != nil {
 		return err

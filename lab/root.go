@@ -115,8 +115,8 @@ func newRoot(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mesh-lab",
 		Short: "A whole service mesh on your laptop, and the truth about what it does",
-		Long: `mesh-lab runs a service mesh from the same Istio and Kubernetes YAML that production uses:
-control plane, sidecars, gateways and sample apps, in one process and with nothing to install.
+		Long: `mesh-lab runs a service mesh from the same Istio and Kubernetes YAML that production
+uses: control plane, sidecars, gateways and sample apps, in one process, with nothing to install.
 A scenario drives it with load and gives a verdict whose error rates are stated.`,
 		Example: `  mesh-lab run canary                      # a bundled scenario
   mesh-lab up --app customer               # a mesh to play with
@@ -129,7 +129,8 @@ A scenario drives it with load and gives a verdict whose error rates are stated.
 	f := root.PersistentFlags()
 	f.StringVar(&e.flags.topology, "topology", "embedded", "where the mesh runs: embedded")
 	f.StringVar(&e.flags.proxy, "proxy", "meshcore", "the data plane: meshcore")
-	f.StringVar(&e.flags.seed, "seed", "", "seed of everything random, hexadecimal (default: random)")
+	f.StringVar(&e.flags.seed, "seed", "",
+		"seed of everything random, hexadecimal (default: random)")
 	f.StringVar(&e.flags.color, "color", "auto", "colours: auto, always or never (and NO_COLOR)")
 	f.CountVarP(&e.flags.verbose, "verbose", "v", "say more (-vv: debug logs)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return e.prepare() }

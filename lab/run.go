@@ -46,10 +46,11 @@ func runCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run SCENARIO...",
 		Short: "Run scenarios and give a verdict for each",
-		Long: `Runs scenario files, directories of them, or bundled scenarios by name, and gives a verdict for each.
+		Long: `Runs scenario files, directories of them, or bundled scenarios by name, and gives a
+verdict for each.
 
-Exit status: 0 everything passed, 1 a verdict failed, 2 invalid input, 3 inconclusive and nothing failed,
-4 the environment could not do it, 130 interrupted.`,
+Exit status: 0 everything passed, 1 a verdict failed, 2 invalid input, 3 inconclusive and nothing
+failed, 4 the environment could not do it, 130 interrupted.`,
 		Example: `  mesh-lab run canary
   mesh-lab run scenarios/ --junit results.xml
   mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json`,
@@ -272,7 +273,8 @@ func (w *writer) flush() error {
 		}))
 	}
 	if f := w.outputs.junit; f != "" && len(w.results) > 0 {
-		errs = append(errs, toFile(f, func(o io.Writer) error { return reports.JUnit(o, w.results...) }))
+		errs = append(errs,
+			toFile(f, func(o io.Writer) error { return reports.JUnit(o, w.results...) }))
 	}
 	return environment(errors.Join(errs...))
 }

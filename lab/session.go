@@ -53,8 +53,8 @@ func running(ctx context.Context, lab string) (*remote.Client, error) {
 	c := remote.Unix(path)
 	if _, err := c.Info(ctx); err != nil {
 		if errors.Is(err, fs.ErrNotExist) || isRefused(err) {
-			return nil, usage("no lab is up (%s): start one with `mesh-lab up -f FILE` or `mesh-lab up --app "+
-				"customer`", lab)
+			return nil, usage("no lab is up (%s): start one with `mesh-lab up -f FILE` "+
+				"or `mesh-lab up --app customer`", lab)
 		}
 		return nil, environment(err)
 	}
@@ -140,7 +140,9 @@ func (e *env) private(m topology.Mesh, seed uint64) (c *remote.Client, closeAll 
 
 // lab returns the client that a command works with: of a lab of its own when files are given, else
 // of the one that is up.
-func (e *env) lab(ctx context.Context, s source, name string) (*remote.Client, func() error, error) {
+func (e *env) lab(
+	ctx context.Context, s source, name string,
+) (*remote.Client, func() error, error) {
 	if len(s.files) == 0 && s.app == "" {
 		c, err := running(ctx, name)
 		return c, func() error { return nil }, err
@@ -156,7 +158,8 @@ func (e *env) lab(ctx context.Context, s source, name string) (*remote.Client, f
 // sourceFlags adds the flags that say where configuration comes from.
 func sourceFlags(c *cobra.Command, s *source) {
 	f := c.Flags()
-	f.StringArrayVarP(&s.files, "filename", "f", nil, "file or directory of YAML or JSON, - for stdin")
+	f.StringArrayVarP(&s.files, "filename", "f", nil,
+		"file or directory of YAML or JSON, - for stdin")
 	f.StringVar(&s.app, "app", "", "a bundled app (`mesh-lab apps`)")
 	f.StringVar(&s.meshConfig, "mesh-config", "", "file with the MeshConfig")
 	f.StringVar(&s.unknown, "unknown-image", "", "app to run for images that are not bundled")

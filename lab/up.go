@@ -88,8 +88,8 @@ func claim(name string) (net.Listener, string, error) {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if c, derr := net.Dial("unix", path); derr == nil {
 			c.Close()
-			return nil, "", &exitError{exitEnvironment, fmt.Errorf(
-				"a lab %q is up already: `mesh-lab down --lab %s`, or give this one another --lab", name, name)}
+			return nil, "", &exitError{exitEnvironment, fmt.Errorf("a lab %q is up already: "+
+				"`mesh-lab down --lab %[1]s`, or give this one another --lab", name)}
 		}
 		if err = os.Remove(path); err == nil {
 			l, err = net.Listen("unix", path)
@@ -173,8 +173,8 @@ func (e *env) await(cmd *exec.Cmd, r, log *os.File, name string) error {
 	}()
 	if g := <-greeting; g != "" {
 		fmt.Fprint(e.out, g)
-		fmt.Fprintf(e.err, "in the background (pid %d); `mesh-lab down%s` ends it\n", cmd.Process.Pid,
-			otherLab(name))
+		fmt.Fprintf(e.err, "in the background (pid %d); `mesh-lab down%s` ends it\n",
+			cmd.Process.Pid, otherLab(name))
 		return nil
 	}
 	err := <-exited

@@ -35,7 +35,7 @@ type Applied struct {
 	Proxies  int           `json:"proxies"`
 	Total    int           `json:"total"`
 	Took     time.Duration `json:"took_ns"`
-	Objects  []string      `json:"objects"` // "virtualservice.networking.istio.io/reviews configured"
+	Objects  []string      `json:"objects"` // "service/reviews configured"
 	Warnings []string      `json:"warnings,omitempty"`
 }
 

@@ -148,7 +148,8 @@ func (s *Server) become(
 		if verb == "configured" && !has(base, o) {
 			v = "created"
 		}
-		out.Objects = append(out.Objects, fmt.Sprintf("%s/%s %s", Resource(o.APIVersion, o.Kind), o.Name, v))
+		out.Objects = append(out.Objects,
+			fmt.Sprintf("%s/%s %s", Resource(o.APIVersion, o.Kind), o.Name, v))
 	}
 	answer(w, out)
 }
@@ -293,7 +294,7 @@ func (s *Server) handleRequest(w http.ResponseWriter, r *http.Request) {
 	case !began:
 		refuse(w, err, true)
 	default:
-		enc.Encode(map[string]string{"problem": err.Error()}) //nolint:errcheck // the client went away
+		_ = enc.Encode(map[string]string{"problem": err.Error()}) // fails when the client went away
 	}
 }
 

@@ -78,8 +78,8 @@ func (c *collector) find(s sender) (found []observe.Request, more <-chan struct{
 func (c *collector) behind(hop *observe.Request) []observe.Request {
 	for _, at := range c.index[anyTCP] {
 		r := &c.ring[at]
-		if r.Reporter == observe.Destination && r.Start >= hop.Start && r.Upstream == hop.Upstream &&
-			hop.Upstream != "" && sameHost(r.Remote, hop.Remote) {
+		if r.Reporter == observe.Destination && r.Start >= hop.Start && hop.Upstream != "" &&
+			r.Upstream == hop.Upstream && sameHost(r.Remote, hop.Remote) {
 			return []observe.Request{*r}
 		}
 	}

@@ -74,8 +74,9 @@ func Pod(r *translate.Registry, name string) (*translate.Pod, error) {
 			if i := slices.IndexFunc(found, func(p *translate.Pod) bool {
 				return p.Namespace != found[0].Namespace
 			}); i > 0 && !strings.Contains(name, ".") {
-				return nil, fmt.Errorf("workload %q is in several namespaces: %s and %s; write %s.%s",
-					name, found[0].Namespace, found[i].Namespace, name, found[0].Namespace)
+				a, b := found[0].Namespace, found[i].Namespace
+				return nil, fmt.Errorf("workload %q is in several namespaces: %s and %s; "+
+					"write %[1]s.%[2]s", name, a, b)
 			}
 			return found[0], nil
 		}

@@ -80,7 +80,8 @@ func backend(reg *translate.Registry, records []observe.Request) *Backend {
 		for _, p := range reg.Pods {
 			if p.IP == at.Addr() {
 				return &Backend{
-					Workload: p.Workload, Version: p.Labels["version"], Pod: p.Name, Namespace: p.Namespace,
+					Workload: p.Workload, Version: p.Labels["version"],
+					Pod: p.Name, Namespace: p.Namespace,
 				}
 			}
 		}
@@ -91,7 +92,8 @@ func backend(reg *translate.Registry, records []observe.Request) *Backend {
 // answered says whether the upstream host answered, and not the proxy: a response came from it, a
 // tunnel stood, or bytes were carried.
 func answered(r *observe.Request) bool {
-	return strings.HasPrefix(r.Details, "via_upstream") || r.Status == http.StatusSwitchingProtocols ||
+	return strings.HasPrefix(r.Details, "via_upstream") ||
+		r.Status == http.StatusSwitchingProtocols ||
 		r.Protocol == anyTCP && !strings.Contains(r.Flags, "U")
 }
 

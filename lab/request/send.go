@@ -29,8 +29,8 @@ import (
 // maxRedirects bounds -L, as curl's default does.
 const maxRedirects = 50
 
-// Send sends the requests of a Spec through the mesh and emits each result in the order of completion.
-// The error is about the Spec or the lab; what a request got is in its Result.
+// Send sends the requests of a Spec through the mesh and emits each result in the order of
+// completion. The error is about the Spec or the lab; what a request got is in its Result.
 func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error) error {
 	p, err := s.check()
 	if err != nil {
@@ -41,7 +41,8 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 		return err
 	}
 	w := &worker{
-		mesh: m, plan: p, from: from, found: newCollector(m.Recorder()), sidecars: map[netip.Addr]bool{},
+		mesh: m, plan: p, from: from, found: newCollector(m.Recorder()),
+		sidecars: map[netip.Addr]bool{},
 	}
 	if from == topology.Outside {
 		w.addr = topology.OutsideAddr
@@ -135,8 +136,8 @@ func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result)
 	return emit(r.Result)
 }
 
-// missing says whether a proxy that a request came to has not recorded it yet: a sidecar that it was
-// sent to, or the sender's own, which records bytes and tunnels when their connection ends.
+// missing says whether a proxy that a request came to has not recorded it yet: a sidecar that it
+// was sent to, or the sender's own, which records bytes and tunnels when their connection ends.
 func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
 	own := func(x observe.Request) bool { return x.Proxy == w.from }
 	if w.captured && r.closed && r.remote != "" && !slices.ContainsFunc(records, own) {

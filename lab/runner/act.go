@@ -95,7 +95,8 @@ func (r *run) scale(ctx context.Context, all []scenarios.Scale, did *reports.Did
 	c.Objects = append([]*istio.Object(nil), c.Objects...)
 	var what []string
 	for _, s := range all {
-		if err := override(&c, scenarios.Workload{Name: s.Workload, Replicas: &s.Replicas}); err != nil {
+		w := scenarios.Workload{Name: s.Workload, Replicas: &s.Replicas}
+		if err := override(&c, w); err != nil {
 			return fmt.Errorf("scale: %w", err)
 		}
 		what = append(what, fmt.Sprintf("%s to %d", s.Workload, s.Replicas))
@@ -226,7 +227,8 @@ func (r *run) execIn(ctx context.Context, p *translate.Pod, e *scenarios.Exec) e
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s", method, e.Path, resp.Status, strings.TrimSpace(string(body)))
+		return fmt.Errorf("%s %s: %s: %s",
+			method, e.Path, resp.Status, strings.TrimSpace(string(body)))
 	}
 	return nil
 }
@@ -287,7 +289,8 @@ func reply(res request.Result) (assert.Reply, error) {
 	hops, err := json.Marshal(res.Hops)
 	out := assert.Reply{
 		N: res.N, RequestID: res.RequestID, Status: res.Status, GRPCStatus: res.GRPCStatus,
-		Error: res.Error, DurationMS: res.DurationMS, Headers: res.Headers, Body: res.Body, Hops: hops,
+		Error: res.Error, DurationMS: res.DurationMS, Headers: res.Headers, Body: res.Body,
+		Hops: hops,
 	}
 	if b := res.Backend; b != nil {
 		out.Backend.Workload, out.Backend.Version = b.Workload, b.Version

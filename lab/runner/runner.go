@@ -122,7 +122,8 @@ func (r *run) up(ctx context.Context) error {
 func (r *run) needs() error {
 	for _, n := range r.s.Needs {
 		if !slices.Contains([]string{"kill", "exec"}, n) {
-			return fmt.Errorf("%s: needs %s, which topology %s can not do", r.s.File, n, r.opt.Topology)
+			return fmt.Errorf("%s: needs %s, which topology %s can not do",
+				r.s.File, n, r.opt.Topology)
 		}
 	}
 	return nil

@@ -50,7 +50,7 @@ type Engine struct {
 	routes    map[string]*slot[routeConfig]
 	listeners atomic.Pointer[[]*Listener] // sorted by name; read without mu
 	have      resources
-	checked   map[proto.Message]any // since the last Update: what was compiled of what, for it to take
+	checked   map[proto.Message]any // what was compiled since the last Update, for it to take
 	live      []*Cluster            // sorted by name
 }
 

@@ -43,13 +43,13 @@ type Request struct {
 	Cluster  string `json:"cluster,omitempty"` // upstream_cluster
 	Listener string `json:"listener,omitempty"`
 	Chain    string `json:"chain,omitempty"`  // filter_chain_name
-	Config   string `json:"config,omitempty"` // the Istio object that the route came from (route metadata istio.config)
+	Config   string `json:"config,omitempty"` // the route's Istio object (metadata istio.config)
 
 	Upstream      string        `json:"upstream,omitempty"` // upstream_host, the last attempt's
-	Dest          Workload      `json:"dest,omitzero"`      // who the upstream host is, by its endpoint metadata
+	Dest          Workload      `json:"dest,omitzero"`      // the upstream host's, by its metadata
 	Attempts      []Attempt     `json:"attempts,omitempty"` // one for each upstream try, in order
 	Mirrors       []Attempt     `json:"mirrors,omitempty"`  // one for each copy sent
-	Local         string        `json:"local,omitempty"`    // downstream_local_address (original destination)
+	Local         string        `json:"local,omitempty"`    // downstream_local_address
 	Remote        string        `json:"remote,omitempty"`   // downstream_remote_address
 	BytesReceived int64         `json:"bytes_received"`
 	BytesSent     int64         `json:"bytes_sent"`
@@ -57,7 +57,7 @@ type Request struct {
 	FaultDelay    time.Duration `json:"fault_delay_ns,omitempty"`
 
 	Hash    uint64            `json:"hash,omitempty"`    // the hash policy's value, 0 without one
-	Headers map[string]string `json:"headers,omitempty"` // request headers that the run asked to keep
+	Headers map[string]string `json:"headers,omitempty"` // those that the run keeps
 }
 
 // Attempt is one try at an upstream host, or one mirrored copy.
@@ -105,7 +105,7 @@ type Fault struct {
 // 10.244.0.2:80".
 type Change struct {
 	At   clock.Instant `json:"at_ns"`
-	Kind string        `json:"kind"` // step, apply, delete, load, eject, uneject, fault, heal, annotation
+	Kind string        `json:"kind"` // step, apply, delete, load, eject, uneject, fault, heal, ...
 	What string        `json:"what"`
 	By   string        `json:"by,omitempty"` // the proxy that saw it, for ejections
 }

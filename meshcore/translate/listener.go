@@ -262,9 +262,8 @@ func tcpProxyTo(s *service, number uint32, dr *destinationRule) *listenerv3.Filt
 		out.IdleTimeout = tcp.GetIdleTimeout()
 		out.MaxDownstreamConnectionDuration = tcp.GetMaxConnectionDuration()
 		if policy.GetLoadBalancer().GetConsistentHash().GetUseSourceIp() {
-			out.HashPolicy = []*typev3.HashPolicy{{
-				PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}},
-			}}
+			ip := &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}
+			out.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: ip}}
 		}
 	}
 	return networkFilter(tcpProxyName, out)

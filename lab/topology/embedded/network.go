@@ -15,8 +15,8 @@ import (
 // network binds the lab's logical addresses to loopback. It is the only place that knows where a
 // pod's address really is: xDS resources, hashing and records see logical addresses alone.
 //
-//	logical 10.244.0.2:8080  ── Linux ──▶ 127.BLOCK.0.2:8080     (an address for each pod)
-//	                         ── others ─▶ 127.0.0.1:EPHEMERAL    (one table, as a linker relocates)
+//	logical 10.244.0.2:8080  ── Linux ──▶ 127.BLOCK.0.2:8080   (an address for each pod)
+//	                         ── others ─▶ 127.0.0.1:EPHEMERAL  (one table, as a linker relocates)
 type network struct {
 	block byte         // second octet of this lab's loopback addresses; 0: one shared address
 	lock  net.Listener // holds the block while the lab lives
@@ -183,7 +183,9 @@ func (n *network) route(to netip.AddrPort) (target, error) {
 }
 
 // connect dials a target. from is bound as the source when this lab has addresses of its own.
-func (n *network) connect(ctx context.Context, t target, from, to netip.AddrPort) (net.Conn, error) {
+func (n *network) connect(
+	ctx context.Context, t target, from, to netip.AddrPort,
+) (net.Conn, error) {
 	d := net.Dialer{Timeout: 30 * time.Second}
 	if from.Addr().IsLoopback() && n.block != 0 {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from.Addr(), 0))
