@@ -37,9 +37,10 @@ func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
 	if ev.Kind == engine.Sent {
 		d.ending()
 	}
-	d.dropUpstream()
+	w.up.conn.Close() // ends the pump's write, as the deadline ends its read
 	d.conn.SetReadDeadline(past)
 	<-ended
+	d.dropUpstream() // gives buffers back that the pump wrote from
 	d.conn.Close()
 	d.gone.Store(true)
 	w.received = received.Load()
