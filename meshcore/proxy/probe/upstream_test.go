@@ -39,14 +39,17 @@ func newUpstream(p *probe) (*upstream, error) {
 	}
 	u := &upstream{p: p, l: l, marks: &marks{}}
 	u.idle.L = &u.mu
-	if p.refuse {
-		return u, l.Close()
-	}
 	go u.accept()
 	return u, nil
 }
 
-func (u *upstream) port() uint32 { return uint32(u.l.Addr().(*net.TCPAddr).Port) }
+// port is where the proxy finds it. Nobody listens on port 1, and nobody is given it by chance.
+func (u *upstream) port() uint32 {
+	if u.p.refuse {
+		return 1
+	}
+	return uint32(u.l.Addr().(*net.TCPAddr).Port)
+}
 
 func (u *upstream) close() {
 	u.l.Close()
