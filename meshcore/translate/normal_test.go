@@ -131,6 +131,8 @@ func normalRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
 	for _, vh := range r.VirtualHosts {
 		slices.Sort(vh.Domains)
 		for _, route := range vh.Routes {
+			slices.SortStableFunc(route.Match.QueryParameters,
+				func(a, b *routev3.QueryParameterMatcher) int { return strings.Compare(a.Name, b.Name) })
 			// Names the object that the route comes from, for telemetry.
 			delete(route.GetMetadata().GetFilterMetadata(), "istio")
 			if len(route.GetMetadata().GetFilterMetadata()) == 0 {

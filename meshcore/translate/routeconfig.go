@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -21,15 +20,16 @@ type routeConfigs = map[string]*routev3.RouteConfiguration
 
 // routeIndex is what outbound routes need besides the index.
 type routeIndex struct {
-	labels  []string            // the keys of the pods' labels on which routes depend
-	aliases map[string][]string // see serviceAliases
+	selectors []map[string]string // of the labels of proxies: all on which routes depend
+	aliases   map[string][]string // see serviceAliases
 }
 
 func newRouteIndex(c *istio.Config, ix *index) *routeIndex {
-	keys := map[string]bool{}
+	out := &routeIndex{aliases: serviceAliases(ix.services)}
 	add := func(selector map[string]string) {
-		for k := range selector {
-			keys[k] = true
+		known := func(s map[string]string) bool { return maps.Equal(s, selector) }
+		if len(selector) > 0 && !slices.ContainsFunc(out.selectors, known) {
+			out.selectors = append(out.selectors, selector)
 		}
 	}
 	for _, vs := range ix.vs {
@@ -42,25 +42,28 @@ func newRouteIndex(c *istio.Config, ix *index) *routeIndex {
 	for _, o := range c.Kind("DestinationRule") {
 		add(o.Body.(*networkingv1alpha3.DestinationRule).GetWorkloadSelector().GetMatchLabels())
 	}
-	return &routeIndex{
-		labels:  slices.Sorted(maps.Keys(keys)),
-		aliases: serviceAliases(ix.services),
+	return out
+}
+
+// key says of a proxy all on which its outbound routes depend.
+func (r *routeIndex) key(namespace string, labels map[string]string) string {
+	key := []byte("routes|" + namespace + "|")
+	for _, s := range r.selectors {
+		mark := byte('-')
+		if selects(s, labels) {
+			mark = '+'
+		}
+		key = append(key, mark)
 	}
+	return string(key)
 }
 
 // sidecarRoutes returns the outbound RouteConfigurations of a sidecar by name: "PORT" for ports
 // that are HTTP by declaration, "HOST:PORT" for those where the proxy is to find out. Sidecars
 // share them: read only.
 func (t *Translator) sidecarRoutes(p *Pod) routeConfigs {
-	key := []string{"routes", p.Namespace}
-	for _, label := range t.routes.labels {
-		if v, ok := p.Labels[label]; ok {
-			key = append(key, label+"="+v)
-		}
-	}
-	return once(&t.shared, strings.Join(key, "|"), func() routeConfigs {
-		return t.makeSidecarRoutes(p)
-	})
+	key := t.routes.key(p.Namespace, t.index.podLabels[p])
+	return once(&t.shared, key, func() routeConfigs { return t.makeSidecarRoutes(p) })
 }
 
 func (t *Translator) makeSidecarRoutes(p *Pod) routeConfigs {
@@ -113,7 +116,7 @@ func (t *Translator) newSite(p *Pod, sc *scope, gateway string, port uint32) *ro
 	mesh := t.index.mesh
 	return &routeSite{
 		namespace:     p.Namespace,
-		labels:        p.Labels,
+		labels:        t.index.podLabels[p],
 		gateway:       gateway,
 		port:          int(port),
 		retries:       mesh.GetDefaultHttpRetryPolicy(),

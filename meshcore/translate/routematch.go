@@ -99,11 +99,8 @@ func queryMatches(in map[string]*networkingv1alpha3.StringMatch) []*routev3.Quer
 	return out
 }
 
-// matchesAnyValue reports whether a match only asks for presence: an empty one, or the regex "*",
-// which is no RE2 expression but Istio's word for it. (istio route.go canBeConvertedToPresentMatch)
-func matchesAnyValue(in *networkingv1alpha3.StringMatch) bool {
-	return in.GetMatchType() == nil || in.GetRegex() == "*"
-}
+// matchesAnyValue reports whether a match only asks for presence, being empty.
+func matchesAnyValue(in *networkingv1alpha3.StringMatch) bool { return in.GetMatchType() == nil }
 
 // stringMatch translates a match that has a value.
 func stringMatch(in *networkingv1alpha3.StringMatch) *matcherv3.StringMatcher {

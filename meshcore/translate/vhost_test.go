@@ -140,19 +140,17 @@ data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"}
 	}
 }
 
-// TestSharedRoutes: pods share routes unless a label that a rule asks for tells them apart.
+// TestSharedRoutes: pods share routes unless a rule tells their labels apart.
 func TestSharedRoutes(t *testing.T) {
 	lab := newLab(t, serviceYAML("one", "a", http80)+serviceYAML("two", "a", http80)+
 		serviceYAML("three", "a", http80)+
-		virtualServiceYAML("one", "a", "{hosts: [one], http: [{match: [{sourceLabels: {tier: front}}], "+
+		virtualServiceYAML("one", "a", "{hosts: [one], http: [{match: [{sourceLabels: {app: three}}], "+
 			"directResponse: {status: 201}}]}"))
-	pods := []*Pod{lab.pod(t, "one.a"), lab.pod(t, "two.a"), lab.pod(t, "three.a")}
-	pods[2].Labels["tier"] = "front"
-	first, second, third := lab.sidecarRoutes(pods[0]), lab.sidecarRoutes(pods[1]), lab.sidecarRoutes(pods[2])
-	if first["80"] != second["80"] || first["80"] == third["80"] {
+	routes := func(id string) routeConfigs { return lab.sidecarRoutes(lab.pod(t, id)) }
+	if routes("one.a")["80"] != routes("two.a")["80"] || routes("one.a")["80"] == routes("three.a")["80"] {
 		t.Error("routes are to be shared by the first two pods only")
 	}
-	if got := says(third["80"]); !strings.Contains(got, "201") {
+	if got := says(routes("three.a")["80"]); !strings.Contains(got, "201") {
 		t.Errorf("got\n%s", got)
 	}
 }
