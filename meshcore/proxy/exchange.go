@@ -93,11 +93,12 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 		}
 	}
 	d.dropUpstream()
-	whole := w.complete || w.upload != nil && w.upload.finish()
-	again = intact && whole && !w.last && !d.draining.Load() && !d.gone.Load()
-	if w.upload != nil && !whole {
-		w.upload.stop()
+	whole := w.complete
+	if w.upload != nil {
+		whole = w.upload.stop()
+		w.received = w.upload.bytes.Load()
 	}
+	again = intact && whole && !w.last && !d.draining.Load() && !d.gone.Load()
 	d.endMirrors()
 	w.x.Record.BytesReceived = w.received
 	d.p.opt.Sink.Record(&w.x.Record)

@@ -90,12 +90,14 @@ func (d *downstream) sentAll(err error) (next engine.Directive, intact bool) {
 func (d *downstream) finishUpstream() (held h1.Held) {
 	w := d.w
 	whole := w.complete || w.upload != nil && w.upload.finish()
-	usable, held := w.up.Finish()
-	usable = usable && whole && !w.upClose
 	if !whole {
 		w.up.conn.Close() // the request is cut, never ended
+		if w.upload != nil {
+			w.upload.detach()
+		}
 	}
-	d.releaseUpstream(usable)
+	usable, held := w.up.Finish()
+	d.releaseUpstream(usable && whole && !w.upClose)
 	return held
 }
 

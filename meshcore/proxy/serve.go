@@ -14,7 +14,7 @@ type Origin struct {
 }
 
 // Serve takes the connections of one more socket, as if they had been captured with this origin.
-// stop closes the socket and the connections that came through it.
+// stop closes the socket and the connections that came through it, at once.
 func (p *Proxy) Serve(nl net.Listener, o Origin) (stop func(), err error) {
 	l := &listener{Listener: nl, bind: o.Bind, origin: &o}
 	if !p.track(l) || !p.spawn(func() { p.accept(l) }) {
@@ -24,7 +24,8 @@ func (p *Proxy) Serve(nl net.Listener, o Origin) (stop func(), err error) {
 		p.untrack(l)
 		for _, d := range p.connections() {
 			if d.origin == l.origin {
-				d.drain()
+				d.conn.Close()
+				d.hangup()
 			}
 		}
 	}), nil

@@ -109,6 +109,7 @@ func (u *upload) end(state int32) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.state.Store(state)
+	u.cond.Broadcast()
 	switch {
 	case state == uploadGone:
 		u.d.hangup()
@@ -212,27 +213,34 @@ func (u *upload) detach() {
 	}
 }
 
-// stop ends the goroutine; the downstream can not be read any more.
-func (u *upload) stop() {
+// stop ends the goroutine. The downstream can be read again if the body was received to its end.
+func (u *upload) stop() (whole bool) {
+	whole = u.last.Load()
 	u.mu.Lock()
 	u.halted = true
 	u.cond.Broadcast()
 	u.mu.Unlock()
-	u.d.conn.SetReadDeadline(past)
+	if !whole {
+		u.d.conn.SetReadDeadline(past)
+	}
 	<-u.done
+	return whole
 }
 
-// finish says whether the body was sent to its end, waiting for the last write.
+// finish says whether the upstream got all of the body, waiting for the last write.
 func (u *upload) finish() bool {
 	if !u.last.Load() {
 		return false
 	}
-	if u.state.Load() == uploadRunning && u.d.w.up != nil {
-		u.d.w.up.conn.SetWriteDeadline(time.Now().Add(time.Second))
-		u.d.w.up.deadline = true
+	up := u.d.w.up
+	up.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	up.deadline = true
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.state.Load() == uploadRunning && u.sink == up {
+		u.cond.Wait()
 	}
-	<-u.done
-	return u.state.Load() == uploadComplete
+	return u.state.Load() == uploadComplete && u.sink == up
 }
 
 // hasNews says that take will return something.
