@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +30,7 @@ func (m *mesh) Capture(from, address string) (network, at string, release func()
 	if err != nil {
 		return "", "", nil, err
 	}
-	l, remove, err := unixSocket()
+	l, remove, err := m.net.unixSocket()
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -42,6 +41,7 @@ func (m *mesh) Capture(from, address string) (network, at string, release func()
 			Remote: netip.AddrPortFrom(c.addr, 0),
 		})
 		if err != nil {
+			remove()
 			return "", "", nil, errors.Join(err, l.Close())
 		}
 		return "unix", l.Addr().String(), func() { stop(); remove() }, nil
@@ -52,9 +52,9 @@ func (m *mesh) Capture(from, address string) (network, at string, release func()
 }
 
 // unixSocket opens a socket: on Linux in the abstract name space, which leaves no file.
-func unixSocket() (net.Listener, func(), error) {
+func (n *network) unixSocket() (net.Listener, func(), error) {
 	name := fmt.Sprintf("mesh-lab-%d-%d", os.Getpid(), sockets.Add(1))
-	if runtime.GOOS == "linux" {
+	if n.block != 0 {
 		l, err := net.Listen("unix", "@"+name)
 		return l, func() {}, err
 	}
@@ -63,7 +63,10 @@ func unixSocket() (net.Listener, func(), error) {
 		return nil, nil, err
 	}
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
-	return l, func() { os.RemoveAll(dir) }, err
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return l, func() { os.RemoveAll(dir) }, nil
 }
 
 // relay carries the bytes of a client that has no sidecar of its own.

@@ -98,10 +98,7 @@ func (m *mesh) resolve(namespace, address string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("port %q: not a number from 0 to 65535", port)
 	}
-	m.mu.RLock()
-	dns := m.dns
-	m.mu.RUnlock()
-	addrs, err := dns.lookup(namespace, host)
+	addrs, err := m.current().dns.lookup(namespace, host)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,9 +32,11 @@ import (
 
 // Driver brings up embedded meshes.
 type Driver struct {
-	// Tamper, when set, changes what each data plane carries out, behind the control plane's back:
-	// a mesh that is wrong in one thing. Tests prove with it that scenarios notice.
+	// Tamper, when set, changes what each data plane carries out, behind the control plane's back: a
+	// mesh that is wrong in one thing. Tests prove with it that scenarios notice.
 	Tamper func(*xds.Snapshot) *xds.Snapshot
+
+	shared bool // one loopback address for all pods, as where there is no other
 }
 
 // mesh is one running lab.
@@ -46,18 +49,25 @@ type mesh struct {
 	local  *control.LocalServer
 	pool   *subscribe.Pool
 	log    *slog.Logger
+	ended  context.Context // with Close
+	end    context.CancelFunc
 
-	apply sync.Mutex // one change at a time
+	apply chan struct{} // held by who changes the mesh: one at a time
 
 	mu     sync.RWMutex
+	now    state
+	pods   map[string]*pod // by POD.NAMESPACE
+	killed map[string]bool // pods that are to stay down
+	closed bool
+}
+
+// state is a configuration and what is made of it. It is replaced as a whole.
+type state struct {
 	config *istio.Config
 	reg    *translate.Registry
 	dns    *names
-	pods   map[string]*pod // by POD.NAMESPACE
 	snaps  map[string]*xds.Snapshot
-	killed map[string]bool // pods that are to stay down
 	notes  []istio.Diagnostic
-	closed bool
 }
 
 // Up starts a mesh; it is ready when every proxy has ACKed. On failure nothing is left behind.
@@ -65,18 +75,19 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
-	n, err := newNetwork()
+	n, err := newNetwork(d.shared)
 	if err != nil {
 		return nil, err
 	}
 	c := clock.NewReal()
+	reg := &translate.Registry{}
 	m := &mesh{
 		spec: s, tamper: d.Tamper, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
-		config: &istio.Config{Mesh: s.Config.Mesh}, reg: &translate.Registry{},
-		pool: &subscribe.Pool{}, pods: map[string]*pod{}, snaps: map[string]*xds.Snapshot{},
+		now:   state{config: &istio.Config{Mesh: s.Config.Mesh}, reg: reg, dns: newNames(reg)},
+		apply: make(chan struct{}, 1), pool: &subscribe.Pool{}, pods: map[string]*pod{},
 		killed: map[string]bool{},
 	}
-	m.dns = newNames(m.reg)
+	m.ended, m.end = context.WithCancel(context.Background())
 	m.local = control.Local(c, m.rec)
 	if _, err := m.Apply(ctx, s.Config); err != nil {
 		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
@@ -90,92 +101,29 @@ func (m *mesh) Clock() clock.Clock { return m.clock }
 // Recorder returns what collects the run's records.
 func (m *mesh) Recorder() *observe.Recorder { return m.rec }
 
-// Config returns the configuration in effect.
-func (m *mesh) Config() *istio.Config {
+// current returns what is in effect.
+func (m *mesh) current() state {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.config
+	return m.now
 }
 
+// Config returns the configuration in effect.
+func (m *mesh) Config() *istio.Config { return m.current().config }
+
 // Registry returns what runs in the lab.
-func (m *mesh) Registry() *translate.Registry {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.reg
-}
+func (m *mesh) Registry() *translate.Registry { return m.current().reg }
+
+// Notes returns what the lab did of its own accord, such as making a gateway pod.
+func (m *mesh) Notes() []istio.Diagnostic { return m.current().notes }
 
 // Snapshot returns what a node was last given.
 func (m *mesh) Snapshot(node string) (*xds.Snapshot, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	s := m.snaps[node]
+	s := m.current().snaps[node]
 	if s == nil {
 		return nil, fmt.Errorf("no proxy %q in the lab", node)
 	}
 	return s, nil
-}
-
-// Apply starts what is new, tells every proxy, and stops what is gone, in this order.
-func (m *mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, error) {
-	m.apply.Lock()
-	defer m.apply.Unlock()
-	reg, diags := translate.NewRegistry(c, m.Registry())
-	if err := refused(diags); err != nil {
-		return topology.Applied{}, err
-	}
-	reg = m.without(reg)
-	m.mu.Lock()
-	m.notes = diags
-	m.mu.Unlock()
-	began := m.clock.Now()
-	if err := m.start(ctx, reg); err != nil {
-		return topology.Applied{}, err
-	}
-	snaps, err := m.translate(c, reg)
-	if err != nil {
-		return topology.Applied{}, errors.Join(err, m.stopGone(ctx, m.Registry()))
-	}
-	m.set(c, reg, snaps)
-	res, err := m.local.Server.Set(ctx, snaps)
-	if err != nil {
-		return topology.Applied{}, err
-	}
-	took := m.clock.Now().Sub(began)
-	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
-		m.stopGone(ctx, reg)
-}
-
-func (m *mesh) set(c *istio.Config, reg *translate.Registry, snaps map[string]*xds.Snapshot) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.config, m.reg, m.snaps, m.dns = c, reg, snaps, newNames(reg)
-}
-
-// translate makes the snapshot of every proxy.
-func (m *mesh) translate(
-	c *istio.Config, reg *translate.Registry,
-) (map[string]*xds.Snapshot, error) {
-	t := translate.New(c, reg)
-	snaps := map[string]*xds.Snapshot{}
-	var all []istio.Diagnostic
-	for _, p := range reg.Pods {
-		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
-			continue
-		}
-		if m.isKilled(p.ID()) {
-			continue
-		}
-		s, diags := t.Snapshot(p)
-		snaps[p.ID()] = s
-		all = append(all, diags...)
-	}
-	return snaps, refused(all)
-}
-
-func (m *mesh) isKilled(id string) bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.killed[id]
 }
 
 // refused joins diagnostics that are errors, each once.
@@ -187,58 +135,6 @@ func refused(diags []istio.Diagnostic) error {
 			seen[s] = true
 			errs = append(errs, errors.New(s))
 		}
-	}
-	return errors.Join(errs...)
-}
-
-// start runs the pods of a registry that are not there yet; a pod that changed is replaced.
-func (m *mesh) start(ctx context.Context, reg *translate.Registry) error {
-	var started []*pod
-	for _, p := range reg.Pods {
-		m.mu.RLock()
-		old, killed := m.pods[p.ID()], m.killed[p.ID()]
-		m.mu.RUnlock()
-		if killed {
-			continue
-		}
-		if old != nil && !old.differs(p) {
-			old.setSpec(p)
-			continue
-		}
-		if old != nil {
-			if err := m.stop(ctx, old); err != nil {
-				return err
-			}
-		}
-		np, err := m.startPod(p)
-		if err != nil {
-			for _, s := range started {
-				err = errors.Join(err, m.stop(ctx, s))
-			}
-			return fmt.Errorf("pod %s: %w", p.ID(), err)
-		}
-		started = append(started, np)
-	}
-	return nil
-}
-
-// stopGone stops the pods that a registry does not have.
-func (m *mesh) stopGone(ctx context.Context, reg *translate.Registry) error {
-	keep := map[string]bool{}
-	for _, p := range reg.Pods {
-		keep[p.ID()] = true
-	}
-	m.mu.RLock()
-	var gone []*pod
-	for id, p := range m.pods {
-		if !keep[id] {
-			gone = append(gone, p)
-		}
-	}
-	m.mu.RUnlock()
-	var errs []error
-	for _, p := range gone {
-		errs = append(errs, m.stop(ctx, p))
 	}
 	return errors.Join(errs...)
 }
@@ -263,7 +159,7 @@ func (m *mesh) Gateways() []topology.GatewayAddress {
 	defer m.mu.RUnlock()
 	var out []topology.GatewayAddress
 	for _, p := range m.pods {
-		out = append(out, p.publishedPorts(m.reg)...)
+		out = append(out, p.publishedPorts(m.now.reg)...)
 	}
 	slices.SortFunc(out, func(a, b topology.GatewayAddress) int {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Port, b.Port))
@@ -271,15 +167,16 @@ func (m *mesh) Gateways() []topology.GatewayAddress {
 	return out
 }
 
+// running lists the pods.
+func (m *mesh) running() []*pod {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Collect(maps.Values(m.pods))
+}
+
 // Settle waits until every exchange that has ended is recorded.
 func (m *mesh) Settle(ctx context.Context) error {
-	m.mu.RLock()
-	pods := make([]*pod, 0, len(m.pods))
-	for _, p := range m.pods {
-		pods = append(pods, p)
-	}
-	m.mu.RUnlock()
-	for _, p := range pods {
+	for _, p := range m.running() {
 		if p.proxy != nil {
 			if err := p.proxy.Settle(ctx); err != nil {
 				return err
@@ -289,27 +186,25 @@ func (m *mesh) Settle(ctx context.Context) error {
 	return nil
 }
 
-// closeTimeout bounds how long a pod may take to finish what is in flight.
+// closeTimeout bounds how long the end of a lab, or the way back from a refused change, may take.
 const closeTimeout = 5 * time.Second
 
-// Close stops everything. It may be called twice.
+// Close stops everything; a change under way is given up. It may be called twice.
 func (m *mesh) Close(ctx context.Context) error {
-	m.apply.Lock()
-	defer m.apply.Unlock()
+	m.end()
+	m.apply <- struct{}{}
+	defer func() { <-m.apply }()
 	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
+	closed := m.closed
+	m.closed = true
+	m.mu.Unlock()
+	if closed {
 		return nil
 	}
-	m.closed = true
-	pods := make([]*pod, 0, len(m.pods))
-	for _, p := range m.pods {
-		pods = append(pods, p)
-	}
-	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
+	pods := m.running()
 	errs := make([]error, len(pods))
 	for i, p := range pods {
 		wg.Go(func() { errs[i] = m.stop(ctx, p) })

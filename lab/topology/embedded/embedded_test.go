@@ -262,7 +262,11 @@ spec:
 
 // TestCapture is how a load generator's own sockets are captured.
 func TestCapture(t *testing.T) {
-	m := up(t, customer(t))
+	captured(t, up(t, customer(t)))
+}
+
+func captured(t *testing.T, m topology.Mesh) {
+	t.Helper()
 	for _, from := range []string{"curl", topology.Outside} {
 		network, addr, release, err := m.Capture(pod(m, from), "customer:8080")
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // network binds the lab's logical addresses to loopback. It is the only place that knows where a
@@ -23,12 +25,13 @@ type network struct {
 
 	mu    sync.Mutex
 	hosts map[netip.Addr]*host
-	extra byte // next address for logical addresses outside of the pods' range
+	extra uint16 // next address for logical addresses outside of the pods' range
 }
 
 // host is what stands at one logical address.
 type host struct {
 	real    netip.Addr
+	pod     *pod
 	sockets map[uint16]string // logical port → address that is bound for it
 	apps    map[uint16]string // the same for the pod's own app
 	anyApp  func(port uint16) (string, error)
@@ -45,10 +48,11 @@ const (
 )
 
 // newNetwork takes a free block of loopback addresses. Several labs on one machine get different
-// ones; a block is free again when its process ends, however it ends.
-func newNetwork() (*network, error) {
-	n := &network{hosts: map[netip.Addr]*host{}, extra: 1}
-	if !distinctLoopback() {
+// ones; a block is free again when its process ends, however it ends. A shared network has one
+// loopback address alone.
+func newNetwork(shared bool) (*network, error) {
+	n := &network{hosts: map[netip.Addr]*host{}}
+	if shared || !distinctLoopback() {
 		return n, nil
 	}
 	for b := firstBlock; b <= lastBlock; b++ {
@@ -88,18 +92,28 @@ func (n *network) host(a netip.Addr) *host {
 	case b[0] == 10 && b[1] == 244 && b[2] < 200:
 		h.real = netip.AddrFrom4([4]byte{127, n.block, b[2], b[3]})
 	default:
-		h.real = netip.AddrFrom4([4]byte{127, n.block, 200, n.extra})
+		h.real = netip.AddrFrom4([4]byte{127, n.block, 200 + byte(n.extra/250%50), byte(n.extra%250) + 1})
 		n.extra++
 	}
 	n.hosts[a] = h
 	return h
 }
 
-// forget removes a logical address.
-func (n *network) forget(a netip.Addr) {
+// settle gives a logical address to a pod.
+func (n *network) settle(a netip.Addr, p *pod, role translate.Role) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.hosts, a)
+	h := n.host(a)
+	h.pod, h.proxied, h.gateway = p, role == translate.Sidecar, role == translate.Gateway
+}
+
+// forget takes a pod's logical address away.
+func (n *network) forget(a netip.Addr, p *pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[a]; h != nil && h.pod == p {
+		delete(n.hosts, a)
+	}
 }
 
 // bind opens a socket for a logical address and port; port 0 asks for any.
@@ -118,11 +132,31 @@ func (n *network) bind(a netip.Addr, port uint16) (net.Listener, error) {
 	return l, nil
 }
 
-// publish makes a proxy's bound listener known under its logical port.
-func (n *network) publish(a netip.Addr, port uint16, l net.Listener) {
+// publish makes a proxy's bound listener known under its logical port, as long as it is open.
+func (n *network) publish(a netip.Addr, port uint16, l net.Listener) net.Listener {
+	at := l.Addr().String()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.host(a).sockets[port] = l.Addr().String()
+	n.host(a).sockets[port] = at
+	return &known{Listener: l, closed: sync.OnceFunc(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if h := n.hosts[a]; h != nil && h.sockets[port] == at {
+			delete(h.sockets, port)
+		}
+	})}
+}
+
+// known is a listener that others are led to.
+type known struct {
+	net.Listener
+	closed func()
+}
+
+// Close makes it unknown first.
+func (k *known) Close() error {
+	k.closed()
+	return k.Listener.Close()
 }
 
 // target is where a connection to a logical address really goes.

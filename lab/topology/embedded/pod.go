@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
 	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
@@ -49,18 +51,15 @@ type pod struct {
 
 	mu        sync.Mutex
 	apps      []net.Listener
-	published map[uint16]string // gateway: target port → address for the user's own clients
+	published map[uint16]net.Listener // gateway: target port → socket for the user's own clients
 }
 
 // startPod starts a pod's app and proxy. The proxy has no configuration until the next push.
 func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
-	p := &pod{m: m, published: map[uint16]string{}}
+	p := &pod{m: m, published: map[uint16]net.Listener{}}
 	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
-	m.net.mu.Lock()
-	h := m.net.host(s.IP)
-	h.proxied, h.gateway = s.Role == translate.Sidecar, s.Role == translate.Gateway
-	m.net.mu.Unlock()
+	m.net.settle(s.IP, p, s.Role)
 	if s.Role != translate.Gateway {
 		if err := p.startApp(s); err != nil {
 			return nil, errors.Join(err, p.close(context.Background()))
@@ -93,13 +92,16 @@ func (p *pod) startApp(s *translate.Pod) error {
 	}
 	handler, err := a.New(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
-		Vars: env, Image: c.Image, Clock: p.m.clock, Log: p.m.log, Closed: p.ended,
+		Vars: env, Image: c.Image, Clock: p.m.clock, Log: quiet(p.m.log), Closed: p.ended,
 		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
 	})
 	if err != nil || handler == nil {
 		return err // a client app has nothing to serve
 	}
-	p.server = &http.Server{Handler: handler, ErrorLog: nil, ReadHeaderTimeout: time.Minute}
+	p.server = &http.Server{
+		Handler: handler, ReadHeaderTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(p.m.log.With("pod", s.ID()).Handler(), slog.LevelWarn),
+	}
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
@@ -150,6 +152,9 @@ func appPorts(s *translate.Pod, a sampleapps.App) []uint16 {
 func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended.Err() != nil {
+		return "", errRefused
+	}
 	p.m.net.mu.Lock()
 	at, ok := p.m.net.host(ip).apps[port]
 	p.m.net.mu.Unlock()
@@ -179,6 +184,12 @@ func (p *pod) startProxy(s *translate.Pod) {
 		KeepHeaders: p.m.spec.KeepHeaders,
 		Removed:     proxy.Removed,
 		Changed:     p.m.rec.Change,
+		Wake:        func(at clock.Instant) { p.proxy.Wake(at) },
+		Wall:        p.m.clock.Wall,
+		IP:          s.IP,
+		Locality: lb.Locality{
+			Region: s.Locality.Region, Zone: s.Locality.Zone, SubZone: s.Locality.Subzone,
+		},
 	})
 	p.proxy = proxy.New(proxy.Options{
 		Engine: e, Network: &podNetwork{p: p}, Clock: p.m.clock, Sink: p.m.rec, Log: p.m.log,
@@ -230,8 +241,8 @@ func bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container
 	if name := s.Annotations["mesh-lab.dev/app"]; name != "" {
 		a, ok := sampleapps.Lookup(name)
 		if !ok {
-			return a, corev1.Container{}, fmt.Errorf("annotation mesh-lab.dev/app: no app %q is bundled; "+
-				"`mesh-lab apps` lists them", name)
+			return a, corev1.Container{}, fmt.Errorf("annotation mesh-lab.dev/app: "+
+				"no app %q is bundled; `mesh-lab apps` lists them", name)
 		}
 		return a, firstContainer(s), nil
 	}
@@ -244,7 +255,8 @@ func bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container
 		if a, ok := sampleapps.Lookup(unknown); ok {
 			return a, firstContainer(s), nil
 		}
-		return sampleapps.App{}, corev1.Container{}, fmt.Errorf("--unknown-image: no app %q is bundled", unknown)
+		return sampleapps.App{}, corev1.Container{},
+			fmt.Errorf("--unknown-image: no app %q is bundled", unknown)
 	}
 	c := firstContainer(s)
 	return sampleapps.App{}, c, fmt.Errorf("image %q is not bundled: add the annotation "+
@@ -290,8 +302,8 @@ func (p *pod) publishedPorts(reg *translate.Registry) []topology.GatewayAddress 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []topology.GatewayAddress
-	for port, at := range p.published {
-		a := topology.GatewayAddress{Gateway: s.ID(), Port: int(port), Address: at}
+	for port, l := range p.published {
+		a := topology.GatewayAddress{Gateway: s.ID(), Port: int(port), Address: l.Addr().String()}
 		if sp, ok := reg.ServicePort(s, port); ok {
 			a.Port = int(sp)
 		}
@@ -326,7 +338,7 @@ func (p *pod) close(ctx context.Context) error {
 	if p.transport != nil {
 		p.transport.CloseIdleConnections()
 	}
-	p.m.net.forget(p.spec.Load().IP)
+	p.m.net.forget(p.spec.Load().IP, p)
 	return errors.Join(errs...)
 }
 
@@ -342,42 +354,66 @@ func (n *podNetwork) Listen(
 	if err != nil {
 		return nil, false, err
 	}
-	n.p.m.net.publish(ip, addr.Port(), l)
+	l = n.p.m.net.publish(ip, addr.Port(), l)
 	if n.p.spec.Load().Role == translate.Gateway {
-		if err := n.p.publish(addr); err != nil {
-			return nil, false, errors.Join(err, l.Close())
+		if l, err = n.p.publish(addr, l); err != nil {
+			return nil, false, err
 		}
 	}
 	return l, true, nil
 }
 
-// publish opens a gateway's port on 127.0.0.1 for the user's own clients, who come from outside.
-func (p *pod) publish(addr netip.AddrPort) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.published[addr.Port()] != "" {
-		return nil // bound before: the socket has stayed
-	}
-	port := uint16(0)
-	if p.m.spec.FixedPorts {
-		port = addr.Port()
-	}
-	l, err := net.Listen("tcp4", netip.AddrPortFrom(localhost, port).String())
-	if err != nil && port != 0 {
-		l, err = net.Listen("tcp4", netip.AddrPortFrom(localhost, 0).String())
-	}
+// publish opens a gateway's port on 127.0.0.1 for the user's own clients, who come from outside. It
+// is closed with the listener.
+func (p *pod) publish(addr netip.AddrPort, l net.Listener) (net.Listener, error) {
+	out, err := p.m.outside(p.servicePort(addr.Port()))
 	if err != nil {
-		return fmt.Errorf("embedded: publish gateway: %w", err)
+		return nil, errors.Join(err, l.Close())
 	}
-	_, err = p.proxy.Serve(l, proxy.Origin{
+	_, err = p.proxy.Serve(out, proxy.Origin{
 		Bind: addr, Local: netip.AddrPortFrom(p.spec.Load().IP, addr.Port()),
 		Remote: netip.AddrPortFrom(topology.OutsideAddr, 0),
 	})
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return nil, errors.Join(err, out.Close(), l.Close())
 	}
-	p.published[addr.Port()] = l.Addr().String()
-	return nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.published[addr.Port()] = out
+	return &known{Listener: l, closed: func() {
+		p.mu.Lock()
+		if p.published[addr.Port()] == out {
+			delete(p.published, addr.Port())
+		}
+		p.mu.Unlock()
+		out.Close()
+	}}, nil
+}
+
+// servicePort is the port under which the gateway's Service offers one of its ports.
+func (p *pod) servicePort(port uint16) uint16 {
+	if sp, ok := p.m.Registry().ServicePort(p.spec.Load(), port); ok {
+		return sp
+	}
+	return port
+}
+
+// outside listens on 127.0.0.1 for a gateway's port: on the port itself where it is free and allowed,
+// else on the one that people use in its place (8080 for 80, 8443 for 443), else on any.
+func (m *mesh) outside(port uint16) (net.Listener, error) {
+	ports := []uint16{0}
+	if m.spec.FixedPorts {
+		ports = []uint16{port, 8000 + port%1000, 0}
+	}
+	var l net.Listener
+	var err error
+	for _, at := range ports {
+		l, err = net.Listen("tcp4", netip.AddrPortFrom(localhost, at).String())
+		if err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("embedded: publish gateway port %d: %w", port, err)
 }
 
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})

@@ -6,13 +6,17 @@ import (
 	"slices"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
-	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // Kill ends a pod's processes at once, as if its node had lost power: connections break, ports
 // close. Then its endpoints go, as Kubernetes notices.
 func (m *mesh) Kill(ctx context.Context, id string) error {
+	ctx, release, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	m.mu.Lock()
 	p := m.pods[id]
 	if p == nil {
@@ -24,23 +28,37 @@ func (m *mesh) Kill(ctx context.Context, id string) error {
 	if err := m.stop(ctx, p); err != nil {
 		return err
 	}
-	_, err := m.Apply(ctx, m.Config())
+	_, err = m.become(ctx, m.Config())
 	return err
 }
 
 // Restart starts a killed pod again, with an empty memory.
 func (m *mesh) Restart(ctx context.Context, id string) error {
+	ctx, release, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	m.mu.Lock()
+	p, killed := m.pods[id], m.killed[id]
 	delete(m.killed, id)
-	p := m.pods[id]
 	m.mu.Unlock()
-	if p != nil { // it runs: restart means a new one
+	switch {
+	case p == nil && !killed:
+		return fmt.Errorf("no pod %q in the lab", id)
+	case p != nil: // it runs: restart means a new one
 		if err := m.stop(ctx, p); err != nil {
 			return err
 		}
 	}
-	_, err := m.Apply(ctx, m.Config())
+	_, err = m.become(ctx, m.Config())
 	return err
+}
+
+func (m *mesh) isKilled(id string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.killed[id]
 }
 
 // without marks the killed pods of a registry as not ready.
@@ -72,13 +90,6 @@ func (m *mesh) StopControlPlane(context.Context) error {
 func (m *mesh) StartControlPlane(context.Context) error {
 	m.local.Start()
 	return nil
-}
-
-// Notes returns what the lab did of its own accord, such as making a gateway pod.
-func (m *mesh) Notes() []istio.Diagnostic {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return slices.Clone(m.notes)
 }
 
 var (

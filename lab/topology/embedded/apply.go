@@ -1,0 +1,183 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// errClosed is what a lab that has been taken down answers.
+var errClosed = errors.New("the lab is down")
+
+// Apply makes c the configuration, or leaves the mesh as it was.
+func (m *mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, error) {
+	ctx, release, err := m.take(ctx)
+	if err != nil {
+		return topology.Applied{}, err
+	}
+	defer release()
+	return m.become(ctx, c)
+}
+
+// take waits for the turn to change the mesh. The context that it returns ends with the lab, too.
+func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
+	select {
+	case m.apply <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	case <-m.ended.Done():
+		return nil, nil, errClosed
+	}
+	if m.ended.Err() != nil {
+		<-m.apply
+		return nil, nil, errClosed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(m.ended, cancel)
+	return ctx, func() { stop(); cancel(); <-m.apply }, nil
+}
+
+// become starts what is new, tells every proxy, and stops what is gone, in this order. When that can
+// not be done, everything goes back. Caller must hold apply.
+func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
+	began, old := m.clock.Now(), m.current()
+	next, err := m.plan(c, old.reg)
+	if err != nil {
+		return topology.Applied{}, err
+	}
+	if err := m.start(ctx, next.reg); err != nil {
+		return topology.Applied{}, errors.Join(err, m.back(ctx, old, false))
+	}
+	m.set(next)
+	res, err := m.local.Server.Set(ctx, next.snaps)
+	if err != nil {
+		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
+	}
+	took := m.clock.Now().Sub(began)
+	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
+		m.stopGone(ctx, next.reg)
+}
+
+// plan computes everything that a configuration leads to, and refuses what can not be.
+func (m *mesh) plan(c *istio.Config, old *translate.Registry) (state, error) {
+	reg, notes := translate.NewRegistry(c, old)
+	if err := refused(notes); err != nil {
+		return state{}, err
+	}
+	reg = m.without(reg)
+	t := translate.New(c, reg)
+	snaps := map[string]*xds.Snapshot{}
+	var all []istio.Diagnostic
+	for _, p := range reg.Pods {
+		if p.Role == translate.Sidecar || p.Role == translate.Gateway {
+			if m.isKilled(p.ID()) {
+				continue
+			}
+			s, diags := t.Snapshot(p)
+			snaps[p.ID()] = s
+			all = append(all, diags...)
+		}
+	}
+	return state{config: c, reg: reg, dns: newNames(reg), snaps: snaps, notes: notes}, refused(all)
+}
+
+func (m *mesh) set(s state) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now = s
+}
+
+// back makes an earlier state the mesh's again; told says that proxies may have heard of another.
+func (m *mesh) back(ctx context.Context, old state, told bool) error {
+	m.set(old)
+	if m.ended.Err() != nil {
+		return nil // Close ends everything
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	err := m.start(ctx, old.reg)
+	if told {
+		snaps := maps.Clone(old.snaps)
+		maps.DeleteFunc(snaps, func(id string, _ *xds.Snapshot) bool { return m.isKilled(id) })
+		if _, serr := m.local.Server.Set(ctx, snaps); serr != nil && ctx.Err() == nil {
+			err = errors.Join(err, fmt.Errorf("take the change back: %w", serr))
+		} // else the control plane is away; proxies get it when they are back
+	}
+	return errors.Join(err, m.stopGone(ctx, old.reg))
+}
+
+// starters is how many pods start at a time.
+const starters = 16
+
+// start runs the pods of a registry that are not there yet; a pod that changed is replaced. Caller
+// must hold apply.
+func (m *mesh) start(ctx context.Context, reg *translate.Registry) error {
+	fresh, err := m.fresh(ctx, reg)
+	if err != nil {
+		return err
+	}
+	slots := make(chan struct{}, starters)
+	errs := make([]error, len(fresh))
+	var wg sync.WaitGroup
+	for i, p := range fresh {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if _, err := m.startPod(p); err != nil {
+				errs[i] = fmt.Errorf("pod %s: %w", p.ID(), err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// fresh lists the pods to start, and stops those whose place they take.
+func (m *mesh) fresh(ctx context.Context, reg *translate.Registry) ([]*translate.Pod, error) {
+	var fresh []*translate.Pod
+	var errs []error
+	for _, p := range reg.Pods {
+		m.mu.RLock()
+		old, killed := m.pods[p.ID()], m.killed[p.ID()]
+		m.mu.RUnlock()
+		switch {
+		case killed:
+			continue
+		case old != nil && !old.differs(p):
+			old.setSpec(p)
+			continue
+		}
+		for _, other := range m.running() {
+			if other == old || other.spec.Load().IP == p.IP {
+				errs = append(errs, m.stop(ctx, other))
+			}
+		}
+		fresh = append(fresh, p)
+	}
+	return fresh, errors.Join(errs...)
+}
+
+// stopGone stops the pods that a registry does not have. Caller must hold apply.
+func (m *mesh) stopGone(ctx context.Context, reg *translate.Registry) error {
+	keep := map[string]bool{}
+	for _, p := range reg.Pods {
+		keep[p.ID()] = true
+	}
+	var errs []error
+	for _, p := range m.running() {
+		if !keep[p.spec.Load().ID()] {
+			errs = append(errs, m.stop(ctx, p))
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.killed, func(id string, _ bool) bool { return !keep[id] })
+	return errors.Join(errs...)
+}
