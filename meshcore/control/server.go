@@ -68,6 +68,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 // proxy wrote them.
 type NackError struct{ Node, Type, Version, Message string }
 
+// Error names the proxy, the resource type and the reason.
 func (e *NackError) Error() string {
 	return fmt.Sprintf("proxy %s refused %s: %s", e.Node, e.Type, e.Message)
 }
