@@ -116,7 +116,7 @@ func read(path string, text []byte) (source, error) {
 }
 
 // ignored are folders that git ignores.
-var ignored = []string{".git", ".ci/venv", ".ci/envoy", "reports/out"}
+var ignored = []string{".git", ".ci/envoy", "reports/out"}
 
 // sources reads every text file of the repository.
 func sources(t *testing.T) []source {
