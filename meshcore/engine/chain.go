@@ -19,6 +19,8 @@ type Chain struct {
 	HTTP *HTTPOptions
 	// TCPIdle is tcp_proxy's idle_timeout: 1 h unless set, 0 for none.
 	TCPIdle time.Duration
+	// TCPDuration is tcp_proxy's max_downstream_connection_duration: 0 for none.
+	TCPDuration time.Duration
 	// BufferLimit is per_connection_buffer_limit_bytes: how much of a request body is kept for a
 	// retry (1 MiB unless set).
 	BufferLimit int
@@ -59,7 +61,7 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 		case c.any(f.GetTypedConfig(), t):
 			leaveAny := c.in("typed_config")
 			ch.tcp = c.tcpProxy(t)
-			ch.TCPIdle = ch.tcp.idle
+			ch.TCPIdle, ch.TCPDuration = ch.tcp.idle, ch.tcp.lasts
 			leaveAny()
 		default:
 			c.fail("typed_config", "%s %s", f.GetName(), notCarried)

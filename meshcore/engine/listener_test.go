@@ -25,6 +25,10 @@ const listeners = `
   address: {socketAddress: {address: 10.96.0.10, portValue: 80}}
   bindToPort: false
   filterChains: [{name: vip, filters: [` + tcpTo + `cluster: a}}]}]
+- name: hashed
+  address: {socketAddress: {address: 10.96.0.20, portValue: 80}}
+  bindToPort: false
+  filterChains: [{name: hashed, filters: [` + tcpTo + `cluster: ring, hashPolicy: [{sourceIp: {}}], maxDownstreamConnectionDuration: 2s}}]}]
 - name: any
   address: {socketAddress: {address: 0.0.0.0, portValue: 80}}
   bindToPort: false
@@ -55,6 +59,15 @@ func listening(t testing.TB) *Engine {
 	}
 	for _, c := range protoYAML(t, []byte(`
 - {name: Passthrough, type: ORIGINAL_DST, lbPolicy: CLUSTER_PROVIDED, cleanupInterval: 60s}
+- name: ring
+  type: STATIC
+  lbPolicy: RING_HASH
+  loadAssignment:
+    endpoints:
+    - lbEndpoints:
+      - {endpoint: {address: {socketAddress: {address: 10.244.0.2, portValue: 80}}}}
+      - {endpoint: {address: {socketAddress: {address: 10.244.0.3, portValue: 80}}}}
+      - {endpoint: {address: {socketAddress: {address: 10.244.0.4, portValue: 80}}}}
 - {name: a, type: STATIC, loadAssignment: {endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: 10.244.0.2, portValue: 80}}}}]}]}}`),
 		func() *clusterv3.Cluster { return &clusterv3.Cluster{} }) {
 		s.Clusters[c.GetName()] = c
@@ -163,5 +176,38 @@ func TestTCP(t *testing.T) {
 	}
 	if now != clock.Instant(3*time.Minute) || len(hosts(e, "Passthrough")) != 0 {
 		t.Error(now, hosts(e, "Passthrough"))
+	}
+}
+
+// TestTCPHash: the source address chooses the host, whatever the draw; and what lasted too long ends
+// with its flag.
+func TestTCPHash(t *testing.T) {
+	e := listening(t)
+	local := netip.MustParseAddrPort("10.96.0.20:80")
+	seen := map[*Endpoint]bool{}
+	for client := range 20 {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, 1, byte(client)}), 1)
+		var chosen *Endpoint
+		for port := range 5 {
+			ci := &ConnInfo{Local: local, Remote: netip.AddrPortFrom(from.Addr(), uint16(1+port))}
+			ch := e.Listener(netip.MustParseAddrPort("0.0.0.0:15001"), local).Chain(ci)
+			if ch.TCPDuration != 2*time.Second {
+				t.Fatal(ch.TCPDuration)
+			}
+			var x Exchange
+			d := e.StartTCP(&x, ch, ci, 0, uint64(client*100+port))
+			if chosen != nil && d.Endpoint != chosen {
+				t.Errorf("client %d: %v, then %v", client, chosen.Addr, d.Endpoint.Addr)
+			}
+			chosen, seen[d.Endpoint] = d.Endpoint, true
+			x.HandleTCP(Event{Kind: Connected}, 1)
+			x.HandleTCP(Event{Kind: Timeout}, clock.Instant(2*time.Second))
+			if x.Record.Flags != "DT" {
+				t.Errorf("flags %q", x.Record.Flags)
+			}
+		}
+	}
+	if len(seen) < 2 {
+		t.Error("every client has the same host")
 	}
 }

@@ -33,7 +33,8 @@ var listenerFields = map[protoreflect.FullName]fields{
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": yes(
 		"name", "weight"),
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": yes("cluster", "weighted_clusters",
-		"idle_timeout", "max_connect_attempts").
+		"idle_timeout", "max_connect_attempts", "max_downstream_connection_duration",
+		"hash_policy").
 		because(stats, "stat_prefix").
 		because(records, "access_log", "access_log_options"),
 }
@@ -91,6 +92,8 @@ var coreFields = map[protoreflect.FullName]fields{
 		because("there is no runtime layer", "runtime_key"),
 	"envoy.config.core.v3.TypedExtensionConfig": yes("name", "typed_config"),
 	"envoy.type.v3.FractionalPercent":           yes("numerator", "denominator"),
+	"envoy.type.v3.HashPolicy":                  yes("source_ip"),
+	"envoy.type.v3.HashPolicy.SourceIp":         {},
 	"envoy.type.v3.Percent":                     yes("value"),
 	"envoy.type.v3.Int32Range":                  yes("start", "end"),
 	"envoy.type.v3.Int64Range":                  yes("start", "end"),

@@ -9,6 +9,8 @@ import (
 // tcpProxy is a compiled tcp_proxy.
 type tcpProxy struct {
 	idle     time.Duration
+	lasts    time.Duration // 0: as long as it wants
+	bySource bool          // the hash of the source address chooses the host
 	attempts int
 	clusters []tcpTarget
 	total    uint64
@@ -25,6 +27,10 @@ func (c *compiler) tcpProxy(m *tcpproxyv3.TcpProxy) *tcpProxy {
 	if d := m.GetIdleTimeout(); d != nil {
 		t.idle = c.duration("idle_timeout", d)
 	}
+	if d := m.GetMaxDownstreamConnectionDuration(); d != nil {
+		t.lasts = c.duration("max_downstream_connection_duration", d)
+	}
+	t.bySource = len(m.GetHashPolicy()) > 0
 	if n := m.GetMaxConnectAttempts(); n != nil {
 		t.attempts = int(n.GetValue())
 		if t.attempts < 1 {

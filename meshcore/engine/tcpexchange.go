@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
@@ -22,6 +24,11 @@ func (e *Engine) StartTCP(x *Exchange, c *Chain, ci *ConnInfo, now clock.Instant
 		return x.cut()
 	}
 	x.Record.Cluster = t.name
+	if c.tcp.bySource { // source/common/network/hash_policy.cc
+		x.buf = ci.Remote.Addr().AppendTo(x.buf[:0])
+		x.lbc.Hash, x.lbc.HasHash = xxhash.Sum64(x.buf), true
+		x.Record.Hash = x.lbc.Hash
+	}
 	return x.connectTCP(now)
 }
 
@@ -81,7 +88,11 @@ func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 		}
 	}
 	if ev.Kind == Timeout && x.state == stateForward {
-		x.Record.Details = "idle_timeout"
+		if lasts := x.chain.tcp.lasts; lasts > 0 && now.Sub(x.start) >= lasts {
+			x.flag("DT") // tcp_proxy.cc onMaxDownstreamConnectionDuration
+		} else {
+			x.Record.Details = "idle_timeout"
+		}
 	}
 	return x.finish(now)
 }

@@ -34,6 +34,7 @@ type downstream struct {
 
 	state    atomic.Int32 // stateX
 	since    atomic.Int64 // when the state began (clock.Instant)
+	spliced  atomic.Int64 // when a TCP exchange began (clock.Instant)
 	draining atomic.Bool
 
 	// What interrupts the goroutine, see kick.

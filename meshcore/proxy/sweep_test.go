@@ -110,3 +110,17 @@ func TestStreamIdle(t *testing.T) {
 		})
 	})
 }
+
+// TestTCPIdle: a tunnel in which nothing moves ends, and its record says why.
+func TestTCPIdle(t *testing.T) {
+	both(t, settings{tcp: true}, func(t *testing.T, b *bed) {
+		c := b.dial()
+		c.send("hello")
+		b.accept().want("hello")
+		b.sweeping(2 * time.Hour)
+		c.eof()
+		if r := b.record(); r.Details != "idle_timeout" {
+			t.Errorf("details %q", r.Details)
+		}
+	})
+}

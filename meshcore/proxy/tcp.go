@@ -16,7 +16,9 @@ func (d *downstream) serveTCP() {
 	d.w = w
 	w.x.Record.BytesReceived, w.x.Record.BytesSent = 0, 0
 	x := &w.x
-	dir := d.p.opt.Engine.StartTCP(x, d.chain, &d.info, d.p.opt.Clock.Now(), d.p.random())
+	began := d.p.opt.Clock.Now()
+	d.spliced.Store(int64(began))
+	dir := d.p.opt.Engine.StartTCP(x, d.chain, &d.info, began, d.p.random())
 	for dir.Kind != engine.Done {
 		now := d.p.opt.Clock.Now
 		switch dir.Kind {
@@ -124,6 +126,8 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	switch {
 	case err == nil && sentErr == nil:
 		return engine.Event{Kind: engine.Sent}
+	case d.stalled.Load():
+		return engine.Event{Kind: engine.Timeout}
 	case d.gone.Load():
 		return engine.Event{Kind: engine.ClientGone}
 	}
@@ -147,10 +151,15 @@ func (d *downstream) copy(to, from net.Conn) (int64, error) {
 	return n, err
 }
 
-// expireTCP closes an idle tunnel.
+// expireTCP closes a tunnel that is idle, or has lasted as long as it may.
 func (d *downstream) expireTCP(now clock.Instant) {
-	idle := d.shown.Load().TCPIdle
-	if idle > 0 && d.state.Load() == stateTCP && now.Sub(clock.Instant(d.since.Load())) >= idle {
+	if d.state.Load() != stateTCP {
+		return
+	}
+	idle, lasts := d.shown.Load().TCPIdle, d.shown.Load().TCPDuration
+	if idle > 0 && now.Sub(clock.Instant(d.since.Load())) >= idle ||
+		lasts > 0 && now.Sub(clock.Instant(d.spliced.Load())) >= lasts {
+		d.stalled.Store(true)
 		d.conn.SetDeadline(past)
 	}
 }
