@@ -27,6 +27,8 @@ type Options struct {
 	Seed uint64
 	// KeepHeaders names the request headers (lower-case) that records keep.
 	KeepHeaders []string
+	// Checks may be shared by the engines of a process; nil: its own.
+	Checks *Checks
 	// Removed is called during Update and Tick for each endpoint that left the configuration:
 	// its idle connections are to be closed, those in use after their exchange.
 	Removed func(*Endpoint)
@@ -58,6 +60,9 @@ type Engine struct {
 func New(opt Options) *Engine {
 	e := &Engine{opt: opt, clusters: map[string]*slot[Cluster]{},
 		routes: map[string]*slot[routeConfig]{}, checked: map[proto.Message]any{}}
+	if e.opt.Checks == nil {
+		e.opt.Checks = &Checks{}
+	}
 	if e.opt.Wall == nil {
 		e.opt.Wall = func(i clock.Instant) time.Time { return time.Unix(0, int64(i)) }
 	}

@@ -78,7 +78,7 @@ func compile[M proto.Message, C any](e *Engine, m M, f func(*compiler, M) C) (C,
 	if v, ok := e.checked[m].(C); ok {
 		return v, nil
 	}
-	if bad := unsupported(m); len(bad) > 0 {
+	if bad := e.opt.Checks.unsupported(m); len(bad) > 0 {
 		var none C
 		return none, bad
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
@@ -48,6 +49,7 @@ type mesh struct {
 	net    *network
 	local  *control.LocalServer
 	pool   *subscribe.Pool
+	checks engine.Checks
 	log    *slog.Logger
 	ended  context.Context // with Close
 	end    context.CancelFunc

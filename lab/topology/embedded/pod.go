@@ -183,6 +183,7 @@ func (p *pod) startProxy(s *translate.Pod) {
 		},
 		KeepHeaders: p.m.spec.KeepHeaders,
 		Removed:     proxy.Removed,
+		Checks:      &p.m.checks,
 		Changed:     p.m.rec.Change,
 		Wake:        func(at clock.Instant) { p.proxy.Wake(at) },
 		Wall:        p.m.clock.Wall,
