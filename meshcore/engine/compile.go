@@ -173,8 +173,6 @@ func (f fraction) holds(rnd uint64) bool {
 	return f.numerator != 0 && rnd%f.denominator < f.numerator
 }
 
-func (f fraction) always() bool { return f.denominator != 0 && f.numerator >= f.denominator }
-
 func fractionOf(p *typev3.FractionalPercent) fraction {
 	f := fraction{numerator: uint64(p.GetNumerator()), denominator: 100}
 	switch p.GetDenominator() {

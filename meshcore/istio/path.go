@@ -17,7 +17,7 @@ type path struct {
 func (p *path) field(name string) *path { return &path{up: p, name: name} }
 func (p *path) key(key string) *path    { return &path{up: p, name: "[" + key + "]"} }
 func (p *path) element(index int) *path { return &path{up: p, index: index} }
-func (p *path) plus(path string) string { return join(p.String(), path) }
+
 func join(parent, child string) string {
 	if parent == "" || child == "" || child[0] == '[' {
 		return parent + child

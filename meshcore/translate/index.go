@@ -264,15 +264,6 @@ func (ix *index) scope(ns string) *scope {
 	return ix.newScope(ns) // not the namespace of a pod: nobody asks twice
 }
 
-// service returns the service with this FQDN, whoever may see it; nil if there is none.
-func (ix *index) service(host string) *service { return ix.byHost[host] }
-
-// servicesVisibleTo returns the services that listeners and routes of a namespace are made of.
-func (ix *index) servicesVisibleTo(ns string) []*service { return ix.scope(ns).services }
-
-// visibleService returns the service with this FQDN if proxies of the namespace know it, else nil.
-func (ix *index) visibleService(ns, host string) *service { return ix.scope(ns).byHost[host] }
-
 // destinationRule returns the merged DestinationRule that a proxy applies to a host that it knows;
 // nil if there is none.
 func (ix *index) destinationRule(p *Pod, host string) *destinationRule {

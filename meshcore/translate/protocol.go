@@ -45,18 +45,6 @@ func (p protocol) isHTTP() bool {
 // isHTTP2: declared to be HTTP/2 from the first byte.
 func (p protocol) isHTTP2() bool { return p == protoHTTP2 || p == protoGRPC || p == protoGRPCWeb }
 
-// isTLS: the client is to begin with a TLS handshake.
-func (p protocol) isTLS() bool { return p == protoTLS || p == protoHTTPS }
-
-// isTCP: bytes, by declaration.
-func (p protocol) isTCP() bool {
-	switch p {
-	case protoTCP, protoTLS, protoHTTPS, protoMongo, protoMySQL, protoRedis:
-		return true
-	}
-	return false
-}
-
 // maybeHTTP: HTTP, or found to be HTTP by looking.
 func (p protocol) maybeHTTP() bool { return p.isHTTP() || p == protoDetect }
 

@@ -51,7 +51,7 @@ func (n *Never) Name() string { return named("never", &n.Where) }
 // Validate says what is wrong with the expectation itself.
 func (n *Never) Validate() error {
 	if n.Where.String() == "" {
-		return fmt.Errorf("never needs to know what: at, from, status, flag, ...")
+		return fmt.Errorf("never needs to know what: at, from, status or flag")
 	}
 	return n.Where.Validate()
 }
@@ -82,7 +82,7 @@ func (e *Eventually) Name() string { return named("eventually", &e.Where) }
 // Validate says what is wrong with the expectation itself.
 func (e *Eventually) Validate() error {
 	if e.Where.String() == "" {
-		return fmt.Errorf("eventually needs to know what: at, from, status, flag, ...")
+		return fmt.Errorf("eventually needs to know what: at, from, status or flag")
 	}
 	return e.Where.Validate()
 }

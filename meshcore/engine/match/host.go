@@ -26,7 +26,9 @@ type wildcard[V any] struct {
 // The errors of Add: Envoy refuses the route configuration (source/common/router/config_impl.cc
 // RouteMatcher).
 var (
+	//lint:ignore ST1005 Envoy's own words
 	ErrDuplicate = errors.New("Only unique values for domains are permitted. Duplicate entry")
+	//lint:ignore ST1005 Envoy's own words
 	ErrWildcards = errors.New("Only a single wildcard domain is permitted")
 )
 

@@ -22,7 +22,6 @@ type parser struct {
 	upgrade []byte
 	hosts   int
 	host    []byte
-	rawEnd  int // end of the last value with its trailing blanks, for continuation lines
 }
 
 func (p *parser) reset(lim Limits) { *p = parser{lim: lim, first: true, length: -1} }
