@@ -23,7 +23,7 @@ func doctorCommand(e *env) *cobra.Command {
 		Use:     "doctor",
 		Short:   "Say what this machine can run, and what is missing",
 		Example: "  mesh-lab doctor -o json",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(*cobra.Command, []string) error {
 			all := examine()
 			if e.output == "json" {

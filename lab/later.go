@@ -1,14 +1,18 @@
 package lab
 
-import "github.com/spf13/cobra"
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
 
 // later lists the commands of the contract that are not there yet.
 var later = [][2]string{
 	{"why", "explain, hop by hop, which rules sent a request where"},
-	{"watch", "terminal UI on the lab that is up"},
+	{"watch", "show a terminal UI on the lab that is up"},
 	{"chaos", "break something in the lab that is up, and heal it"},
 	{"control-plane", "serve ADS for configuration files to any Envoy"},
-	{"proxy", "our sidecar as a process, in the place of the envoy binary"},
+	{"proxy", "run our sidecar as a process, in the place of the envoy binary"},
 	{"parity", "run a scenario on several data planes and report every difference"},
 }
 
@@ -18,7 +22,8 @@ func laterCommands() []*cobra.Command {
 	for _, l := range later {
 		out = append(out, &cobra.Command{
 			Use:                l[0],
-			Short:              l[1] + " (not there yet)",
+			Short:              strings.ToUpper(l[1][:1]) + l[1][1:],
+			Long:               "Not there yet: it will " + l[1] + ".",
 			DisableFlagParsing: true,
 			RunE: func(c *cobra.Command, args []string) error {
 				for _, a := range args {

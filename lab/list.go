@@ -18,7 +18,7 @@ func scenariosCommand(e *env) *cobra.Command {
 		Short: "List the bundled scenarios, or print one",
 		Example: `  mesh-lab scenarios
   mesh-lab scenarios canary > my-canary.yaml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: wants(0, 1, ""),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				b, err := fs.ReadFile(scenarios.Catalogue(), args[0]+".yaml")
@@ -34,6 +34,11 @@ func scenariosCommand(e *env) *cobra.Command {
 	}
 	outputFlag(e, c, "text", "json")
 	return c
+}
+
+// scenarioNames completes the names of bundled scenarios beside files.
+func scenarioNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return scenarios.Names(), cobra.ShellCompDirectiveDefault
 }
 
 func (e *env) listScenarios() error {
@@ -65,7 +70,7 @@ func appsCommand(e *env) *cobra.Command {
 		Use:     "apps",
 		Short:   "List the bundled apps, what each teaches, and the images they stand for",
 		Example: "  mesh-lab apps\n  mesh-lab up --app customer",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(*cobra.Command, []string) error {
 			if e.output == "json" {
 				type row struct {
@@ -97,7 +102,7 @@ func schemaCommand(e *env) *cobra.Command {
 		Use:     "schema",
 		Short:   "Print the JSON Schema of the scenario file",
 		Example: "  mesh-lab schema > scenario.schema.json",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := e.out.Write(scenarios.Schema())
 			return err

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"fortio.org/fortio/fhttp"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 )
@@ -22,10 +24,11 @@ type fortioFlags struct {
 	src                   source
 	lab, qps, percentiles string
 	jsonFile, logLevel    string
+	contentType, user     string
 	resolution            float64
 	l                     remote.Load
 	allowInitialErrors    bool
-	keepalive             bool
+	keepalive, quiet      bool
 }
 
 func loadCommand(e *env) *cobra.Command {
@@ -38,33 +41,58 @@ and how the requests were split by destination version. The flags are fortio's: 
 -json -r -p ...`,
 		Example: `  mesh-lab load --from curl -c 8 -qps 500 -t 10s http://customer:8080/
   mesh-lab load --app customer --from curl -c 4 -qps 0 -n 1000 http://customer:8080/`,
-		Args: cobra.ExactArgs(1),
+		Args: wants(1, 1, "which URL?"),
 		RunE: func(c *cobra.Command, args []string) error { return e.load(c, &f, args[0]) },
 	}
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		for _, f := range otherFlags {
+			if strings.HasSuffix(err.Error(), "unknown flag: --"+f) {
+				return usage("fortio's -%s is not carried out; `%s -h` lists what is", f, c.CommandPath())
+			}
+		}
+		return usage("%v; `%s -h` lists the flags", err, c.CommandPath())
+	})
 	sourceFlags(c, &f.src)
 	labFlag(c, &f.lab)
-	fl := c.Flags()
-	fl.StringVar(&f.l.From, "from", "", "WORKLOAD[.NAMESPACE], or outside")
-	fl.StringVar(&f.l.Gateway, "gateway", "", "for outside: the gateway")
-	fl.IntVarP(&f.l.Connections, "connections", "c", 4, "connections")
-	fl.StringVar(&f.qps, "qps", "8", "queries per second of all connections; 0 or max: no limit")
-	fl.DurationVarP(&f.l.Duration, "time", "t", 5*time.Second, "how long; 0: until Ctrl-C")
-	fl.Int64VarP(&f.l.Requests, "count", "n", 0, "exactly so many requests in place of a time")
-	fl.StringArrayVarP(&f.l.Headers, "header", "H", nil, "header 'name: value'")
-	fl.StringVarP(&f.l.Method, "method", "X", "", "method")
-	fl.StringVar(&f.l.Body, "payload", "", "body")
-	fl.DurationVar(&f.l.Timeout, "timeout", fhttp.HTTPReqTimeOutDefaultValue, "of one request")
-	fl.StringVarP(&f.percentiles, "percentiles", "p", "50,75,90,99,99.9", "percentiles to print")
-	fl.Float64VarP(&f.resolution, "resolution", "r", 0.0001, "of the histogram, in seconds")
-	fl.BoolVar(&f.l.Uniform, "uniform", false, "spread the connections' requests evenly")
-	fl.BoolVar(&f.l.Jitter, "jitter", false, "vary the intervals by 10 %")
-	fl.BoolVar(&f.l.NoCatchUp, "nocatchup", false, "do not catch up after a slow answer")
-	fl.BoolVar(&f.keepalive, "keepalive", true, "keep connections")
-	fl.StringVar(&f.l.Labels, "labels", "", "labels of the result")
-	fl.StringVar(&f.jsonFile, "json", "", "write fortio's result to FILE, - for stdout")
-	fl.StringVar(&f.logLevel, "loglevel", "Info", "fortio's; Warning and above print no histogram")
-	fl.BoolVar(&f.allowInitialErrors, "allow-initial-errors", true, "as fortio; always so here")
+	f.add(c.Flags())
 	return c
+}
+
+// add adds fortio's flags, and who sends.
+func (f *fortioFlags) add(fl *pflag.FlagSet) {
+	l := &f.l
+	fl.StringVar(&l.From, "from", "", "`WORKLOAD[.NAMESPACE]`, or outside")
+	fl.StringVar(&l.Gateway, "gateway", "", "for outside: the gateway, `NAME[.NAMESPACE]`")
+	fl.IntVarP(&l.Connections, "connections", "c", 4, "`NUMBER` of connections")
+	fl.StringVar(&f.qps, "qps", "8", "`QUERIES` per second of all connections; 0 or max: no limit")
+	fl.DurationVarP(&l.Duration, "time", "t", 5*time.Second, "`HOW LONG`; 0: until Ctrl-C")
+	fl.Int64VarP(&l.Requests, "count", "n", 0, "exactly so `MANY` requests in place of a time")
+	fl.StringArrayVarP(&l.Headers, "header", "H", nil, "header `'NAME: VALUE'`")
+	fl.StringVarP(&l.Method, "method", "X", "", "`METHOD` (default GET, or POST with a payload)")
+	fl.StringVar(&l.Body, "payload", "", "`BODY` of each request")
+	fl.DurationVar(&l.Timeout, "timeout", fhttp.HTTPReqTimeOutDefaultValue, "`DURATION` of a request")
+	fl.StringVarP(&f.percentiles, "percentiles", "p", "50,75,90,99,99.9", "`PERCENTILES` to print")
+	fl.Float64VarP(&f.resolution, "resolution", "r", 0.0001, "`SECONDS` of a histogram's bucket")
+	fl.BoolVar(&l.Uniform, "uniform", false, "spread the connections' requests evenly")
+	fl.BoolVar(&l.Jitter, "jitter", false, "vary the intervals by 10 %")
+	fl.BoolVar(&l.NoCatchUp, "nocatchup", false, "do not catch up after a slow answer")
+	fl.BoolVar(&f.keepalive, "keepalive", true, "keep connections")
+	fl.BoolVar(&f.quiet, "quiet", false, "as -loglevel Error")
+	fl.StringVar(&f.contentType, "content-type", "", "`TYPE` of the payload")
+	fl.StringVar(&f.user, "user", "", "`USER:PASSWORD` for basic authentication")
+	fl.StringVar(&l.Labels, "labels", "", "`LABELS` of the result")
+	fl.StringVar(&f.jsonFile, "json", "", "write fortio's result to `FILE`, - for stdout")
+	fl.StringVar(&f.logLevel, "loglevel", "Info", "`LEVEL`; above Info no histogram is printed")
+	fl.BoolVar(&f.allowInitialErrors, "allow-initial-errors", true, "as fortio; always so here")
+}
+
+// otherFlags are flags of fortio's that are not carried out.
+var otherFlags = []string{
+	"a", "abort-on", "access-log-file", "calc-qps", "cert", "cacert", "compression",
+	"connection-reuse", "data-dir", "gomaxprocs", "grpc", "h2", "halfclose", "healthservice",
+	"http1.0", "https-insecure", "k", "key", "log-errors", "mtls", "nc-dont-stop-on-eof", "offset",
+	"payload-file", "payload-size", "ping", "profile", "resolve", "s", "sequential-warmup", "static-dir",
+	"stdclient", "streaming", "sync", "udp-timeout", "unix-socket", "warmup-one-by-one",
 }
 
 // longFlags lets fortio's users write its flags as they do: -qps 0, -loglevel Warning.
@@ -76,7 +104,8 @@ func longFlags(c *cobra.Command, args []string) []string {
 		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(a, "-"), "=")
 		if strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && len(name) > 1 &&
-			c.Flags().Lookup(name) != nil {
+			(c.Flags().Lookup(name) != nil || c.Flags().ShorthandLookup(name[:1]) == nil ||
+				slices.Contains(otherFlags, name)) {
 			out[i] = "-" + a
 		}
 	}
@@ -84,26 +113,8 @@ func longFlags(c *cobra.Command, args []string) []string {
 }
 
 func (e *env) load(c *cobra.Command, f *fortioFlags, url string) (err error) {
-	l := f.l
-	l.URL, l.KeepAlive = url, f.keepalive
-	l.Resolution = time.Duration(f.resolution * float64(time.Second))
-	if f.qps != "max" {
-		if l.QPS, err = strconv.ParseFloat(f.qps, 64); err != nil || l.QPS < 0 {
-			return usage("-qps %q: want a number, 0 or max", f.qps)
-		}
-	}
-	for p := range strings.SplitSeq(f.percentiles, ",") {
-		v, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
-		if err != nil || v < 0 || v > 100 {
-			return usage("-p %q: want percentages, such as 50,99,99.9", f.percentiles)
-		}
-		l.Percentiles = append(l.Percentiles, v)
-	}
-	if l.Connections < 1 {
-		return usage("-c %d: want at least 1", l.Connections)
-	}
-	if l.Requests > 0 {
-		l.Duration = 0
+	if err := f.complete(url); err != nil {
+		return err
 	}
 	client, closeLab, err := e.lab(c.Context(), f.src, f.lab)
 	if err != nil {
@@ -111,7 +122,7 @@ func (e *env) load(c *cobra.Command, f *fortioFlags, url string) (err error) {
 	}
 	defer func() { err = errors.Join(err, environment(closeLab())) }()
 	tty := isTerminal(e.err)
-	end, err := client.Load(c.Context(), l, func(sent int64) {
+	end, err := client.Load(c.Context(), f.l, func(sent int64) {
 		if tty {
 			fmt.Fprintf(e.err, "\r%d requests", sent)
 		}
@@ -123,6 +134,48 @@ func (e *env) load(c *cobra.Command, f *fortioFlags, url string) (err error) {
 		return answered(err)
 	}
 	return e.printLoad(f, end)
+}
+
+// complete checks the flags and makes a load of them.
+func (f *fortioFlags) complete(url string) (err error) {
+	l := &f.l
+	l.URL, l.KeepAlive = url, f.keepalive
+	l.Resolution = time.Duration(f.resolution * float64(time.Second))
+	if f.qps != "max" {
+		if l.QPS, err = strconv.ParseFloat(f.qps, 64); err != nil || !(l.QPS >= 0) {
+			return usage("-qps %q: want a number, 0 or max", f.qps)
+		}
+	}
+	for p := range strings.SplitSeq(f.percentiles, ",") {
+		v, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
+		if err != nil || !(v >= 0 && v <= 100) {
+			return usage("-p %q: want percentages, such as 50,99,99.9", f.percentiles)
+		}
+		l.Percentiles = append(l.Percentiles, v)
+	}
+	switch {
+	case l.Connections < 1:
+		return usage("-c %d: want at least 1", l.Connections)
+	case l.Resolution <= 0 || l.Timeout <= 0:
+		return usage("-r and -timeout: want positive values")
+	case l.Requests < 0 || l.Duration < 0:
+		return usage("-n and -t: want positive values; -t 0 runs until Ctrl-C")
+	case l.Requests > 0:
+		l.Duration = 0
+	case l.Duration == 0:
+		l.Duration = -1 // fortio: until stopped
+	}
+	if f.contentType != "" {
+		l.Headers = append(l.Headers, "Content-Type: "+f.contentType)
+	}
+	if f.user != "" {
+		user := base64.StdEncoding.EncodeToString([]byte(f.user))
+		l.Headers = append(l.Headers, "Authorization: Basic "+user)
+	}
+	if f.quiet {
+		f.logLevel = "Error"
+	}
+	return nil
 }
 
 // printLoad prints fortio's report and the split by version.

@@ -16,6 +16,8 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology"
 )
 
 // resourceKinds are the arguments of proxy-config, with the short forms that istioctl takes.
@@ -37,7 +39,7 @@ func proxyConfigCommand(e *env) *cobra.Command {
 		Example: `  mesh-lab proxy-config preference routes
   mesh-lab proxy-config preference clusters -o json
   mesh-lab proxy-config -f mesh/ productpage listeners`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: wants(1, 2, "of which workload?"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			workload, kind := args[0], "all"
 			if len(args) == 2 {
@@ -279,12 +281,11 @@ func endpointRows(c *endpointv3.ClusterLoadAssignment) [][]string {
 func proxyStatusCommand(e *env) *cobra.Command {
 	var name string
 	c := &cobra.Command{
-		Use:     "proxy-status",
+		Use:     "proxy-status [POD...]",
 		Aliases: []string{"ps"},
 		Short:   "Show what each proxy ACKed",
 		Example: "  mesh-lab proxy-status -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			l, err := running(c.Context(), name)
 			if err != nil {
 				return err
@@ -292,6 +293,9 @@ func proxyStatusCommand(e *env) *cobra.Command {
 			all, err := l.Proxies(c.Context())
 			if err != nil {
 				return answered(err)
+			}
+			if all, err = pick(all, args); err != nil {
+				return err
 			}
 			if e.output == "json" {
 				enc := json.NewEncoder(e.out)
@@ -323,4 +327,25 @@ func proxyStatusCommand(e *env) *cobra.Command {
 	labFlag(c, &name)
 	outputFlag(e, c, "text", "json")
 	return c
+}
+
+// pick returns the proxies of pods or workloads; all without names.
+func pick(all []topology.ProxyStatus, names []string) ([]topology.ProxyStatus, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	var out []topology.ProxyStatus
+	for _, n := range names {
+		found := false
+		for _, p := range all {
+			pod, _, _ := strings.Cut(p.Node, ".")
+			if p.Node == n || pod == n || pod[:max(0, strings.LastIndexByte(pod, '-'))] == n {
+				out, found = append(out, p), true
+			}
+		}
+		if !found {
+			return nil, usage("no proxy %q in the lab", n)
+		}
+	}
+	return out, nil
 }

@@ -31,7 +31,7 @@ it makes one, asks, and takes it down. The path is sent byte for byte.`,
   mesh-lab request -f reviews.yaml --from productpage -H 'end-user: jason' http://reviews:9080/
   mesh-lab request --from outside --host shop.example.com http://ingress/cart -n 100 -o json
   mesh-lab request -f mesh/ --via-file requests.ndjson -o json`,
-		Args: cobra.MaximumNArgs(1),
+		Args: wants(0, 1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := notYet.check(); err != nil {
 				return err
@@ -46,19 +46,19 @@ it makes one, asks, and takes it down. The path is sent byte for byte.`,
 	sourceFlags(c, &src)
 	labFlag(c, &name)
 	f := c.Flags()
-	f.StringVar(&s.From, "from", "", "WORKLOAD[.NAMESPACE], or outside")
-	f.StringVar(&s.Gateway, "gateway", "", "for outside: the gateway, NAME[.NAMESPACE]")
-	f.StringVarP(&s.Method, "method", "X", "", "method (default GET, or POST with a body)")
-	f.StringArrayVarP(&s.Headers, "header", "H", nil, "header 'name: value'")
-	f.StringVarP(&s.Body, "body", "d", "", "body; @FILE reads a file")
-	f.StringVar(&s.Host, "host", "", "Host header in place of the URL's")
-	f.StringVar(&s.Connect, "connect", "", "HOST:PORT to connect to in place of the URL's")
-	f.IntVarP(&s.Count, "count", "n", 1, "how many requests")
-	f.IntVarP(&s.Concurrency, "concurrency", "c", 1, "connections")
+	f.StringVar(&s.From, "from", "", "`WORKLOAD[.NAMESPACE]`, or outside")
+	f.StringVar(&s.Gateway, "gateway", "", "for outside: the gateway, `NAME[.NAMESPACE]`")
+	f.StringVarP(&s.Method, "method", "X", "", "`METHOD` (default GET, or POST with a body)")
+	f.StringArrayVarP(&s.Headers, "header", "H", nil, "header `'NAME: VALUE'`")
+	f.StringVarP(&s.Body, "body", "d", "", "`BODY`; @FILE reads a file, @- stdin")
+	f.StringVar(&s.Host, "host", "", "`NAME` in the Host header in place of the URL's")
+	f.StringVar(&s.Connect, "connect", "", "`HOST:PORT` to connect to in place of the URL's")
+	f.IntVarP(&s.Count, "count", "n", 1, "how `MANY` requests")
+	f.IntVarP(&s.Concurrency, "concurrency", "c", 1, "`NUMBER` of connections")
 	f.BoolVarP(&s.Follow, "location", "L", false, "follow redirects")
 	f.BoolVar(&s.Cookies, "cookies", false, "keep a cookie jar for each connection")
-	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "of one request")
-	f.StringVar(&via, "via-file", "", "read requests from FILE, one JSON object a line")
+	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "`DURATION` of one request")
+	f.StringVar(&via, "via-file", "", "read requests from `FILE`, one JSON object a line; - for stdin")
 	notYet.add(c)
 	outputFlag(e, c, "text", "json")
 	return c
@@ -107,9 +107,19 @@ func (e *env) specs(
 	}
 	if via == "" {
 		if len(args) == 0 {
-			return nil, usage("request: which URL?")
+			return nil, usage("request: which URL? `mesh-lab request -h` shows examples")
 		}
 		s.URL = args[0]
+		switch f := c.Flags(); {
+		case s.Count < 1:
+			return nil, usage("-n %d: want at least 1", s.Count)
+		case s.Concurrency < 1:
+			return nil, usage("-c %d: want at least 1", s.Concurrency)
+		case s.Timeout <= 0:
+			return nil, usage("--timeout %s: want a positive duration", s.Timeout)
+		case f.Changed("connect") && s.Connect == "":
+			return nil, usage("--connect: want HOST:PORT")
+		}
 		return []request.Spec{*s}, nil
 	}
 	if len(args) > 0 {

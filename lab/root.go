@@ -75,7 +75,7 @@ type commonFlags struct {
 
 // Main runs the command line and returns its exit status.
 func Main(args []string, in io.Reader, out, err io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background(), os.Exit)
 	defer stop()
 	e := &env{in: in, out: out, err: err}
 	root := newRoot(e)
@@ -86,29 +86,54 @@ func Main(args []string, in io.Reader, out, err io.Writer) int {
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(err)
-	return status(e, ctx, root.ExecuteContext(ctx))
+	return e.status(ctx, root.ExecuteContext(ctx))
+}
+
+// interruptible returns a context that ends with Ctrl-C, so that a command can clean up; the second
+// Ctrl-C exits at once.
+func interruptible(ctx context.Context, exit func(int)) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	came := make(chan os.Signal, 2)
+	signal.Notify(came, signals...)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; ; n++ {
+			select {
+			case <-came:
+				if n > 0 {
+					exit(exitInterrupted)
+				}
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() { signal.Stop(came); close(done); <-ended; cancel() }
 }
 
 // status prints an error and tells its exit status.
-func status(e *env, ctx context.Context, err error) int {
-	var x *exitError
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &x):
-		if x.err != nil && ctx.Err() == nil {
-			fmt.Fprintf(e.err, "mesh-lab: %v\n", x.err)
-		}
-		if ctx.Err() != nil {
-			return exitInterrupted
-		}
-		return x.code
-	case ctx.Err() != nil:
+func (e *env) status(ctx context.Context, err error) int {
+	if ctx.Err() != nil {
+		fmt.Fprintln(e.err, "mesh-lab: interrupted")
 		return exitInterrupted
-	default: // cobra's own errors are all of usage
-		fmt.Fprintf(e.err, "mesh-lab: %v\n", err)
-		return exitUsage
 	}
+	if err == nil {
+		return exitOK
+	}
+	var x *exitError
+	if !errors.As(err, &x) { // cobra's own errors are all of usage
+		x = &exitError{exitUsage, err}
+	}
+	if x.err != nil {
+		fmt.Fprintf(e.err, "mesh-lab: %v\n", x.err)
+	}
+	return x.code
 }
 
 func newRoot(e *env) *cobra.Command {
@@ -123,30 +148,80 @@ A scenario drives it with load and gives a verdict whose error rates are stated.
   mesh-lab request -f my.yaml --from curl http://reviews:9080/`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          known,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage("%v; `%s -h` lists the flags", err, c.CommandPath())
+	})
 	f := root.PersistentFlags()
-	f.StringVar(&e.flags.topology, "topology", "embedded", "where the mesh runs: embedded")
-	f.StringVar(&e.flags.proxy, "proxy", "meshcore", "the data plane: meshcore")
+	f.StringVar(&e.flags.topology, "topology", "embedded", "where the mesh runs: `embedded`")
+	f.StringVar(&e.flags.proxy, "proxy", "meshcore", "the data plane: `meshcore`")
 	f.StringVar(&e.flags.seed, "seed", "",
-		"seed of everything random, hexadecimal (default: random)")
-	f.StringVar(&e.flags.color, "color", "auto", "colours: auto, always or never (and NO_COLOR)")
+		"`SEED` of everything random, hexadecimal (default: another each time)")
+	f.StringVar(&e.flags.color, "color", "auto", "colours: `auto`, always or never (and NO_COLOR)")
 	f.CountVarP(&e.flags.verbose, "verbose", "v", "say more (-vv: debug logs)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return e.prepare() }
-	root.AddCommand(commands(e)...)
+	commands(root, e)
 	return root
 }
 
-// commands lists every sub-command, in the order of the help.
-func commands(e *env) []*cobra.Command {
-	return append([]*cobra.Command{
-		runCommand(e), validateCommand(e), upCommand(e), downCommand(e),
-		applyCommand(e), deleteCommand(e), getCommand(e),
-		requestCommand(e), loadCommand(e),
-		proxyConfigCommand(e), proxyStatusCommand(e), reportCommand(e),
-		scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e), versionCommand(e),
-	}, laterCommands()...)
+// known refuses a command that there is not, and says which one may be meant.
+func known(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return usage("there is no command %q; is %s meant?", args[0], strings.Join(near, " or "))
+	}
+	return usage("there is no command %q; `mesh-lab -h` lists them", args[0])
+}
+
+// wants checks the number of arguments; what says which ones, for who forgot them.
+func wants(least, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usage("%s: %s; `%s -h` shows examples", c.Name(), what, c.CommandPath())
+		case most >= 0 && len(args) > most:
+			return usage("%s: unexpected argument %q; `%s -h` shows examples", c.Name(), args[most],
+				c.CommandPath())
+		}
+		return nil
+	}
+}
+
+// none takes no arguments.
+var none = wants(0, 0, "")
+
+// commands lists every sub-command, by what it is for.
+func commands(root *cobra.Command, e *env) {
+	for _, g := range []struct {
+		title string
+		all   []*cobra.Command
+	}{
+		{"Verdicts:", []*cobra.Command{
+			runCommand(e), validateCommand(e), reportCommand(e),
+		}},
+		{"A lab to play with:", []*cobra.Command{
+			upCommand(e), downCommand(e), applyCommand(e), deleteCommand(e), getCommand(e),
+			requestCommand(e), loadCommand(e), proxyConfigCommand(e), proxyStatusCommand(e),
+		}},
+		{"What there is:", []*cobra.Command{
+			scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e),
+			versionCommand(e),
+		}},
+		{"Not there yet:", laterCommands()},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.all {
+			c.GroupID, c.DisableFlagsInUseLine = g.title, true
+			root.AddCommand(c)
+		}
+	}
+	root.SetHelpCommandGroupID("What there is:")
+	root.SetCompletionCommandGroupID("What there is:")
 }
 
 // prepare checks the common flags and makes the logger.
@@ -201,7 +276,9 @@ func isTerminal(w io.Writer) bool {
 // outputFlag adds -o with its allowed values; the first is the default.
 func outputFlag(e *env, c *cobra.Command, formats ...string) {
 	c.Flags().StringVarP(&e.output, "output", "o", formats[0],
-		"output format: "+strings.Join(formats, " or "))
+		"`FORMAT` of the output: "+strings.Join(formats, " or "))
+	c.RegisterFlagCompletionFunc("output", //nolint:errcheck // the flag exists
+		cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	check := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
 		for _, f := range formats {

@@ -28,10 +28,10 @@ type outputs struct {
 
 func (o *outputs) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&o.json, "json", "", "write the Result to FILE")
-	f.StringVar(&o.junit, "junit", "", "write JUnit XML to FILE")
-	f.StringVar(&o.fortio, "fortio", "", "write fortio's result files to DIR")
-	f.StringVar(&o.html, "html", "", "write one self-contained page to FILE (not there yet)")
+	f.StringVar(&o.json, "json", "", "write the Result to `FILE`")
+	f.StringVar(&o.junit, "junit", "", "write JUnit XML to `FILE`")
+	f.StringVar(&o.fortio, "fortio", "", "write fortio's result files to `DIR`")
+	f.StringVar(&o.html, "html", "", "write one self-contained page to `FILE` (not there yet)")
 }
 
 func (o *outputs) check() error {
@@ -54,7 +54,9 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 		Example: `  mesh-lab run canary
   mesh-lab run scenarios/ --junit results.xml
   mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wants(1, -1, "which scenario? A file, a directory, or one of "+
+			strings.Join(scenarios.Names(), ", ")),
+		ValidArgsFunction: scenarioNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
 				return err
@@ -63,7 +65,7 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 		},
 	}
 	o.flags(c)
-	c.Flags().StringVar(&o.history, "history", "", "write the recorded run to FILE (JSON lines)")
+	c.Flags().StringVar(&o.history, "history", "", "write the recorded run to `FILE` (JSON lines)")
 	outputFlag(e, c, "text", "json")
 	return c
 }
@@ -122,7 +124,7 @@ func (e *env) runOne(
 		Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
 	})
 	show.clear()
-	if err != nil && len(run.Header.Steps) == 0 {
+	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {
 		return nil, runError(ctx, s, err)
 	}
 	res, werr := w.write(run)
@@ -307,7 +309,7 @@ func reportCommand(e *env) *cobra.Command {
 		Short: "Make every report again from recorded runs, without a new run",
 		Example: `  mesh-lab run canary --history run.jsonl
   mesh-lab report run.jsonl --junit results.xml`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wants(1, -1, "which recorded run? A file that `run --history` wrote"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
 				return err

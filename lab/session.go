@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
 // stateDir is where the sockets of labs that are up stand, for this user alone.
@@ -30,25 +32,54 @@ func stateDir() (string, error) {
 		}
 		dir = filepath.Join(base, "mesh-lab-"+strconv.Itoa(os.Getuid()))
 	}
-	return dir, os.MkdirAll(dir, 0o700)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("state directory: %w; MESHLAB_STATE names another", clean(err))
+	}
+	if i, err := os.Stat(dir); err != nil || !ours(i) {
+		return "", fmt.Errorf("state directory %s belongs to another user; "+
+			"MESHLAB_STATE names another", dir)
+	}
+	return dir, nil
 }
+
+// ours says whether a file is this user's.
+func ours(i fs.FileInfo) bool {
+	s, ok := i.Sys().(*syscall.Stat_t)
+	return !ok || int(s.Uid) == os.Geteuid()
+}
+
+// maxSocket bounds the path of a unix socket: macOS has room for 104 bytes, Linux for 108.
+const maxSocket = 103
 
 // socket is the path of a lab's socket.
 func socket(lab string) (string, error) {
+	if lab == "" || strings.ContainsAny(lab, "/\\ ") {
+		return "", usage("--lab %q: want a word", lab)
+	}
 	dir, err := stateDir()
-	return filepath.Join(dir, lab+".sock"), err
+	if err != nil {
+		return "", environment(err)
+	}
+	path := filepath.Join(dir, lab+".sock")
+	if len(path) > maxSocket {
+		return "", environment(fmt.Errorf("%s: the path is too long for a socket; "+
+			"MESHLAB_STATE names a shorter directory", path))
+	}
+	return path, nil
 }
 
 // labFlag adds --lab, which names one of several labs.
 func labFlag(c *cobra.Command, lab *string) {
-	c.Flags().StringVar(lab, "lab", "default", "name of the lab, when several are up")
+	c.Flags().StringVar(lab, "lab", "default", "`NAME` of the lab, when several are up")
+	c.RegisterFlagCompletionFunc("lab", //nolint:errcheck // the flag exists
+		cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // running returns a client of a lab that is up.
 func running(ctx context.Context, lab string) (*remote.Client, error) {
 	path, err := socket(lab)
 	if err != nil {
-		return nil, environment(err)
+		return nil, err
 	}
 	c := remote.Unix(path)
 	if _, err := c.Info(ctx); err != nil {
@@ -73,6 +104,9 @@ func (e *env) seed() (uint64, error) {
 	return s, nil
 }
 
+// keep is how many records of each kind a lab remembers; what needs more of them watches.
+const keep = 100_000
+
 // bring starts a mesh of its own for one command; fixed publishes gateways on their own ports.
 func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, uint64, error) {
 	c, err := e.config(s)
@@ -92,6 +126,7 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	if err != nil {
 		return nil, 0, upError(err)
 	}
+	m.Recorder().Keep(keep) // it may be up for long
 	for _, d := range notes(m) {
 		fmt.Fprintf(e.err, "note: %s\n", d)
 	}
@@ -109,9 +144,14 @@ func notes(m topology.Mesh) []istio.Diagnostic {
 
 // upError tells the environment's errors from those of the input.
 func upError(err error) error {
-	var ne *net.OpError
-	var se *os.SyscallError
-	if errors.As(err, &ne) || errors.As(err, &se) {
+	var x *exitError
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &x):
+		return err
+	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)
 	}
 	return &exitError{exitUsage, err}
@@ -159,10 +199,12 @@ func (e *env) lab(
 func sourceFlags(c *cobra.Command, s *source) {
 	f := c.Flags()
 	f.StringArrayVarP(&s.files, "filename", "f", nil,
-		"file or directory of YAML or JSON, - for stdin")
-	f.StringVar(&s.app, "app", "", "a bundled app (`mesh-lab apps`)")
-	f.StringVar(&s.meshConfig, "mesh-config", "", "file with the MeshConfig")
-	f.StringVar(&s.unknown, "unknown-image", "", "app to run for images that are not bundled")
+		"`FILE` or directory of YAML or JSON, - for stdin")
+	f.StringVar(&s.app, "app", "", "a bundled app: `NAME` of one that mesh-lab apps lists")
+	f.StringVar(&s.meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
+	f.StringVar(&s.unknown, "unknown-image", "", "`APP` to run for images that are not bundled")
+	c.RegisterFlagCompletionFunc("app", //nolint:errcheck // the flag exists
+		cobra.FixedCompletions(sampleapps.Bundles(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // answered turns an error of a lab into one with an exit status.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -29,7 +31,7 @@ func upCommand(e *env) *cobra.Command {
 		Example: `  mesh-lab up --app customer
   mesh-lab up -f manifests/ -f istio/ --detach
   mesh-lab request --from curl http://customer:8080/   # in another terminal`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(s.files) == 0 && s.app == "" {
 				return usage("up: what? -f FILE... or --app NAME (`mesh-lab apps`)")
@@ -48,18 +50,16 @@ func upCommand(e *env) *cobra.Command {
 
 // up brings a mesh up, answers commands, and takes it down again.
 func (e *env) up(ctx context.Context, s source, name string) (err error) {
-	l, path, err := claim(name)
+	l, err := claim(name)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(path)
-	defer l.Close()
+	defer l.Close() // which removes its file
 	began := time.Now()
 	m, seed, err := e.bring(ctx, s, true)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close(context.WithoutCancel(ctx))) }()
 	ctx, down := context.WithCancel(ctx)
 	defer down()
 	srv := remote.NewServer(m, e.info(name, seed), down)
@@ -71,34 +71,55 @@ func (e *env) up(ctx context.Context, s source, name string) (err error) {
 	case <-ctx.Done():
 		err = srv.Shutdown(context.WithoutCancel(ctx))
 	}
+	err = environment(errors.Join(err, m.Close(context.WithoutCancel(ctx))))
 	fmt.Fprintln(e.err, "down")
+	srv.Gone()
+	return err
+}
+
+// gone forgives a file that is not there.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
 }
 
 // claim opens the lab's socket; one that nobody answers on any more is taken over.
-func claim(name string) (net.Listener, string, error) {
-	if name == "" || strings.ContainsAny(name, "/\\ ") {
-		return nil, "", usage("--lab %q: want a word", name)
-	}
+func claim(name string) (net.Listener, error) {
 	path, err := socket(name)
 	if err != nil {
-		return nil, "", environment(err)
+		return nil, err
 	}
+	unlock, err := lock(filepath.Dir(path))
+	if err != nil {
+		return nil, environment(err)
+	}
+	defer unlock()
 	l, err := net.Listen("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if c, derr := net.Dial("unix", path); derr == nil {
 			c.Close()
-			return nil, "", &exitError{exitEnvironment, fmt.Errorf("a lab %q is up already: "+
-				"`mesh-lab down --lab %[1]s`, or give this one another --lab", name)}
+			return nil, &exitError{exitEnvironment, fmt.Errorf("a lab %q is up already: "+
+				"`mesh-lab down%s`, or give this one another --lab", name, otherLab(name))}
 		}
 		if err = os.Remove(path); err == nil {
 			l, err = net.Listen("unix", path)
 		}
 	}
+	return l, environment(err)
+}
+
+// lock keeps others from claiming a socket in a directory until unlock is called.
+func lock(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
 	if err != nil {
-		return nil, "", environment(err)
+		return nil, err
 	}
-	return l, path, nil
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "lock", Path: dir, Err: err}, f.Close())
+	}
+	return func() { f.Close() }, nil
 }
 
 // greet says that the mesh is ready, and where.
@@ -115,6 +136,10 @@ func (e *env) greet(m topology.Mesh, took time.Duration) {
 		strings.Join(names, " "), len(m.Proxies()))
 	for _, g := range m.Gateways() {
 		text += fmt.Sprintf("gateway %s port %d: http://%s\n", g.Gateway, g.Port, g.Address)
+		if !strings.HasSuffix(g.Address, fmt.Sprintf(":%d", g.Port)) {
+			fmt.Fprintf(e.err, "note: port %d of %s is at %s: the port itself can not be had\n",
+				g.Port, g.Gateway, g.Address)
+		}
 	}
 	io.WriteString(e.out, text) // one write: a waiting parent reads it whole
 }
@@ -202,16 +227,20 @@ func downCommand(e *env) *cobra.Command {
 		Use:     "down",
 		Short:   "End a lab that is up, and remove what crashed ones left",
 		Example: "  mesh-lab down\n  mesh-lab down --all",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if !all {
-				l, err := running(c.Context(), name)
-				if err != nil {
-					return err
-				}
-				return answered(l.Down(c.Context()))
+			if all {
+				return e.downAll(c.Context())
 			}
-			return e.downAll(c.Context())
+			l, err := running(c.Context(), name)
+			if err != nil {
+				return err
+			}
+			if err := l.Down(c.Context()); err != nil {
+				return answered(err)
+			}
+			fmt.Fprintf(e.out, "%s: down\n", name)
+			return nil
 		},
 	}
 	labFlag(c, &name)
@@ -236,13 +265,16 @@ func (e *env) downAll(ctx context.Context) error {
 			continue
 		}
 		l, err := running(ctx, name)
-		if err != nil {
-			errs = append(errs, os.Remove(dir+string(os.PathSeparator)+d.Name()))
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			errs = append(errs, gone(os.Remove(filepath.Join(dir, d.Name()))))
 			fmt.Fprintf(e.out, "%s: was not running; removed what it left\n", name)
-			continue
+		default:
+			errs = append(errs, l.Down(ctx))
+			fmt.Fprintf(e.out, "%s: down\n", name)
 		}
-		errs = append(errs, l.Down(ctx))
-		fmt.Fprintf(e.out, "%s: down\n", name)
 	}
 	return environment(errors.Join(errs...))
 }

@@ -25,10 +25,10 @@ func validateCommand(e *env) *cobra.Command {
 		Example: `  mesh-lab validate scenarios/canary.yaml
   mesh-lab validate manifests/ istio/
   kustomize build . | mesh-lab validate -`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wants(1, -1, "which file? Scenarios, Kubernetes or Istio YAML, a directory, or -"),
 		RunE: func(_ *cobra.Command, args []string) error { return e.validate(args, meshConfig) },
 	}
-	c.Flags().StringVar(&meshConfig, "mesh-config", "", "file with the MeshConfig")
+	c.Flags().StringVar(&meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
 	outputFlag(e, c, "text", "json")
 	return c
 }

@@ -31,7 +31,7 @@ func versionCommand(e *env) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version, and whose semantics are followed",
 		Example: "  mesh-lab version -o json",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version string `json:"version"`

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,9 @@ type Plan struct {
 	KeepAlive   bool // false: a new connection for each request
 	Labels      string
 	RunID       int64
+	// Cut, when set, is called before requests under way are broken off, because the load was
+	// interrupted and they take too long. What proxies record after it is not the mesh's doing.
+	Cut func()
 }
 
 // Result is fortio's own, which `fortio report` opens.
@@ -82,7 +86,9 @@ type Generator struct {
 	stop    *periodic.Aborter
 	threads []*thread
 	release func()
-	next    atomic.Int64 // number of the next request
+	done    chan struct{} // closed when Run has come to its end
+	broken  atomic.Bool   // requests under way were broken off
+	next    atomic.Int64  // number of the next request
 	sent    atomic.Int64
 }
 
@@ -100,12 +106,12 @@ func New(m topology.Mesh, p Plan) (*Generator, error) {
 			address += ":80"
 		}
 	}
-	g := &Generator{plan: p, mesh: m, stop: periodic.NewAborter()}
+	g := &Generator{plan: p, mesh: m, stop: periodic.NewAborter(), done: make(chan struct{})}
 	network, at, release, err := m.Capture(p.From, address)
 	if err != nil {
 		return nil, fmt.Errorf("load: from %s to %s: %w", p.From, address, err)
 	}
-	g.release = release
+	g.release = sync.OnceFunc(release)
 	log.SetLogLevelQuiet(log.Critical) // what fails is in the records
 	for i := range p.Connections {
 		t, err := g.thread(i, network, at)
@@ -124,6 +130,27 @@ func (g *Generator) Sent() int64 { return g.sent.Load() }
 // Stop ends the load early; requests under way are finished.
 func (g *Generator) Stop() { g.stop.Abort(false) }
 
+// grace is how long requests under way may take when a load is interrupted.
+const grace = time.Second
+
+// Interrupt ends the load now and returns when it has ended: requests under way get a second, then
+// they are broken off, and not counted.
+func (g *Generator) Interrupt() {
+	g.Stop()
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-g.done:
+	case <-t.C:
+		if g.plan.Cut != nil {
+			g.plan.Cut()
+		}
+		g.broken.Store(true)
+		g.release()
+		<-g.done
+	}
+}
+
 // Close closes the connections and the socket.
 func (g *Generator) Close() {
 	for _, t := range g.threads {
@@ -132,7 +159,8 @@ func (g *Generator) Close() {
 	g.release()
 }
 
-// Run sends the load until it is done, stopped, or ctx ends.
+// Run sends the load until it is done or stopped, or ctx ends, which interrupts it. It is called
+// once.
 func (g *Generator) Run(ctx context.Context) (*Result, error) {
 	p := g.plan
 	o := periodic.RunnerOptions{
@@ -152,9 +180,13 @@ func (g *Generator) Run(ctx context.Context) (*Result, error) {
 	for i := range r.Options().NumThreads {
 		r.Options().Runners[i] = g.threads[i]
 	}
-	unhook := context.AfterFunc(ctx, g.Stop)
-	defer unhook()
+	interrupted := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() { defer close(interrupted); g.Interrupt() })
 	out := &Result{RunnerResults: r.Run(), RetCodes: map[int]int64{}, IPCountMap: map[string]int{}}
+	close(g.done)
+	if !unhook() {
+		<-interrupted
+	}
 	out.URL, out.NumConnections = p.URL, 1
 	g.gather(out)
 	return out, nil
@@ -247,6 +279,9 @@ func (t *thread) Run(ctx context.Context, _ periodic.ThreadID) (bool, string) {
 	t.record.Start = t.clock.Now()
 	code, size, head := t.client.StreamFetch(ctx)
 	t.record.Duration = t.clock.Now().Sub(t.record.Start)
+	if code <= 0 && t.g.broken.Load() {
+		return false, ""
+	}
 	t.codes[code]++
 	t.sizes.Record(float64(size))
 	t.heads.Record(float64(head))

@@ -39,7 +39,7 @@ type Applied struct {
 	Warnings []string      `json:"warnings,omitempty"`
 }
 
-// Object is one object of the configuration in effect.
+// Object is one object of the configuration in effect, or a pod that runs.
 type Object struct {
 	APIVersion string          `json:"apiVersion"`
 	Kind       string          `json:"kind"`
@@ -50,18 +50,9 @@ type Object struct {
 	Columns    []string        `json:"columns,omitempty"` // kubectl's further columns
 }
 
-// Pod is one pod of the lab.
-type Pod struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace"`
-	Workload  string `json:"workload"`
-	IP        string `json:"ip"`
-	Role      string `json:"role"` // sidecar, gateway, bare, external
-	Ready     bool   `json:"ready"`
-}
-
 // Load is a load as the command asks for it.
 type Load struct {
+	ID          string        `json:"id"` // names it for Stop
 	From        string        `json:"from"`
 	Gateway     string        `json:"gateway,omitempty"`
 	URL         string        `json:"url"`

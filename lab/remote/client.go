@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/google/uuid"
+
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 )
@@ -99,14 +101,9 @@ func (c *Client) Delete(ctx context.Context, files []File) (a Applied, err error
 	return a, c.call(ctx, "POST", "/delete", files, &a)
 }
 
-// Objects lists the configuration in effect.
+// Objects lists the configuration in effect, and the pods that run.
 func (c *Client) Objects(ctx context.Context) (o []Object, err error) {
 	return o, c.call(ctx, "GET", "/objects", nil, &o)
-}
-
-// Pods lists what runs.
-func (c *Client) Pods(ctx context.Context) (p []Pod, err error) {
-	return p, c.call(ctx, "GET", "/pods", nil, &p)
 }
 
 // Proxies tells what each proxy was sent and what it ACKed.
@@ -122,7 +119,7 @@ func (c *Client) Snapshot(
 	return s, c.call(ctx, "GET", "/snapshot?workload="+url.QueryEscape(workload), nil, &s)
 }
 
-// Down ends the lab.
+// Down ends the lab and returns when nothing is left of it.
 func (c *Client) Down(ctx context.Context) error { return c.call(ctx, "POST", "/down", nil, nil) }
 
 // Request sends requests and emits their results in the order of completion.
@@ -149,11 +146,27 @@ func (c *Client) Request(
 	})
 }
 
-// Load drives a load; progress is told on the way.
+// Load drives a load; progress is told on the way. When ctx ends the load does, and what was seen
+// by then is the answer.
 func (c *Client) Load(
 	ctx context.Context, l Load, progress func(sent int64),
 ) (end LoadEvent, err error) {
-	body, err := c.do(ctx, "POST", "/load", l)
+	l.ID = uuid.NewString()
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stopped := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		if c.call(serving, "POST", "/stop", Load{ID: l.ID}, nil) != nil {
+			cancel()
+		}
+	})
+	defer func() {
+		if !unhook() {
+			<-stopped
+		}
+	}()
+	body, err := c.do(serving, "POST", "/load", l)
 	if err != nil {
 		return end, err
 	}

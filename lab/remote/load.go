@@ -37,6 +37,14 @@ func (s *Server) handleLoad(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.Close()
+	s.mu.Lock()
+	s.loads[l.ID] = g.Interrupt
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.loads, l.ID)
+		s.mu.Unlock()
+	}()
 	c := &counter{splits: map[[2]string]*Split{}}
 	cancel := s.mesh.Recorder().Subscribe(c)
 	defer cancel()
@@ -56,6 +64,21 @@ func (s *Server) handleLoad(w http.ResponseWriter, r *http.Request) {
 		end.Error = err.Error()
 	}
 	t.tell(end)
+}
+
+// handleStop ends a load early; its answer comes as if it had ended by itself.
+func (s *Server) handleStop(w http.ResponseWriter, r *http.Request) {
+	var l Load
+	if !decode(w, r, &l) {
+		return
+	}
+	s.mu.Lock()
+	stop := s.loads[l.ID]
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	answer(w, struct{}{})
 }
 
 // teller writes events, one a line.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -18,7 +19,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
-	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -30,22 +30,26 @@ type Server struct {
 	down func() // asks the lab's owner to end it
 
 	change sync.Mutex // one change of the configuration at a time
+
+	mu    sync.Mutex
+	loads map[string]func() // ends a load early, by its ID
+	gone  []net.Conn        // of clients that wait for the end
 }
 
 // NewServer returns a server for a mesh. down is called when a client asks the lab to end; nil when
 // it can not.
 func NewServer(m topology.Mesh, info Info, down func()) *Server {
-	s := &Server{mesh: m, info: info, down: down}
+	s := &Server{mesh: m, info: info, down: down, loads: map[string]func(){}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /info", s.handleInfo)
 	mux.HandleFunc("POST /apply", s.handleApply)
 	mux.HandleFunc("POST /delete", s.handleDelete)
 	mux.HandleFunc("GET /objects", s.handleObjects)
-	mux.HandleFunc("GET /pods", s.handlePods)
 	mux.HandleFunc("GET /proxies", s.handleProxies)
 	mux.HandleFunc("GET /snapshot", s.handleSnapshot)
 	mux.HandleFunc("POST /request", s.handleRequest)
 	mux.HandleFunc("POST /load", s.handleLoad)
+	mux.HandleFunc("POST /stop", s.handleStop)
 	mux.HandleFunc("POST /down", s.handleDown)
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	return s
@@ -180,21 +184,6 @@ func known(base, del *istio.Config) error {
 	return errors.Join(errs...)
 }
 
-func (s *Server) handlePods(w http.ResponseWriter, _ *http.Request) {
-	roles := map[translate.Role]string{
-		translate.Sidecar: "sidecar", translate.Gateway: "gateway",
-		translate.Bare: "bare", translate.External: "external",
-	}
-	out := []Pod{}
-	for _, p := range s.mesh.Registry().Pods {
-		out = append(out, Pod{
-			Name: p.Name, Namespace: p.Namespace, Workload: p.Workload, IP: p.IP.String(),
-			Role: roles[p.Role], Ready: p.Ready,
-		})
-	}
-	answer(w, out)
-}
-
 func (s *Server) handleProxies(w http.ResponseWriter, _ *http.Request) {
 	answer(w, s.mesh.Proxies())
 }
@@ -250,27 +239,6 @@ func sorted[M proto.Message](m map[string]M) []proto.Message {
 	return out
 }
 
-func (s *Server) handleObjects(w http.ResponseWriter, _ *http.Request) {
-	out := []Object{}
-	for _, o := range s.mesh.Config().Objects {
-		y, err := istio.Encode(o, istio.YAML)
-		if err != nil {
-			refuse(w, err, false)
-			return
-		}
-		j, err := istio.Encode(o, istio.JSON)
-		if err != nil {
-			refuse(w, err, false)
-			return
-		}
-		out = append(out, Object{
-			APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name,
-			YAML: string(y), JSON: j, Columns: columns(o),
-		})
-	}
-	answer(w, out)
-}
-
 func (s *Server) handleRequest(w http.ResponseWriter, r *http.Request) {
 	var spec request.Spec
 	if !decode(w, r, &spec) {
@@ -298,13 +266,34 @@ func (s *Server) handleRequest(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// handleDown asks the owner to end the lab. The answer ends when it has: with Gone, or with the
+// process.
 func (s *Server) handleDown(w http.ResponseWriter, _ *http.Request) {
 	if s.down == nil {
 		refuse(w, errors.New("this lab ends with its command"), true)
 		return
 	}
-	answer(w, struct{}{})
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		refuse(w, err, false)
+		return
+	}
+	//nolint:errcheck // the client may have gone away
+	io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+	s.mu.Lock()
+	s.gone = append(s.gone, conn)
+	s.mu.Unlock()
 	s.down()
+}
+
+// Gone tells those who asked for the end of the lab that nothing is left of it.
+func (s *Server) Gone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.gone {
+		c.Close()
+	}
+	s.gone = nil
 }
 
 // shutdown is how long a server waits for calls under way.

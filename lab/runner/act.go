@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mesh-lab/mesh-lab/lab/load"
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -315,5 +314,3 @@ func lines(headers []scenarios.Header, n int) []string {
 	}
 	return out
 }
-
-var _ = load.Plan{}

@@ -81,6 +81,10 @@ func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
 		Step: r.s.Steps[i].Name, From: from, URL: l.To, Connect: connect, Method: l.Method,
 		Body: l.Body, QPS: l.QPS, Connections: l.Connections, Requests: int64(l.Requests),
 		Duration: l.Duration, Timeout: l.Timeout, KeepAlive: true, Labels: r.s.Name,
+		Cut: func() {
+			h := r.mesh.Recorder().Snapshot()
+			r.cut = &h
+		},
 	}
 	if l.Decided {
 		p.Duration = l.AtMost

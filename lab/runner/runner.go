@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
-	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -65,7 +64,8 @@ type run struct {
 	out    *reports.Run
 	mesh   topology.Mesh
 	config *istio.Config
-	killed []string // pods to start again at the end
+	killed []string         // pods to start again at the end
+	cut    *observe.History // as it was before an interrupt broke requests off
 }
 
 // Run plays a scenario. The run that it returns is as far as it came, also with an error: of the
@@ -77,6 +77,9 @@ func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run,
 	}}}
 	r.progress(0, "bringing the mesh up", 0, 0)
 	if err := r.up(ctx); err != nil {
+		if ctx.Err() != nil {
+			r.out.Header.Stopped = "interrupted while the mesh was brought up"
+		}
 		return r.out, err
 	}
 	defer func() {
@@ -162,6 +165,9 @@ func (r *run) finish() {
 	}
 	r.out.Header.Duration = r.mesh.Clock().Now().Sub(0)
 	r.out.History = r.mesh.Recorder().Snapshot()
+	if r.cut != nil {
+		r.out.History = *r.cut
+	}
 }
 
 // settleTimeout bounds how long the end of a step waits for records of exchanges that have ended.
@@ -228,5 +234,3 @@ func (r *run) progress(step int, doing string, sent, failed int64) {
 	}
 	r.opt.Progress(p)
 }
-
-var _ = clock.Never
