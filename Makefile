@@ -29,7 +29,7 @@ bench: ## measure, side by side in one run (see docs/performance.md)
 
 # The packages that have golden files are those whose tests define -update.
 golden: ## rewrite the golden files
-	$(GO) test -count=1 $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update
+	$(GO) test -count=1 -p 1 $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update # one after the other: they share docs/fidelity.md
 
 fuzz: ## fuzz every target for FUZZTIME each
 	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

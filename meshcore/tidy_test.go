@@ -75,6 +75,7 @@ var imports = map[string][]string{
 		"scenarios/assert",
 	},
 	"testdata/truth": {},
+	"testdata/page":  {},
 	".":              {"lab"},
 }
 

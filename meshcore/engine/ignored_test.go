@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mesh-lab/mesh-lab/testdata/page"
+)
+
+// TestIgnored keeps the list of the Envoy fields that are accepted and change nothing.
+func TestIgnored(t *testing.T) {
+	rows := map[string][]string{} // reason: fields
+	add := func(why, what string) {
+		if why != "" {
+			rows[why] = append(rows[why], "`"+what+"`")
+		}
+	}
+	for message, list := range supported {
+		short := string(message.Name())
+		for field, why := range list {
+			add(why, short+"."+string(field))
+		}
+	}
+	for message, why := range whole {
+		add(why, string(message))
+	}
+	var b strings.Builder
+	b.WriteString("| fields | why nothing depends on them |\n|---|---|\n")
+	for _, why := range slices.Sorted(maps.Keys(rows)) {
+		slices.Sort(rows[why])
+		fmt.Fprintf(&b, "| %s | %s |\n", strings.Join(slices.Compact(rows[why]), ", "), why)
+	}
+	page.Keep(t, "../../docs/fidelity.md",
+		page.Begin("Envoy fields without effect", "./meshcore/engine"), b.String())
+}
