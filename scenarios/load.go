@@ -20,7 +20,7 @@ import (
 // defaults of what is not said.
 const (
 	defaultConnections = 8
-	defaultAtMost      = 20 * time.Second
+	defaultAtMost      = time.Minute
 	defaultTimeout     = 30 * time.Second
 )
 

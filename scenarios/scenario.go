@@ -143,7 +143,7 @@ type Load struct {
 	Requests    int           `yaml:"requests" about:"exactly so many"`
 	Duration    time.Duration `yaml:"duration" about:"so long"`
 	Decided     Decided       `yaml:"until" about:"decided: until the step's expectations are"`
-	AtMost      time.Duration `yaml:"atMost" about:"with until: the longest; 20s unless said"`
+	AtMost      time.Duration `yaml:"atMost" about:"with until: the longest; 1m unless said"`
 	Method      string        `yaml:"method" about:"GET unless said"`
 	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
 	Body        string        `yaml:"body" about:"request body"`
