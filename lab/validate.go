@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/scenarios"
@@ -99,7 +100,13 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue
 		}
-		_, d := t.Snapshot(p)
+		snap, d := t.Snapshot(p)
+		// What the data plane would refuse is told before anything runs.
+		if err := engine.New(engine.Options{Node: p.ID()}).Update(0, snap); err != nil {
+			d = append(d, istio.Diagnostic{
+				Place: p.Object.At(""), Object: p.Object.Ref(), Msg: "its proxy refuses: " + err.Error(),
+			})
+		}
 		for _, x := range d {
 			if s := x.String(); !seen[s] {
 				seen[s] = true
@@ -177,7 +184,7 @@ func (e *env) printDiagnostics(diags []istio.Diagnostic, files int) error {
 			warnings++
 		}
 		if e.output == "text" {
-			s := d.String()
+			s := clip(d.String())
 			if d.Severity != istio.Error {
 				s += " (warning)"
 			}

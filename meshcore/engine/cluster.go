@@ -253,14 +253,15 @@ func (c *compiler) outlierDetection(out *Cluster, m *clusterv3.OutlierDetection)
 	cfg.MaxEjectionTime = c.duration("max_ejection_time", m.GetMaxEjectionTime())
 	cfg.MaxEjectionTimeJitter = c.duration("max_ejection_time_jitter", m.GetMaxEjectionTimeJitter())
 	outlierNumbers(m, &cfg)
-	if out.kind == clusterv3.Cluster_ORIGINAL_DST {
-		c.fail("", "for an ORIGINAL_DST cluster "+notCarried)
-	}
 	d, err := outlier.New(cfg)
 	if err != nil {
 		c.failAs(err, "outlier_detection.")
 	}
-	out.detector = d
+	// Envoy source/extensions/clusters/original_dst/original_dst_cluster.cc chooseHost: the host that
+	// the client meant is taken whatever its health, so that an ejection would change nothing.
+	if out.kind != clusterv3.Cluster_ORIGINAL_DST {
+		out.detector = d
+	}
 }
 
 // outlierNumbers sets what the message gives; outlier.New judges it.

@@ -101,7 +101,8 @@ var istioFields = fieldTable{
 	"istio.networking.v1alpha3.OutlierDetection": rules(
 		carried(`splitExternalLocalOriginErrors consecutiveLocalOriginFailures consecutiveErrors
 			consecutiveGatewayErrors consecutive5xxErrors interval baseEjectionTime
-			maxEjectionPercent minHealthPercent outlierDetectionHttpErrorCodes`)),
+			maxEjectionPercent minHealthPercent`),
+		notYet("use consecutive5xxErrors or consecutiveGatewayErrors", "outlierDetectionHttpErrorCodes")),
 	"istio.networking.v1alpha3.ClientTLSSettings": rules(
 		notYetUnless("DISABLE", tlsLater, "mode"),
 		notYet(
