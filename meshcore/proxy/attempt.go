@@ -224,6 +224,7 @@ func (d *downstream) response(dir *engine.Directive) engine.Event {
 			return ev
 		case w.resp.Status >= 200 || w.resp.Status == 101:
 			w.upClose = w.resp.Close
+			d.completed()
 			return engine.Event{Kind: engine.ResponseHead, Head: &w.resp, Fin: w.resp.NoBody}
 		case d.chain.HTTP.Proxy100Continue && w.req.Minor > 0: // any, asked for or not
 			d.srv.WriteInformational(&w.resp) //nolint:errcheck // the final response will tell

@@ -107,8 +107,8 @@ func routes(cluster string) *routev3.RouteConfiguration {
 				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 			}},
 			Routes: []*routev3.Route{
-				route("timeout", "/timeout/soon", cluster, 300*time.Millisecond),
-				route("timeout", "/timeout", cluster, 3*time.Second),
+				route("timeout", "/timeout/soon", cluster, time.Second),
+				route("timeout", "/timeout", cluster, 5*time.Second),
 				route("default", "/", cluster, 0),
 			},
 		})
