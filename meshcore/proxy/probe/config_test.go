@@ -108,7 +108,7 @@ func routes(cluster string) *routev3.RouteConfiguration {
 			}},
 			Routes: []*routev3.Route{
 				route("timeout", "/timeout/soon", cluster, time.Second),
-				route("timeout", "/timeout", cluster, 5*time.Second),
+				route("timeout", "/timeout", cluster, 3*time.Second),
 				route("default", "/", cluster, 0),
 			},
 		})
