@@ -149,7 +149,6 @@ type count struct{ compared, waiting atomic.Int64 }
 // TestTruth sends the recorded requests through our mesh and compares the replies, flags and
 // destinations with those that istiod and Envoy together gave.
 func TestTruth(t *testing.T) {
-	t.Parallel()
 	var n count
 	t.Cleanup(func() { // after the cases, which run side by side
 		t.Logf("%d requests compared, %d cases or requests wait", n.compared.Load(), n.waiting.Load())
@@ -162,7 +161,9 @@ func TestTruth(t *testing.T) {
 			continue
 		}
 		t.Run(c.String(), func(t *testing.T) {
-			t.Parallel()
+			if c.Area != "resilience" { // those have time-outs to keep: they get the machine alone
+				t.Parallel()
+			}
 			config, diags := istio.Read([]istio.File{{Name: "config.yaml",
 				Data: c.Read(t, "config.yaml")}}, istio.ReadOptions{})
 			if istio.HasErrors(diags) {
