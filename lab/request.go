@@ -58,7 +58,8 @@ it makes one, asks, and takes it down. The path is sent byte for byte.`,
 	f.BoolVarP(&s.Follow, "location", "L", false, "follow redirects")
 	f.BoolVar(&s.Cookies, "cookies", false, "keep a cookie jar for each connection")
 	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "`DURATION` of one request")
-	f.StringVar(&via, "via-file", "", "read requests from `FILE`, one JSON object a line; - for stdin")
+	f.StringVar(&via, "via-file", "",
+		"read requests from `FILE`, one JSON object a line; - for stdin")
 	notYet.add(c)
 	outputFlag(e, c, "text", "json")
 	return c

@@ -104,7 +104,8 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		// What the data plane would refuse is told before anything runs.
 		if err := engine.New(engine.Options{Node: p.ID()}).Update(0, snap); err != nil {
 			d = append(d, istio.Diagnostic{
-				Place: p.Object.At(""), Object: p.Object.Ref(), Msg: "its proxy refuses: " + err.Error(),
+				Place: p.Object.At(""), Object: p.Object.Ref(),
+				Msg: "its proxy refuses: " + err.Error(),
 			})
 		}
 		for _, x := range d {

@@ -71,8 +71,8 @@ var imports = map[string][]string{
 		"lab/request", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/istio", "meshcore/translate", "reports", "sampleapps", "scenarios",
-		"scenarios/assert",
+		"lab/*", "meshcore/engine", "meshcore/istio", "meshcore/translate", "reports",
+		"sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth": {},
 	"testdata/page":  {},

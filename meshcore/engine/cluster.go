@@ -257,8 +257,8 @@ func (c *compiler) outlierDetection(out *Cluster, m *clusterv3.OutlierDetection)
 	if err != nil {
 		c.failAs(err, "outlier_detection.")
 	}
-	// Envoy source/extensions/clusters/original_dst/original_dst_cluster.cc chooseHost: the host that
-	// the client meant is taken whatever its health, so that an ejection would change nothing.
+	// Envoy source/extensions/clusters/original_dst/original_dst_cluster.cc chooseHost: the host
+	// that the client meant is taken whatever its health, so that an ejection would change nothing.
 	if out.kind != clusterv3.Cluster_ORIGINAL_DST {
 		out.detector = d
 	}

@@ -102,7 +102,9 @@ var istioFields = fieldTable{
 		carried(`splitExternalLocalOriginErrors consecutiveLocalOriginFailures consecutiveErrors
 			consecutiveGatewayErrors consecutive5xxErrors interval baseEjectionTime
 			maxEjectionPercent minHealthPercent`),
-		notYet("use consecutive5xxErrors or consecutiveGatewayErrors", "outlierDetectionHttpErrorCodes")),
+		notYet("use consecutive5xxErrors or consecutiveGatewayErrors",
+			"outlierDetectionHttpErrorCodes"),
+	),
 	"istio.networking.v1alpha3.ClientTLSSettings": rules(
 		notYetUnless("DISABLE", tlsLater, "mode"),
 		notYet(

@@ -277,8 +277,8 @@ func (d *downstream) uploadNews(dir *engine.Directive) engine.Event {
 	return engine.Event{}
 }
 
-// completed tells the engine that the whole request was received, if it was. The response to its last
-// piece may be here before the upload has come back from writing it.
+// completed tells the engine that the whole request was received, if it was. The response to its
+// last piece may be here before the upload has come back from writing it.
 func (d *downstream) completed() {
 	if u := d.w.upload; u != nil && u.last.Load() && u.told.CompareAndSwap(false, true) {
 		d.report(engine.Event{Kind: engine.RequestComplete})

@@ -44,8 +44,8 @@ func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
 	return ctx, func() { stop(); cancel(); <-m.apply }, nil
 }
 
-// become starts what is new, tells every proxy, and stops what is gone, in this order. When that can
-// not be done, everything goes back. Caller must hold apply.
+// become starts what is new, tells every proxy, and stops what is gone, in this order. When that
+// can not be done, everything goes back. Caller must hold apply.
 func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
 	began, old := m.clock.Now(), m.current()
 	next, err := m.plan(c, old.reg)

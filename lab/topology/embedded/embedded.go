@@ -33,8 +33,8 @@ import (
 
 // Driver brings up embedded meshes.
 type Driver struct {
-	// Tamper, when set, changes what each data plane carries out, behind the control plane's back: a
-	// mesh that is wrong in one thing. Tests prove with it that scenarios notice.
+	// Tamper, when set, changes what each data plane carries out, behind the control plane's back:
+	// a mesh that is wrong in one thing. Tests prove with it that scenarios notice.
 	Tamper func(*xds.Snapshot) *xds.Snapshot
 
 	shared bool // one loopback address for all pods, as where there is no other

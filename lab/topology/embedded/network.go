@@ -92,7 +92,8 @@ func (n *network) host(a netip.Addr) *host {
 	case b[0] == 10 && b[1] == 244 && b[2] < 200:
 		h.real = netip.AddrFrom4([4]byte{127, n.block, b[2], b[3]})
 	default:
-		h.real = netip.AddrFrom4([4]byte{127, n.block, 200 + byte(n.extra/250%50), byte(n.extra%250) + 1})
+		h.real = netip.AddrFrom4(
+			[4]byte{127, n.block, 200 + byte(n.extra/250%50), byte(n.extra%250) + 1})
 		n.extra++
 	}
 	n.hosts[a] = h

@@ -399,8 +399,8 @@ func (p *pod) servicePort(port uint16) uint16 {
 	return port
 }
 
-// outside listens on 127.0.0.1 for a gateway's port: on the port itself where it is free and allowed,
-// else on the one that people use in its place (8080 for 80, 8443 for 443), else on any.
+// outside listens on 127.0.0.1 for a gateway's port: on the port itself where it is free and
+// allowed, else on the one that people use in its place (8080 for 80, 8443 for 443), else on any.
 func (m *mesh) outside(port uint16) (net.Listener, error) {
 	ports := []uint16{0}
 	if m.spec.FixedPorts {
