@@ -137,13 +137,25 @@ func (e *env) diagnose(diags []istio.Diagnostic) error {
 	var errs []string
 	for _, d := range diags {
 		if d.Severity == istio.Error {
-			errs = append(errs, d.String())
+			errs = append(errs, clip(d.String()))
 		} else {
-			fmt.Fprintf(e.err, "warning: %s\n", d)
+			fmt.Fprintf(e.err, "warning: %s\n", clip(d.String()))
 		}
 	}
 	if len(errs) == 0 {
 		return nil
 	}
 	return &exitError{exitUsage, errors.New(strings.Join(errs, "\n"))}
+}
+
+// maxMessage bounds a message: whoever writes a megabyte into a name need not read it again.
+const maxMessage = 1000
+
+// clip shortens what is too long to be read, in the middle.
+func clip(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxMessage/2], "") + " … " +
+		strings.ToValidUTF8(s[len(s)-maxMessage/2:], "")
 }
