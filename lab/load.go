@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"fortio.org/fortio/fhttp"
@@ -47,7 +48,8 @@ and how the requests were split by destination version. The flags are fortio's: 
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		for _, f := range otherFlags {
 			if strings.HasSuffix(err.Error(), "unknown flag: --"+f) {
-				return usage("fortio's -%s is not carried out; `%s -h` lists what is", f, c.CommandPath())
+				return usage("fortio's -%s is not carried out; `%s -h` lists what is",
+					f, c.CommandPath())
 			}
 		}
 		return usage("%v; `%s -h` lists the flags", err, c.CommandPath())
@@ -70,7 +72,8 @@ func (f *fortioFlags) add(fl *pflag.FlagSet) {
 	fl.StringArrayVarP(&l.Headers, "header", "H", nil, "header `'NAME: VALUE'`")
 	fl.StringVarP(&l.Method, "method", "X", "", "`METHOD` (default GET, or POST with a payload)")
 	fl.StringVar(&l.Body, "payload", "", "`BODY` of each request")
-	fl.DurationVar(&l.Timeout, "timeout", fhttp.HTTPReqTimeOutDefaultValue, "`DURATION` of a request")
+	fl.DurationVar(&l.Timeout, "timeout", fhttp.HTTPReqTimeOutDefaultValue,
+		"`DURATION` of a request")
 	fl.StringVarP(&f.percentiles, "percentiles", "p", "50,75,90,99,99.9", "`PERCENTILES` to print")
 	fl.Float64VarP(&f.resolution, "resolution", "r", 0.0001, "`SECONDS` of a histogram's bucket")
 	fl.BoolVar(&l.Uniform, "uniform", false, "spread the connections' requests evenly")
@@ -91,7 +94,8 @@ var otherFlags = []string{
 	"a", "abort-on", "access-log-file", "calc-qps", "cert", "cacert", "compression",
 	"connection-reuse", "data-dir", "gomaxprocs", "grpc", "h2", "halfclose", "healthservice",
 	"http1.0", "https-insecure", "k", "key", "log-errors", "mtls", "nc-dont-stop-on-eof", "offset",
-	"payload-file", "payload-size", "ping", "profile", "resolve", "s", "sequential-warmup", "static-dir",
+	"payload-file", "payload-size", "ping", "profile", "resolve", "s", "sequential-warmup",
+	"static-dir",
 	"stdclient", "streaming", "sync", "udp-timeout", "unix-socket", "warmup-one-by-one",
 }
 
@@ -122,7 +126,9 @@ func (e *env) load(c *cobra.Command, f *fortioFlags, url string) (err error) {
 	}
 	defer func() { err = errors.Join(err, environment(closeLab())) }()
 	tty := isTerminal(e.err)
+	begun := sync.OnceFunc(func() { e.log.Info("load is under way", "from", f.l.From) })
 	end, err := client.Load(c.Context(), f.l, func(sent int64) {
+		begun()
 		if tty {
 			fmt.Fprintf(e.err, "\r%d requests", sent)
 		}

@@ -75,7 +75,7 @@ type commonFlags struct {
 
 // Main runs the command line and returns its exit status.
 func Main(args []string, in io.Reader, out, err io.Writer) int {
-	ctx, stop := interruptible(context.Background(), os.Exit)
+	ctx, stop := interruptible(context.Background(), err, os.Exit)
 	defer stop()
 	e := &env{in: in, out: out, err: err}
 	root := newRoot(e)
@@ -91,7 +91,9 @@ func Main(args []string, in io.Reader, out, err io.Writer) int {
 
 // interruptible returns a context that ends with Ctrl-C, so that a command can clean up; the second
 // Ctrl-C exits at once.
-func interruptible(ctx context.Context, exit func(int)) (context.Context, func()) {
+func interruptible(
+	ctx context.Context, w io.Writer, exit func(int),
+) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
@@ -108,6 +110,7 @@ func interruptible(ctx context.Context, exit func(int)) (context.Context, func()
 				if n > 0 {
 					exit(exitInterrupted)
 				}
+				fmt.Fprintln(w, "\rmesh-lab: interrupted; cleaning up (once more: exit at once)")
 				cancel()
 			case <-done:
 				return
@@ -120,8 +123,7 @@ func interruptible(ctx context.Context, exit func(int)) (context.Context, func()
 // status prints an error and tells its exit status.
 func (e *env) status(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
-		fmt.Fprintln(e.err, "mesh-lab: interrupted")
-		return exitInterrupted
+		return exitInterrupted // which has been said
 	}
 	if err == nil {
 		return exitOK

@@ -38,7 +38,29 @@ func (o *outputs) check() error {
 	if o.html != "" {
 		return usage("--html is not there yet; --json, --junit, --fortio and --history are")
 	}
+	for _, f := range []string{o.json, o.junit, o.history} {
+		if err := writable(f); err != nil {
+			return environment(clean(err))
+		}
+	}
 	return nil
+}
+
+// writable says whether a file can be written, before an hour of load is spent on it.
+func writable(file string) error {
+	if file == "" {
+		return nil
+	}
+	_, err := os.Stat(file)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if fresh {
+		return errors.Join(f.Close(), os.Remove(file))
+	}
+	return f.Close()
 }
 
 func runCommand(e *env) *cobra.Command {
@@ -336,6 +358,9 @@ func (e *env) report(args []string, o *outputs) error {
 			return usage("%s: %v", a, err)
 		}
 		res, err := w.write(run)
+		if res == nil && err != nil {
+			return usage("%s: %v", a, err)
+		}
 		if err != nil {
 			return err
 		}

@@ -75,6 +75,10 @@ func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run,
 		Schema: reports.RunSchema, File: s.File, Scenario: string(s.Text), Topology: o.Topology,
 		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Began: o.Now,
 	}}}
+	if o.Log == nil {
+		r.opt.Log = slog.New(slog.DiscardHandler)
+	}
+	r.opt.Log.Info("bring the mesh up", "scenario", s.Name)
 	r.progress(0, "bringing the mesh up", 0, 0)
 	if err := r.up(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -181,6 +185,7 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 	r.mesh.Recorder().Change(observe.Change{At: sr.From, Kind: "step", What: s.Name})
 	for a := range s.Actions {
 		act := &s.Actions[a]
+		r.opt.Log.Info("act", "step", s.Name, "kind", act.Kind())
 		r.progress(i+1, act.Kind(), 0, 0)
 		did := reports.Did{Kind: act.Kind(), From: now()}
 		err = r.act(ctx, i, act, &did, sr.From)

@@ -425,7 +425,10 @@ func (n *podNetwork) Dial(
 	ctx context.Context, from netip.Addr, to netip.AddrPort,
 ) (net.Conn, error) {
 	s := n.p.spec.Load()
-	if to.Addr() == s.IP || to.Addr().IsLoopback() {
+	// What comes from 127.0.0.6 has passed the inbound listener and is the app's. A pod that calls
+	// itself by its own address meets its own sidecar again, as under Istio's iptables
+	// (tools/istio-iptables/pkg/capture/run.go: appN => Envoy (client) => Envoy (server) => appN).
+	if to.Addr().IsLoopback() || to.Addr() == s.IP && from.IsValid() {
 		t, err := n.p.m.net.app(netip.AddrPortFrom(s.IP, to.Port()))
 		if err != nil {
 			return nil, err
