@@ -23,16 +23,6 @@ func bomb() string {
 	return b.String()
 }
 
-// services are many small objects of about size bytes.
-func services(size int) string {
-	var b strings.Builder
-	for i := 0; b.Len() < size; i++ {
-		fmt.Fprintf(&b, "apiVersion: v1\nkind: Service\nmetadata: {name: s%d}\nspec:\n  selector: "+
-			"{app: s%d}\n  ports:\n  - {name: http, port: 80, targetPort: 8080}\n---\n", i, i)
-	}
-	return b.String()
-}
-
 const delegates = `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
