@@ -36,6 +36,7 @@ type Cluster struct {
 	e         *Engine
 	kind      clusterv3.Cluster_DiscoveryType
 	service   string // EDS resource name
+	shown     string // alt_stat_name: what %UPSTREAM_CLUSTER% gives
 	source    netip.Addr
 	header    string // ORIGINAL_DST: the request header with the address
 	useHeader bool
@@ -125,6 +126,7 @@ func (c *compiler) protocolOptions(out *Cluster, m *clusterv3.Cluster) {
 }
 
 func (c *compiler) discovery(out *Cluster, m *clusterv3.Cluster) {
+	out.shown = m.GetAltStatName()
 	switch m.GetType() {
 	case clusterv3.Cluster_EDS:
 		out.service = m.GetName()

@@ -13,6 +13,7 @@ import (
 // conn_manager_utility.cc mutateRequestHeaders), up to the filters.
 func (x *Exchange) decode(now clock.Instant) Directive {
 	h := x.head
+	joinLines(h, requestInline)
 	if h.Authority == nil {
 		x.note()
 		return x.refuse(400, "missing_host_header")
@@ -227,10 +228,12 @@ func (x *Exchange) forwardedProto(h *wire.Head, at int) {
 		plain = h.Fields[at].Value
 	}
 	if h.Scheme == nil {
-		if s := string(plain); s != "http" && s != "https" {
-			plain = bytesOf("http")
+		// Compared without case, and then in lower case (http/utility.cc Scheme; the header stays).
+		if bytes.EqualFold(plain, bytesOf("https")) {
+			h.Scheme = bytesOf("https")
+		} else {
+			h.Scheme = bytesOf("http")
 		}
-		h.Scheme = plain
 	}
 }
 

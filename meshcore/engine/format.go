@@ -102,7 +102,7 @@ var plainOperators = map[string]func(x *Exchange, h *wire.Head, out []byte) []by
 	"ROUTE_NAME": func(x *Exchange, _ *wire.Head, out []byte) []byte {
 		return append(out, x.Record.Route...)
 	},
-	"UPSTREAM_CLUSTER":     upstreamCluster,
+	"UPSTREAM_CLUSTER":     observableCluster,
 	"UPSTREAM_CLUSTER_RAW": upstreamCluster,
 	"UPSTREAM_HOST": func(x *Exchange, _ *wire.Head, out []byte) []byte {
 		if x.answered == nil {
@@ -128,6 +128,15 @@ var plainOperators = map[string]func(x *Exchange, h *wire.Head, out []byte) []by
 }
 
 func upstreamCluster(x *Exchange, _ *wire.Head, out []byte) []byte {
+	return append(out, x.Record.Cluster...)
+}
+
+// observableCluster is the cluster's alt_stat_name where it has one (substitution_formatter.cc:
+// observabilityName).
+func observableCluster(x *Exchange, _ *wire.Head, out []byte) []byte {
+	if x.cluster != nil && x.cluster.shown != "" {
+		return append(out, x.cluster.shown...)
+	}
 	return append(out, x.Record.Cluster...)
 }
 

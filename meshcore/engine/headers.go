@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -167,6 +168,26 @@ func appendHeader(h *wire.Head, name string, v []byte, inline func(string) bool)
 	h.Add(name, view(v))
 }
 
+// joinLines makes one line of the repeated lines of an inline header, joined by commas: Envoy has one
+// place for each of these (common/http/header_map_impl.cc insertByKey, appendToHeader), so that rules
+// match what came together. Lines of all other headers stay apart.
+func joinLines(h *wire.Head, inline func(string) bool) {
+	for i := 1; i < len(h.Fields); i++ {
+		f := &h.Fields[i]
+		for j := range i {
+			g := &h.Fields[j]
+			if len(g.Name) != len(f.Name) || string(g.Name) != string(f.Name) ||
+				!inline(view(f.Name)) {
+				continue
+			}
+			g.Value = h.Bytes(string(g.Value) + "," + string(f.Value))
+			h.Fields = slices.Delete(h.Fields, i, i+1)
+			i--
+			break
+		}
+	}
+}
+
 // requestInline are the request headers that Envoy keeps in one line (http/header_map.h
 // INLINE_REQ_HEADERS and the custom inline headers of its filters).
 func requestInline(name string) bool {
@@ -176,7 +197,8 @@ func requestInline(name string) bool {
 		"x-request-id", "via", "content-type", "content-length", "expect", "grpc-accept-encoding",
 		"accept", "accept-encoding", "authorization", "cache-control", "origin", "referer",
 		"access-control-request-headers", "access-control-request-method", "if-match",
-		"if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "pragma":
+		"if-none-match", "if-modified-since", "if-range", "pragma", "content-encoding",
+		"proxy-status", "access-control-request-private-network":
 		return true
 	}
 	return strings.HasPrefix(name, "x-envoy-")
@@ -186,12 +208,10 @@ func responseInline(name string) bool {
 	switch name {
 	case "content-type", "content-length", "date", "location", "server", "grpc-message",
 		"grpc-status", "x-request-id", "via", "cache-control", "content-encoding", "etag", "vary",
-		"access-control-allow-origin", "access-control-allow-credentials", "last-modified",
-		"access-control-allow-headers", "access-control-allow-methods", "access-control-max-age",
-		"access-control-expose-headers", "age", "expires":
+		"last-modified", "age", "expires", "proxy-status":
 		return true
 	}
-	return strings.HasPrefix(name, "x-envoy-")
+	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "access-control-")
 }
 
 // view is a string over bytes that nobody will change while it is used.

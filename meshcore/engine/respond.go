@@ -11,6 +11,7 @@ import (
 // onUpstreamHeaders).
 func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 	h, ep := ev.Head, x.ep
+	joinLines(h, responseInline)
 	x.resp = h
 	if x.route.vhost.attemptInResponse {
 		set(h, "x-envoy-attempt-count", number(h, int64(x.attempt)))

@@ -107,8 +107,14 @@ func newIndex(c *istio.Config, r *Registry) *index {
 	for _, p := range r.Pods {
 		ix.podLabels[p] = podLabels(p)
 	}
+	namespaces := map[string]*istio.Object{}
+	for _, ns := range c.Kind("Namespace") {
+		namespaces[ns.Name] = ns
+	}
 	for _, s := range r.Services {
-		ix.services = append(ix.services, newService(s, c))
+		svc := newService(s, c)
+		svc.distribution = distributionOf(s, namespaces)
+		ix.services = append(ix.services, svc)
 	}
 	slices.SortStableFunc(ix.services, compareServices)
 	ix.selectPods(c)
@@ -167,7 +173,6 @@ func newService(s *Service, c *istio.Config) *service {
 		}
 	}
 	out.exportTo = newExportSet(own, c.Mesh.GetDefaultServiceExportTo())
-	out.distribution = distributionOf(s, c)
 	return out
 }
 

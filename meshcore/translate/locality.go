@@ -36,7 +36,7 @@ const (
 
 // distributionOf reads spec.trafficDistribution, else the annotation of the Service, else that of
 // its namespace. Istio pilot/pkg/model/service.go GetTrafficDistribution.
-func distributionOf(s *Service, c *istio.Config) distribution {
+func distributionOf(s *Service, namespaces map[string]*istio.Object) distribution {
 	if d := s.Spec.Spec.TrafficDistribution; d != nil {
 		if out, ok := parseDistribution(*d); ok {
 			return out
@@ -47,11 +47,9 @@ func distributionOf(s *Service, c *istio.Config) distribution {
 		out, _ := parseDistribution(s.Object.Annotations[annotation])
 		return out
 	}
-	for _, ns := range c.Kind("Namespace") {
-		if ns.Name == s.Namespace {
-			out, _ := parseDistribution(ns.Annotations[annotation])
-			return out
-		}
+	if ns := namespaces[s.Namespace]; ns != nil {
+		out, _ := parseDistribution(ns.Annotations[annotation])
+		return out
 	}
 	return distributeAny
 }

@@ -25,6 +25,7 @@ type Balancer struct {
 	merges         []merge // by priority
 	indexes        map[source]*atomic.Uint64
 	generation     uint64
+	began          bool // it has had hosts
 }
 
 // New returns a balancer without hosts, or an error that names the field which Envoy would refuse.

@@ -46,11 +46,15 @@ func (b *Balancer) Update(a Assignment, now clock.Instant) (due clock.Instant) {
 		switch {
 		case p >= len(b.current.Load().levels) || !sameHosts(before[p], b.localities[p]):
 			b.merges[p] = merge{last: now, due: clock.Never}
+			if !b.began { // Envoy begins to count when the cluster has its first hosts
+				b.merges[p].last = clock.Never
+			}
 			fresh[p] = true
 		case !same || !equal(before[p], b.localities[p]):
 			fresh[p] = b.merges[p].change(now, b.window)
 		}
 	}
+	b.began = b.began || len(a.Localities) > 0
 	return b.apply(fresh, now)
 }
 
