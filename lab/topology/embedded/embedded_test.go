@@ -305,3 +305,14 @@ func pod(m topology.Mesh, from string) string {
 	}
 	return p.ID()
 }
+
+// TestSelfCall is a pod that calls its own Service: under Istio it meets its own sidecar twice.
+func TestSelfCall(t *testing.T) {
+	m := up(t, customer(t))
+	r := ask(t, m, request.Spec{From: "recommendation-v1", URL: "http://recommendation:8080/", Count: 20})
+	for _, x := range r {
+		if x.Status != 200 || len(x.Hops) != 2 || x.Hops[1].Reporter != "destination" {
+			t.Fatalf("%d, hops %+v", x.Status, x.Hops)
+		}
+	}
+}
