@@ -180,11 +180,16 @@ func (e *env) request(
 	defer func() { err = errors.Join(err, environment(closeLab())) }()
 	w := bufio.NewWriter(e.out)
 	defer w.Flush()
+	before := 0 // requests of earlier lines: each has its number in the whole
 	for _, s := range specs {
-		err := l.Request(ctx, s, func(r request.Result) error { return e.printResult(w, r) })
+		err := l.Request(ctx, s, func(r request.Result) error {
+			r.N += before
+			return e.printResult(w, r)
+		})
 		if err != nil {
 			return answered(err)
 		}
+		before += max(1, s.Count)
 	}
 	return nil
 }

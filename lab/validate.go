@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -97,6 +98,16 @@ func translated(c *istio.Config) []istio.Diagnostic {
 	t := translate.New(c, reg)
 	seen := map[string]bool{}
 	for _, p := range reg.Pods {
+		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
+			x := istio.Diagnostic{
+				Severity: istio.Warning, Place: p.Object.At("spec.template.spec.containers[0].image"),
+				Object: p.Object.Ref(), Msg: err.Error(),
+			}
+			if s := x.String(); !seen[s] {
+				seen[s] = true
+				diags = append(diags, x)
+			}
+		}
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue
 		}

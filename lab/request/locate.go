@@ -7,7 +7,10 @@ import (
 	"strconv"
 	"strings"
 
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
@@ -31,7 +34,7 @@ func locate(m topology.Mesh, p *plan) (from string, err error) {
 	if p.Connect != "" {
 		return topology.Outside, nil
 	}
-	gw, err := gateway(m.Registry(), p.Gateway)
+	gw, err := gateway(m, p.Gateway)
 	if err != nil {
 		return "", err
 	}
@@ -85,21 +88,26 @@ func Pod(r *translate.Registry, name string) (*translate.Pod, error) {
 }
 
 // gateway finds a gateway pod; without a name the only one.
-func gateway(r *translate.Registry, name string) (*translate.Pod, error) {
+func gateway(m topology.Mesh, name string) (*translate.Pod, error) {
+	selector := selectorOf(m.Config(), name)
 	var all []*translate.Pod
-	for _, p := range r.Pods {
+	for _, p := range m.Registry().Pods {
 		if p.Role != translate.Gateway {
 			continue
 		}
 		all = append(all, p)
 		if name != "" && (p.Workload == name || p.Workload+"."+p.Namespace == name ||
-			p.Name == name || p.ID() == name) {
+			p.Name == name || p.ID() == name) || selector != nil && within(selector, p.Labels) {
 			return p, nil
 		}
 	}
 	switch {
 	case name != "":
-		return nil, fmt.Errorf("no gateway %q in the lab", name)
+		var names []string
+		for _, p := range all {
+			names = append(names, p.Workload+"."+p.Namespace)
+		}
+		return nil, fmt.Errorf("no gateway %q in the lab; there are: %s", name, strings.Join(names, ", "))
 	case len(all) == 0:
 		return nil, fmt.Errorf("no gateway in the lab: a Gateway makes one")
 	case len(all) > 1 && all[0].Workload != all[1].Workload:
@@ -107,6 +115,27 @@ func gateway(r *translate.Registry, name string) (*translate.Pod, error) {
 			all[0].Workload+"."+all[0].Namespace)
 	}
 	return all[0], nil
+}
+
+// selectorOf returns the selector of a Gateway, NAME or NAME.NAMESPACE; nil when there is none.
+func selectorOf(c *istio.Config, name string) map[string]string {
+	for _, o := range c.Kind("Gateway") {
+		g, ok := o.Body.(*networkingv1alpha3.Gateway)
+		if ok && name != "" && (o.Name == name || o.Name+"."+o.Namespace == name) {
+			return g.Selector
+		}
+	}
+	return nil
+}
+
+// within says whether labels have all of a selector's.
+func within(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
 }
 
 // workloads lists the names of all workloads, each once.

@@ -92,6 +92,12 @@ func TestChain(t *testing.T) {
 // TestGateway sends what a browser would send, to the published address.
 func TestGateway(t *testing.T) {
 	m := up(t, customer(t))
+	for _, name := range []string{"", "customer-gateway", "istio-ingressgateway.istio-system"} {
+		r := ask(t, m, request.Spec{From: topology.Outside, Gateway: name, URL: "http://any/customer"})
+		if r[0].Status != 200 {
+			t.Errorf("--gateway %q: %+v", name, r[0])
+		}
+	}
 	g := m.Gateways()
 	if len(g) == 0 {
 		t.Fatal("no gateway")

@@ -265,6 +265,15 @@ func bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container
 		"(`mesh-lab apps` lists the names)", c.Image)
 }
 
+// CheckImage says whether an app is bundled for a pod.
+func CheckImage(s *translate.Pod) error {
+	if s.Role == translate.Gateway {
+		return nil
+	}
+	_, _, err := bundled(s, "")
+	return err
+}
+
 // firstContainer is the container that an annotation is about.
 func firstContainer(s *translate.Pod) corev1.Container {
 	if len(s.Containers) == 0 {
