@@ -230,7 +230,11 @@ func FuzzChunks(f *testing.F) {
 		}
 		whole, err := run(bytes.Clone(text))
 		split, splitErr := run(bytes.Clone(text[:n]), bytes.Clone(text[n:]))
-		if !bytes.Equal(whole, split) || (err == nil) != (splitErr == nil) {
+		same := bytes.Equal(whole, split)
+		if err != nil { // how much of a broken body is read before it is found broken may differ
+			same = bytes.HasPrefix(whole, split) || bytes.HasPrefix(split, whole)
+		}
+		if !same || (err == nil) != (splitErr == nil) {
 			t.Fatalf("whole %q %v, split %q %v", whole, err, split, splitErr)
 		}
 		r, stdErr := http.ReadRequest(bufio.NewReader(io.MultiReader(strings.NewReader(chunkedHead),
