@@ -48,7 +48,7 @@ func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
 // can not be done, everything goes back. Caller must hold apply.
 func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
 	began, old := m.clock.Now(), m.current()
-	next, err := m.plan(c, old.reg)
+	next, err := m.plan(ctx, c, old.reg)
 	if err != nil {
 		return topology.Applied{}, err
 	}
@@ -66,7 +66,9 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.
-func (m *mesh) plan(c *istio.Config, old *translate.Registry) (state, error) {
+func (m *mesh) plan(
+	ctx context.Context, c *istio.Config, old *translate.Registry,
+) (state, error) {
 	reg, notes := translate.NewRegistry(c, old)
 	if err := refused(notes); err != nil {
 		return state{}, err
@@ -77,6 +79,9 @@ func (m *mesh) plan(c *istio.Config, old *translate.Registry) (state, error) {
 	var all []istio.Diagnostic
 	for _, p := range reg.Pods {
 		if p.Role == translate.Sidecar || p.Role == translate.Gateway {
+			if ctx.Err() != nil {
+				return state{}, ctx.Err()
+			}
 			if m.isKilled(p.ID()) {
 				continue
 			}
