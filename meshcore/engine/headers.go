@@ -168,9 +168,9 @@ func appendHeader(h *wire.Head, name string, v []byte, inline func(string) bool)
 	h.Add(name, view(v))
 }
 
-// joinLines makes one line of the repeated lines of an inline header, joined by commas: Envoy has one
-// place for each of these (common/http/header_map_impl.cc insertByKey, appendToHeader), so that rules
-// match what came together. Lines of all other headers stay apart.
+// joinLines makes one line of the repeated lines of an inline header, joined by commas: Envoy has
+// one place for each of these (common/http/header_map_impl.cc insertByKey, appendToHeader), so that
+// rules match what came together. Lines of all other headers stay apart.
 func joinLines(h *wire.Head, inline func(string) bool) {
 	for i := 1; i < len(h.Fields); i++ {
 		f := &h.Fields[i]
