@@ -100,8 +100,9 @@ func translated(c *istio.Config) []istio.Diagnostic {
 	for _, p := range reg.Pods {
 		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
 			x := istio.Diagnostic{
-				Severity: istio.Warning, Place: p.Object.At("spec.template.spec.containers[0].image"),
-				Object: p.Object.Ref(), Msg: err.Error(),
+				Severity: istio.Warning,
+				Place:    p.Object.At("spec.template.spec.containers[0].image"),
+				Object:   p.Object.Ref(), Msg: err.Error(),
 			}
 			if s := x.String(); !seen[s] {
 				seen[s] = true

@@ -64,7 +64,7 @@ var imports = map[string][]string{
 	},
 	"lab/request": {
 		"meshcore/clock", "meshcore/observe", "lab/topology", "meshcore/translate",
-	},
+		"meshcore/istio"},
 	"lab/bench": {"meshcore/*", "lab/topology", "lab/topology/embedded"},
 	"lab/remote": {
 		"meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",

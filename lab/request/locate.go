@@ -107,7 +107,8 @@ func gateway(m topology.Mesh, name string) (*translate.Pod, error) {
 		for _, p := range all {
 			names = append(names, p.Workload+"."+p.Namespace)
 		}
-		return nil, fmt.Errorf("no gateway %q in the lab; there are: %s", name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("no gateway %q in the lab; there are: %s", name,
+			strings.Join(names, ", "))
 	case len(all) == 0:
 		return nil, fmt.Errorf("no gateway in the lab: a Gateway makes one")
 	case len(all) > 1 && all[0].Workload != all[1].Workload:
