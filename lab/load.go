@@ -47,7 +47,8 @@ and how the requests were split by destination version. The flags are fortio's: 
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		for _, f := range otherFlags {
-			if strings.HasSuffix(err.Error(), "unknown flag: --"+f) {
+			if said := err.Error(); strings.HasSuffix(said, "unknown flag: --"+f) ||
+				strings.HasSuffix(said, "in -"+f) {
 				return usage("fortio's -%s is not carried out; `%s -h` lists what is",
 					f, c.CommandPath())
 			}

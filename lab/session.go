@@ -105,7 +105,7 @@ func (e *env) seed() (uint64, error) {
 }
 
 // keep is how many records of each kind a lab remembers; what needs more of them watches.
-const keep = 100_000
+const keep = 20_000
 
 // bring starts a mesh of its own for one command; fixed publishes gateways on their own ports.
 func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, uint64, error) {

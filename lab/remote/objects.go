@@ -10,6 +10,7 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -83,7 +84,8 @@ func podObject(p *translate.Pod) *istio.Object {
 		ready = corev1.ConditionTrue
 	}
 	body := &corev1.Pod{
-		Spec: corev1.PodSpec{Containers: p.Containers},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		Spec:     corev1.PodSpec{Containers: p.Containers},
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, PodIP: p.IP.String(),
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}},

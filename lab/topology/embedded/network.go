@@ -55,18 +55,23 @@ func newNetwork(shared bool) (*network, error) {
 	if shared || !distinctLoopback() {
 		return n, nil
 	}
-	for b := firstBlock; b <= lastBlock; b++ {
+	return n, n.take(firstBlock, lastBlock)
+}
+
+// take holds the first block that is free.
+func (n *network) take(first, last int) error {
+	for b := first; b <= last; b++ {
 		l, err := net.Listen("tcp4", fmt.Sprintf("127.%d.255.254:%d", b, blockPort))
 		if err == nil {
 			n.block, n.lock = byte(b), l
-			return n, nil
+			return nil
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("embedded: bind loopback: %w", err)
+			return fmt.Errorf("embedded: bind loopback: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("embedded: all %d loopback blocks are taken by other labs",
-		lastBlock-firstBlock+1)
+	return fmt.Errorf("embedded: all %d loopback blocks are taken by other labs: %w", last-first+1,
+		syscall.EADDRINUSE)
 }
 
 // distinctLoopback says whether all of 127/8 can be bound. macOS and the BSDs have 127.0.0.1 alone.
