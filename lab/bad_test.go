@@ -51,7 +51,8 @@ spec:
 ---
 `
 
-// TestBadInput gives commands what no one should: a clear error, the right exit status, nothing left.
+// TestBadInput gives commands what no one should: a clear error, the right exit status, nothing
+// left.
 func TestBadInput(t *testing.T) {
 	huge := strings.Repeat("x", 10<<20)
 	for _, c := range []struct {
@@ -62,17 +63,23 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"bomb", "b.yaml", bomb(), []string{"validate", "FILE"}, 2, "b.yaml:"},
 		{"bomb up", "b.yaml", bomb(), []string{"up", "-f", "FILE"}, 2, "b.yaml:"},
-		{"bomb as scenario", "b.yaml", "name: x\nsteps: []\n" + bomb(), []string{"run", "FILE"}, 2, "b.yaml:"},
+		{"bomb as scenario", "b.yaml", "name: x\nsteps: []\n" + bomb(),
+			[]string{"run", "FILE"}, 2, "b.yaml:"},
 		{"bomb as requests", "b.ndjson", bomb(), []string{
 			"request", "--app", "customer", "--via-file", "FILE"}, 2, "b.ndjson:1: "},
 		{"deep", "d.yaml", strings.Repeat("[", 5<<20), []string{"validate", "FILE"}, 2, "d.yaml:"},
-		{"deep scenario", "d.yaml", "steps: " + strings.Repeat("[", 5<<20), []string{"run", "FILE"}, 2, "d.yaml:"},
-		{"deep JSON", "d.json", strings.Repeat(`{"a":`, 2<<20), []string{"up", "-f", "FILE"}, 2, "d.json:"},
+		{"deep scenario", "d.yaml", "steps: " + strings.Repeat("[", 5<<20),
+			[]string{"run", "FILE"}, 2, "d.yaml:"},
+		{"deep JSON", "d.json", strings.Repeat(`{"a":`, 2<<20),
+			[]string{"up", "-f", "FILE"}, 2, "d.json:"},
 		{"one long word", "w.yaml", huge, []string{"validate", "FILE"}, 2, "w.yaml:"},
-		{"one long value", "w.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + huge + "}\n",
+		{"one long value", "w.yaml",
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + huge + "}\n",
 			[]string{"up", "-f", "FILE"}, 2, "w.yaml:"},
 		{"large scenario", "w.yaml", "name: " + huge + "\n", []string{"run", "FILE"}, 2, "w.yaml:"},
-		{"binary scenario", "b.yaml", "\x7fELF\x00\x01", []string{"run", "FILE"}, 2, "b.yaml:1:1: "},
+		{"many objects", "s.yaml", services(1 << 20), []string{"validate", "FILE"}, 0, "0 errors"},
+		{"binary scenario", "b.yaml", "\x7fELF\x00\x01",
+			[]string{"run", "FILE"}, 2, "b.yaml:1:1: "},
 		{"empty scenario", "e.yaml", "", []string{"run", "FILE"}, 2, "e.yaml:1:1: "},
 		{"empty configuration", "e.yaml", "# nothing\n", []string{"up", "-f", "FILE"}, 2, "empty"},
 		{"no scenario", "p.yaml", fmt.Sprintf(service, "a"), []string{"run", "FILE"}, 2, "p.yaml:"},
@@ -81,15 +88,18 @@ func TestBadInput(t *testing.T) {
 		{"duplicate keys", "d.yaml", "apiVersion: v1\nkind: Service\nkind: Service\n",
 			[]string{"validate", "FILE"}, 2, "d.yaml:3:1: "},
 		{"cycle of delegates", "c.yaml", fmt.Sprintf(service, "a") +
-			fmt.Sprintf(delegates, "root", "hosts: [a],", "one") + fmt.Sprintf(delegates, "one", "", "two") +
+			fmt.Sprintf(delegates, "root", "hosts: [a],", "one") +
+			fmt.Sprintf(delegates, "one", "", "two") +
 			fmt.Sprintf(delegates, "two", "", "one"), []string{"validate", "FILE"}, 2, "c.yaml:"},
 		{"app that can not start", "a.yaml", fmt.Sprintf(deployment, "nonsense"),
 			[]string{"up", "-f", "FILE"}, 2, "pod thing-0.default: "},
 		{"the same for a request", "a.yaml", fmt.Sprintf(deployment, "nonsense"),
-			[]string{"request", "-f", "FILE", "--from", "thing", "http://thing/"}, 2, "ECHO_STATUS"},
+			[]string{"request", "-f", "FILE", "--from", "thing", "http://thing/"}, 2,
+			"ECHO_STATUS"},
 		{"recorded run", "r.jsonl", `{"run":{"schema":"mesh-lab.dev/run/v1","steps":[{}]}}`,
 			[]string{"report", "FILE"}, 2, "r.jsonl: "},
-		{"unwritable report", "x", "", []string{"run", "canary", "--history", "FILE/x"}, 4, "x/x: not a directory"},
+		{"unwritable report", "x", "", []string{"run", "canary", "--history", "FILE/x"}, 4,
+			"x/x: not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -104,8 +114,9 @@ func TestBadInput(t *testing.T) {
 			}
 			expect(t, c.command, c.status, c.want)
 			left, err := filepath.Glob(filepath.Join(dir, "*"))
-			if sockets, _ := filepath.Glob(filepath.Join(dir, "s", "*")); err != nil || len(sockets) > 0 {
-				t.Errorf("left in the state directory: %v %v", sockets, err)
+			sockets, serr := filepath.Glob(filepath.Join(dir, "s", "*"))
+			if err != nil || serr != nil || len(sockets) > 0 {
+				t.Errorf("left in the state directory: %v %v %v", sockets, err, serr)
 			}
 			for _, l := range left {
 				if l != file && l != filepath.Join(dir, "s") {

@@ -178,7 +178,8 @@ func compareOne(want *seen, got *request.Result) []string {
 		differ("backend method", b.Method, e.Method)
 		differ("backend path", b.Path, e.Path)
 		differ("backend host", b.Host, e.Host)
-		if b.Headers["x-forwarded-proto"] == "https" && want.Client.Code == 0 {
+		tcp := want.Client != nil && want.Client.Code == 0
+		if tcp && b.Headers["x-forwarded-proto"] == "https" {
 			b.Headers["x-forwarded-proto"] = "http" // recorded over mutual TLS
 		}
 		differ("backend headers", headers(b.Headers), headers(lists(e.Headers)))
