@@ -23,6 +23,15 @@ func bomb() string {
 	return b.String()
 }
 
+// services are many small objects of about size bytes.
+func services(size int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, service+"---\n", fmt.Sprintf("s%d", i))
+	}
+	return b.String()
+}
+
 const delegates = `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
