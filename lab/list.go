@@ -58,11 +58,24 @@ func (e *env) listScenarios() error {
 	if e.output == "json" {
 		return json.NewEncoder(e.out).Encode(rows)
 	}
-	w := e.table()
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\n", r.Name, r.About)
+		e.item(r.Name, r.About)
 	}
-	return w.Flush()
+	return nil
+}
+
+// item prints a name, and beside it a text of several lines.
+func (e *env) item(name, text string) {
+	const column, width = 16, 100
+	line := fmt.Sprintf("%-*s", column, name+" ")
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+len(word) > width && strings.TrimSpace(line) != "" {
+			fmt.Fprintln(e.out, strings.TrimRight(line, " "))
+			line = strings.Repeat(" ", column)
+		}
+		line += word + " "
+	}
+	fmt.Fprintln(e.out, strings.TrimRight(line, " "))
 }
 
 func appsCommand(e *env) *cobra.Command {
@@ -85,12 +98,11 @@ func appsCommand(e *env) *cobra.Command {
 				return json.NewEncoder(e.out).Encode(rows)
 			}
 			fmt.Fprintf(e.out, "With --app: %s\n\n", strings.Join(sampleapps.Bundles(), ", "))
-			w := e.table()
-			fmt.Fprintln(w, "APP\tTEACHES\tIMAGES")
 			for _, a := range sampleapps.Apps() {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.About, strings.Join(a.Images, ", "))
+				e.item(a.Name, a.About)
+				e.item("", "images: "+strings.Join(a.Images, ", "))
 			}
-			return w.Flush()
+			return nil
 		},
 	}
 	outputFlag(e, c, "text", "json")

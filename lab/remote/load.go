@@ -2,6 +2,7 @@ package remote
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -54,7 +55,9 @@ func (s *Server) handleLoad(w http.ResponseWriter, r *http.Request) {
 	stop()
 	end := LoadEvent{Sent: g.Sent()}
 	if err == nil {
-		err = s.mesh.Settle(r.Context())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), shutdown)
+		err = s.mesh.Settle(ctx)
+		cancel()
 	}
 	if err == nil {
 		end.Splits = c.sorted()

@@ -29,6 +29,9 @@ type Server struct {
 	http http.Server
 	down func() // asks the lab's owner to end it
 
+	ended context.Context // interrupts the calls under way
+	end   context.CancelFunc
+
 	change sync.Mutex // one change of the configuration at a time
 
 	mu    sync.Mutex
@@ -51,7 +54,11 @@ func NewServer(m topology.Mesh, info Info, down func()) *Server {
 	mux.HandleFunc("POST /load", s.handleLoad)
 	mux.HandleFunc("POST /stop", s.handleStop)
 	mux.HandleFunc("POST /down", s.handleDown)
-	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s.ended, s.end = context.WithCancel(context.Background())
+	s.http = http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return s.ended },
+	}
 	return s
 }
 
@@ -64,7 +71,10 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Close stops answering.
-func (s *Server) Close() error { return s.http.Close() }
+func (s *Server) Close() error {
+	s.end()
+	return s.http.Close()
+}
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("content-type", "application/json")
@@ -299,8 +309,10 @@ func (s *Server) Gone() {
 // shutdown is how long a server waits for calls under way.
 const shutdown = 5 * time.Second
 
-// Shutdown lets calls under way end, then stops answering.
+// Shutdown interrupts the calls under way, lets them answer with what they have, and then stops
+// answering.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.end()
 	ctx, cancel := context.WithTimeout(ctx, shutdown)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
