@@ -17,6 +17,7 @@ func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
 	}
 	d.srv.Tunnel()
 	w.up.Tunnel()
+	d.p.watch.remove(d) // the pump sees the client's end after what came before it
 	var received atomic.Int64
 	ended := make(chan struct{})
 	pump := func() {
