@@ -97,7 +97,8 @@ func gateway(m topology.Mesh, name string) (*translate.Pod, error) {
 		}
 		all = append(all, p)
 		if name != "" && (p.Workload == name || p.Workload+"."+p.Namespace == name ||
-			p.Name == name || p.ID() == name) || selector != nil && within(selector, p.Labels) {
+			p.Name == name || p.ID() == name) ||
+			selector != nil && translate.Selects(selector, p.Labels) {
 			return p, nil
 		}
 	}
@@ -127,16 +128,6 @@ func selectorOf(c *istio.Config, name string) map[string]string {
 		}
 	}
 	return nil
-}
-
-// within says whether labels have all of a selector's.
-func within(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if labels[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // workloads lists the names of all workloads, each once.

@@ -80,7 +80,7 @@ func (ix *index) groups(of subsetOf, unready bool) []*group {
 		if !in.ready && !unready {
 			continue
 		}
-		if !selects(of.subset.GetLabels(), ix.podLabels[in.pod]) {
+		if !Selects(of.subset.GetLabels(), ix.podLabels[in.pod]) {
 			continue
 		}
 		var at Locality

@@ -282,7 +282,7 @@ func (sc *scope) destinationRule(p *Pod, host string) *destinationRule {
 		selector := dr.spec.GetWorkloadSelector()
 		if selector == nil {
 			catchAll = dr
-		} else if dr.namespace == p.Namespace && selects(selector.GetMatchLabels(), p.Labels) {
+		} else if dr.namespace == p.Namespace && Selects(selector.GetMatchLabels(), p.Labels) {
 			return dr
 		}
 	}

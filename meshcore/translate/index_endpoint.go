@@ -64,7 +64,7 @@ func (ix *index) selectPods(c *istio.Config) {
 
 func (ix *index) selectByLabels(s *service) {
 	for _, p := range ix.registry.Pods {
-		if p.Namespace != s.Namespace || !selects(s.Spec.Spec.Selector, p.Labels) {
+		if p.Namespace != s.Namespace || !Selects(s.Spec.Spec.Selector, p.Labels) {
 			continue
 		}
 		ix.onPod[p] = append(ix.onPod[p], s)

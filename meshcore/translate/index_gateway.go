@@ -44,7 +44,7 @@ func (ix *index) gatewayView(p *Pod) *gatewayView {
 	v := &gatewayView{routes: map[string][]*gatewayServer{}, targets: map[uint32][]uint32{}}
 	for _, o := range ix.gateways {
 		gw := o.Body.(*networkingv1alpha3.Gateway)
-		if len(gw.Selector) > 0 && !selects(gw.Selector, p.Labels) {
+		if len(gw.Selector) > 0 && !Selects(gw.Selector, p.Labels) {
 			continue
 		}
 		for _, s := range gw.Servers {

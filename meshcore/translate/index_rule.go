@@ -151,7 +151,7 @@ func covers(wide, narrow exportSet) bool {
 	return true
 }
 
-func sameLabels(a, b map[string]string) bool { return len(a) == len(b) && selects(a, b) }
+func sameLabels(a, b map[string]string) bool { return len(a) == len(b) && Selects(a, b) }
 
 func (d *destinationRule) mergedWith(in *destinationRule) *destinationRule {
 	out := *d

@@ -14,7 +14,7 @@ func (r *Registry) Endpoints(s *Service, number uint16) []netip.AddrPort {
 		return nil
 	}
 	var out []netip.AddrPort
-	for _, p := range r.selected(s) {
+	for _, p := range r.Selected(s) {
 		t, ok := (&port{spec: sp, number: uint32(number)}).target(p)
 		if ok && (p.Ready || s.Spec.Spec.PublishNotReadyAddresses) {
 			out = append(out, netip.AddrPortFrom(p.IP, uint16(t)))
@@ -23,12 +23,12 @@ func (r *Registry) Endpoints(s *Service, number uint16) []netip.AddrPort {
 	return out
 }
 
-// selected returns the pods that a Service selects.
-func (r *Registry) selected(s *Service) []*Pod {
+// Selected returns the pods that a Service selects; none without a selector.
+func (r *Registry) Selected(s *Service) []*Pod {
 	var out []*Pod
 	for _, p := range r.Pods {
 		if p.Namespace == s.Namespace && len(s.Spec.Spec.Selector) > 0 &&
-			selects(s.Spec.Spec.Selector, p.Labels) {
+			Selects(s.Spec.Spec.Selector, p.Labels) {
 			out = append(out, p)
 		}
 	}
@@ -65,7 +65,7 @@ func (r *Registry) portOf(
 	p *Pod, match func(sp *corev1.ServicePort, target uint32) bool,
 ) (number, target uint16, ok bool) {
 	for _, s := range r.Services {
-		if s.Namespace != p.Namespace || !selects(s.Spec.Spec.Selector, p.Labels) ||
+		if s.Namespace != p.Namespace || !Selects(s.Spec.Spec.Selector, p.Labels) ||
 			len(s.Spec.Spec.Selector) == 0 {
 			continue
 		}

@@ -36,7 +36,7 @@ func (b *registryBuilder) makeGateways() {
 
 func (b *registryBuilder) selected(selector map[string]string) bool {
 	for _, p := range b.out.Pods {
-		if p.Role == Gateway && selects(selector, p.Labels) {
+		if p.Role == Gateway && Selects(selector, p.Labels) {
 			return true
 		}
 	}

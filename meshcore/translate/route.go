@@ -43,11 +43,11 @@ func (s *routeSite) admits(m *networkingv1alpha3.HTTPMatchRequest) bool {
 	if m.SourceNamespace != "" && m.SourceNamespace != s.namespace {
 		return false
 	}
-	return selects(m.SourceLabels, s.labels)
+	return Selects(m.SourceLabels, s.labels)
 }
 
-// selects reports whether every label of the selector is among the labels.
-func selects(selector, labels map[string]string) bool {
+// Selects reports whether every label of the selector is among the labels.
+func Selects(selector, labels map[string]string) bool {
 	for k, v := range selector {
 		if have, ok := labels[k]; !ok || have != v {
 			return false

@@ -50,7 +50,7 @@ func (r *routeIndex) key(namespace string, labels map[string]string) string {
 	key := []byte("routes|" + namespace + "|")
 	for _, s := range r.selectors {
 		mark := byte('-')
-		if selects(s, labels) {
+		if Selects(s, labels) {
 			mark = '+'
 		}
 		key = append(key, mark)

@@ -103,7 +103,7 @@ func (sc *scope) ruleKey(p *Pod) string {
 	var out strings.Builder
 	for _, dr := range sc.selecting {
 		mark := byte('-')
-		if selects(dr.spec.WorkloadSelector.MatchLabels, p.Labels) {
+		if Selects(dr.spec.WorkloadSelector.MatchLabels, p.Labels) {
 			mark = '+'
 		}
 		out.WriteByte(mark)

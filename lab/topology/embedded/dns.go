@@ -47,25 +47,12 @@ func newNames(r *translate.Registry) *names {
 // headless adds a headless Service: its name gives all ready pods, POD.SERVICE one of them.
 func (d *names) headless(s *translate.Service, r *translate.Registry) {
 	d.addrs[s.Host] = nil
-	for _, p := range r.Pods {
-		if p.Namespace != s.Namespace || !selects(s.Spec.Spec.Selector, p.Labels) {
-			continue
-		}
+	for _, p := range r.Selected(s) {
 		if p.Ready || s.Spec.Spec.PublishNotReadyAddresses {
 			d.addrs[s.Host] = append(d.addrs[s.Host], p.IP)
 			d.addrs[p.Name+"."+s.Host] = []netip.Addr{p.IP}
 		}
 	}
-}
-
-// selects says whether a non-empty selector matches labels.
-func selects(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if labels[k] != v {
-			return false
-		}
-	}
-	return len(selector) > 0
 }
 
 // lookup resolves a name as a pod of the namespace would (resolv.conf: ndots 5 and three search

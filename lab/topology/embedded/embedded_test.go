@@ -322,3 +322,32 @@ func TestSelfCall(t *testing.T) {
 		}
 	}
 }
+
+// TestRepeatedLines sends an inline header twice, both ways: Envoy makes one line of it.
+func TestRepeatedLines(t *testing.T) {
+	m := up(t, customer(t, `
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec: {selector: {app: echo}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: echo}
+spec:
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec: {containers: [{name: main, image: mesh-lab/echo}]}
+`))
+	r := ask(t, m, request.Spec{From: "curl", URL: "http://echo:8080/", Headers: []string{
+		"accept: a1", "accept: b2", "x-a: 1", "x-a: 2",
+		"x-echo-response-header: etag: c3", "x-echo-response-header: etag: d4",
+	}})[0]
+	if !strings.Contains(r.Body, `"accept":["a1,b2"]`) || !strings.Contains(r.Body, `"x-a":["1","2"]`) {
+		t.Errorf("the app sees %s", r.Body)
+	}
+	if got := r.Headers["etag"]; !slices.Equal(got, []string{"c3,d4"}) {
+		t.Errorf("etag: %q", got)
+	}
+}
