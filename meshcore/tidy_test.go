@@ -42,6 +42,7 @@ var imports = map[string][]string{
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
 	},
 	"meshcore/proxy/probe":      {},
+	"meshcore/envoy":            {"meshcore/xds"},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
 	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},
 	"reports":                   {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
@@ -71,10 +72,11 @@ var imports = map[string][]string{
 		"lab/request", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/engine", "meshcore/istio", "meshcore/translate", "reports",
-		"sampleapps", "scenarios", "scenarios/assert",
+		"lab/*", "meshcore/engine", "meshcore/envoy", "meshcore/istio", "meshcore/translate",
+		"reports", "sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth": {},
+	"testdata/envoy": {"meshcore/envoy"},
 	"testdata/page":  {},
 	".":              {"lab"},
 }
