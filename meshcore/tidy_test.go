@@ -56,8 +56,9 @@ var imports = map[string][]string{
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
 	},
-	"lab/topology/embedded": {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
-	"lab/load":              {"meshcore/clock", "meshcore/observe", "lab/topology"},
+	"meshcore/envoy/relocate": {"meshcore/xds"},
+	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
+	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "reports",

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // maxSocketPath is how long a unix socket's path may be on macOS, which allows less than Linux.
@@ -110,4 +111,23 @@ func (p *Process) Stats(ctx context.Context, filter string) (map[string]uint64, 
 		}
 	}
 	return out, nil
+}
+
+// Ready returns when the proxy serves: its listeners are open. The error is that of ctx, or says
+// how the process ended before.
+func (p *Process) Ready(ctx context.Context) error {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for {
+		if _, err := p.ask(ctx, http.MethodGet, "/ready"); err == nil {
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-p.exited:
+			return p.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("the envoy of %s is not ready: %w", p.options.Name, ctx.Err())
+		}
+	}
 }

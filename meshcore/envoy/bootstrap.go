@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -22,8 +23,11 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// ControlCluster is the cluster of the bootstrap that ADS and ALS are reached through.
-const ControlCluster = "xds"
+// Clusters of the bootstrap.
+const (
+	ControlCluster = "xds"     // that ADS is reached through
+	ReportsCluster = "reports" // that the access log service is reached through
+)
 
 // eventsPath names descriptor 3: the first that a child is given beside the standard three.
 const eventsPath = "/dev/fd/3"
@@ -44,10 +48,20 @@ func bootstrap(o Options, admin string) ([]byte, error) {
 	return protojson.Marshal(b)
 }
 
+// from binds the proxy's end of upstream connections; nil where the system chooses.
+func from(source netip.Addr) *corev3.BindConfig {
+	if !source.IsValid() {
+		return nil
+	}
+	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{
+		Address: source.String(), PortSpecifier: &corev3.SocketAddress_PortValue{},
+	}}
+}
+
 // common is what serving and validating share: what changes what a request experiences is as in
 // Istio's tools/packaging/common/envoy_bootstrap.json.
 func common(node *corev3.Node, control string) (*bootstrapv3.Bootstrap, error) {
-	cluster, err := controlCluster(control)
+	cluster, err := serviceCluster(ControlCluster, control)
 	if err != nil {
 		return nil, fmt.Errorf("bootstrap: cluster %s: %w", ControlCluster, err)
 	}
@@ -131,9 +145,9 @@ func stats() *metricsv3.StatsConfig {
 	}
 }
 
-// controlCluster is where our servers listen. Each stream has a connection of its own, as in
-// Istio: access logs that queue up do not hold an ACK back.
-func controlCluster(socket string) (*clusterv3.Cluster, error) {
+// serviceCluster is where a server of ours listens. Each stream has a connection of its own, as
+// in Istio: access logs that queue up do not hold an ACK back.
+func serviceCluster(name, socket string) (*clusterv3.Cluster, error) {
 	type http2Config = upstreamsv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions
 	http2, err := anypb.New(&upstreamsv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &upstreamsv3.HttpProtocolOptions_ExplicitHttpConfig_{
@@ -148,11 +162,11 @@ func controlCluster(socket string) (*clusterv3.Cluster, error) {
 	}
 	most := wrapperspb.UInt32(100000)
 	return &clusterv3.Cluster{
-		Name:                 ControlCluster,
+		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:       durationpb.New(time.Second),
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
-			ClusterName: ControlCluster,
+			ClusterName: name,
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
 					Endpoint: &endpointv3.Endpoint{Address: pipe(socket)}}}}}},

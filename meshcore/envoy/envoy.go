@@ -2,7 +2,7 @@
 //
 //	Locate ─▶ Binary ─▶ Start ─▶ Process ──▶ Exited, Err      how it ended, with its log's tail
 //	                      │         ├─ Stop, Kill             returns when it is reaped
-//	   Control (ADS, ALS) ◀────────┤
+//	   Control (ADS), Reports (ALS) ◀┤
 //	                                ├─ Admin, Stats           over a unix socket
 //	                                └─ Ejections              outlier events, as they come
 //	Sweep ─▶ what a killed mesh-lab left behind
@@ -20,6 +20,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,7 +36,9 @@ import (
 type Options struct {
 	Binary  Binary
 	Node    *corev3.Node // id, cluster, metadata
-	Control string       // the unix socket where ADS and ALS are served ("@name": abstract)
+	Control string       // the unix socket where ADS is served ("@name": abstract)
+	Reports string       // the same for the access log service; empty: none
+	Source  netip.Addr   // where upstream connections come from by default; may be invalid
 	Delta   bool         // delta xDS; otherwise the state of the world
 	Dir     string       // the run directory: bootstrap, log, pid file
 	Name    string       // what the files in Dir are called: POD.NAMESPACE
