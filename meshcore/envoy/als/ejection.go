@@ -14,8 +14,8 @@ import (
 
 // Ejections reads a proxy's outlier event log (cluster_manager.outlier_detection.event_log_path).
 type Ejections struct {
-	Proxy   string                             // of the changes
-	Instant func(time.Time) clock.Instant      // of a wall time
+	Proxy   string                              // of the changes
+	Instant func(time.Time) clock.Instant       // of a wall time
 	Place   func(netip.AddrPort) netip.AddrPort // as in Options
 }
 
