@@ -28,7 +28,7 @@ import (
 const namespace = "mesh-lab"
 
 // flushInterval bounds how late a record comes.
-const flushInterval = 20 * time.Millisecond
+const flushInterval = time.Millisecond
 
 // What a log entry tells in its tag, one value a line.
 const (
