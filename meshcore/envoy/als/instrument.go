@@ -38,27 +38,31 @@ const (
 	tagChain
 	tagFlags    // as Envoy writes them
 	tagConfig   // the route's Istio object
+	tagCluster  // also when no host was chosen
 	tagWorkload // of the upstream host
 	tagMirrors  // how many copies the route makes
 	tagMethod
-	tagRequest // from here on: what requestFormat noted, one value a line
+	tagRest // of requests what requestFormat noted, one value a line; of connections the hosts tried
 )
 
-// tagFormat makes the tag. It is the same for all loggers of a proxy, so that they share one
+// tagFormat makes the tag. It is the same for all HTTP loggers of a proxy, so that they share one
 // stream: Envoy makes one for each different configuration (grpc_access_logger.h
 // getOrCreateLogger).
-var tagFormat = strings.Join([]string{
-	tagConnection: "%CONNECTION_ID%",
-	tagListener:   "%METADATA(LISTENER:mesh-lab:listener)%",
-	tagReporter:   "%METADATA(LISTENER:mesh-lab:reporter)%",
-	tagChain:      "%FILTER_CHAIN_NAME%",
-	tagFlags:      "%RESPONSE_FLAGS%",
-	tagConfig:     "%METADATA(ROUTE:istio:config)%",
-	tagWorkload:   "%UPSTREAM_METADATA(istio:workload)%",
-	tagMirrors:    "%METADATA(ROUTE:mesh-lab:mirrors)%",
-	tagMethod:     "%REQ(:METHOD)%",
-	tagRequest:    "%FILTER_STATE(mesh-lab:PLAIN)%",
-}, "\n")
+func tagFormat(rest string) string {
+	return strings.Join([]string{
+		tagConnection: "%CONNECTION_ID%",
+		tagListener:   "%METADATA(LISTENER:mesh-lab:listener)%",
+		tagReporter:   "%METADATA(LISTENER:mesh-lab:reporter)%",
+		tagChain:      "%FILTER_CHAIN_NAME%",
+		tagFlags:      "%RESPONSE_FLAGS%",
+		tagConfig:     "%METADATA(ROUTE:istio:config)%",
+		tagCluster:    "%UPSTREAM_CLUSTER_RAW%",
+		tagWorkload:   "%UPSTREAM_METADATA(istio:workload)%",
+		tagMirrors:    "%METADATA(ROUTE:mesh-lab:mirrors)%",
+		tagMethod:     "%REQ(:METHOD)%",
+		tagRest:       rest,
+	}, "\n")
+}
 
 // requestFormat notes the request as it is matched, before the router changes it.
 func requestFormat(keep []string) string {
@@ -225,7 +229,7 @@ func pack(m proto.Message) *anypb.Any {
 	return a
 }
 
-func (i instrument) common() *grpclogv3.CommonGrpcAccessLogConfig {
+func (i instrument) common(rest string) *grpclogv3.CommonGrpcAccessLogConfig {
 	return &grpclogv3.CommonGrpcAccessLogConfig{
 		LogName:             namespace,
 		TransportApiVersion: corev3.ApiVersion_V3,
@@ -237,7 +241,7 @@ func (i instrument) common() *grpclogv3.CommonGrpcAccessLogConfig {
 		BufferFlushInterval: durationpb.New(flushInterval),
 		BufferSizeBytes:     wrapperspb.UInt32(16 << 10),
 		CustomTags: []*tracingv3.CustomTag{{
-			Tag: namespace, Type: &tracingv3.CustomTag_Value{Value: tagFormat},
+			Tag: namespace, Type: &tracingv3.CustomTag_Value{Value: tagFormat(rest)},
 		}},
 	}
 }
@@ -246,7 +250,9 @@ func (i instrument) requests() *accesslogv3.AccessLog {
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.http_grpc",
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{
-			TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{CommonConfig: i.common()}),
+			TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{
+				CommonConfig: i.common("%FILTER_STATE(mesh-lab:PLAIN)%"),
+			}),
 		},
 	}
 }
@@ -255,7 +261,9 @@ func (i instrument) tcp() *accesslogv3.AccessLog {
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.tcp_grpc",
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{
-			TypedConfig: pack(&grpclogv3.TcpGrpcAccessLogConfig{CommonConfig: i.common()}),
+			TypedConfig: pack(&grpclogv3.TcpGrpcAccessLogConfig{
+				CommonConfig: i.common("%UPSTREAM_HOSTS_ATTEMPTED%"),
+			}),
 		},
 	}
 }

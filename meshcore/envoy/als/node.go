@@ -40,17 +40,15 @@ const mostHeld = 1 << 16
 // try is an attempt or a copy that has been reported.
 type try struct {
 	observe.Attempt
-	id       string // x-request-id
-	workload string // of its host
-	head     clock.Instant
+	id   string // x-request-id
+	head clock.Instant
 }
 
 // exchange is a request that has been reported.
 type exchange struct {
 	record     observe.Request
 	connection uint64
-	workload   string // of its upstream host
-	attempts   int    // there must be so many
+	attempts   int // there must be so many
 	mirrors    int
 	head       clock.Instant // when the last attempt's response head came
 	until      clock.Instant // it waits
@@ -193,7 +191,9 @@ func (x *exchange) claim(t *try, connection uint64) bool {
 		if len(r.Mirrors) == x.mirrors || len(r.Attempts) > 0 && t.Start < r.Attempts[0].Start {
 			return false
 		}
-		r.Mirrors = insert(r.Mirrors, t.Attempt)
+		// Nobody waits for a copy's answer: our own data plane does not record it.
+		r.Mirrors = insert(r.Mirrors, observe.Attempt{Cluster: t.Cluster, Upstream: t.Upstream,
+			Pod: t.Pod, Version: t.Version, Start: t.Start})
 		return true
 	}
 	if connection != x.connection || len(r.Attempts) == x.attempts {
