@@ -316,10 +316,6 @@ var cases = []sideCase{
 					}},
 			})}
 	}, client: get("/a")},
-	{name: "request timeout", setup: func(c *config, up upstream) {
-		simple(ok)(c, up)
-		c.hcm.RequestTimeout = durationpb.New(100 * time.Millisecond)
-	}, client: send("POST /a HTTP/1.1\r\nhost: a\r\nx-request-id: slow\r\ncontent-length: 5\r\n\r\nab")},
 	{name: "malformed", setup: simple(ok), client: send("GET /a HTTP/1.1\r\nhost a\r\n\r\n")},
 	{name: "malformed length", setup: simple(ok),
 		client: send("GET /a HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n")},

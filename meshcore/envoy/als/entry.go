@@ -166,7 +166,7 @@ func (x *exchange) finish() {
 		}
 		// Why an attempt was given up, Envoy notes on the request (router.cc onResponseTimeout,
 		// conn_manager_impl.cc onEvent).
-		for _, f := range []string{"DC", "UT", "SI"} {
+		for _, f := range []string{"DC", "UT", "SI", "UMSDR"} {
 			if a.Flags == "" && (answered || a.Status == 0) && has(r.Flags, f) {
 				a.Flags = f
 			}
