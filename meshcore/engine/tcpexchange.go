@@ -60,7 +60,8 @@ func (x *Exchange) connectTCP(now clock.Instant) Directive {
 
 // HandleTCP takes an event of a TCP exchange: Connected (answered by Forward: copy bytes both
 // ways), ConnectFail, ConnectTimeout, Overflow (answered by Attempt or Abort), Sent (both ends
-// are finished), Reset (by the upstream, unless it is Local), ClientGone, Timeout (answered by Done).
+// are finished), Reset (by the upstream, unless it is Local), ClientGone, Timeout (answered by
+// Done).
 func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 	x.now = now
 	if x.state == stateAttempt && x.ep != nil {

@@ -68,7 +68,7 @@ func (n *node) try(e *datav3.HTTPAccessLogEntry) (t try, connection uint64, ok b
 		return t, 0, false
 	}
 	start := n.start(c)
-	t = try{id: e.GetRequest().GetRequestId(), head: start}
+	t = try{id: e.GetRequest().GetRequestId(), path: e.GetRequest().GetPath(), head: start}
 	if d := c.GetTimeToFirstUpstreamRxByte(); d != nil {
 		t.head = start.Add(d.AsDuration())
 	}
@@ -90,15 +90,18 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 		return false
 	}
 	attempts, mirrors := x.record.Attempts[:0], x.record.Mirrors[:0]
-	*x = exchange{connection: tag.connection(), attempts: int(c.GetUpstreamRequestAttemptCount())}
+	*x = exchange{connection: tag.connection(), path: req.GetPath(),
+		attempts: int(c.GetUpstreamRequestAttemptCount())}
 	r := &x.record
 	n.common(r, c, &tag)
 	r.Attempts, r.Mirrors = attempts, mirrors
 	r.Protocol = protocol(e.GetProtocolVersion())
 	r.ID, r.Method = req.GetRequestId(), n.name(tag[tagMethod])
-	r.Path, r.Authority, r.UserAgent = req.GetPath(), req.GetAuthority(), n.name(req.GetUserAgent())
+	r.Path, r.Authority = req.GetPath(), req.GetAuthority()
+	r.UserAgent = n.name(req.GetUserAgent())
 	n.noted(r, tag[tagRest])
-	r.Status, r.Details = int(res.GetResponseCode().GetValue()), n.name(res.GetResponseCodeDetails())
+	r.Status = int(res.GetResponseCode().GetValue())
+	r.Details = n.name(res.GetResponseCodeDetails())
 	r.BytesReceived = int64(req.GetRequestBodyBytes())
 	r.BytesSent = int64(res.GetResponseBodyBytes())
 	if has(r.Flags, "UH") { // the last attempt found no host
@@ -119,8 +122,9 @@ func (n *node) common(r *observe.Request, c *datav3.AccessLogCommon, t *tag) {
 	}
 	r.Proxy, r.Workload = n.proxy.Name, n.proxy.Workload.Workload
 	r.Version, r.Namespace = n.proxy.Workload.Version, n.proxy.Workload.Namespace
-	r.Flags, r.Route, r.Cluster = n.name(t.flags()), n.name(c.GetRouteName()), n.name(t[tagCluster])
-	r.Listener, r.Chain, r.Config = n.name(t[tagListener]), n.name(t[tagChain]), n.name(t[tagConfig])
+	r.Listener, r.Chain = n.name(t[tagListener]), n.name(t[tagChain])
+	r.Route, r.Config = n.name(c.GetRouteName()), n.name(t[tagConfig])
+	r.Cluster, r.Flags = n.name(t[tagCluster]), n.name(t.flags())
 	r.Local = n.address(c.GetDownstreamLocalAddress())
 	r.Remote = n.remote(c.GetDownstreamRemoteAddress())
 	if up := c.GetUpstreamRemoteAddress(); up != nil {

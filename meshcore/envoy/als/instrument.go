@@ -42,7 +42,7 @@ const (
 	tagWorkload // of the upstream host
 	tagMirrors  // how many copies the route makes
 	tagMethod
-	tagRest // of requests what requestFormat noted, one value a line; of connections the hosts tried
+	tagRest // of requests what requestFormat noted, line by line; of connections the hosts tried
 )
 
 // tagFormat makes the tag. It is the same for all HTTP loggers of a proxy, so that they share one
@@ -77,7 +77,8 @@ func requestFormat(keep []string) string {
 // Instrument returns a copy of a listener that reports to us: cluster is the cluster of the access
 // log service, keep names the request headers that records keep. What the listener does to
 // requests stays as it is.
-func Instrument(l *listenerv3.Listener, cluster string, keep []string) (*listenerv3.Listener, error) {
+func Instrument(l *listenerv3.Listener, cluster string, keep []string) (
+	*listenerv3.Listener, error) {
 	l = proto.CloneOf(l)
 	i := instrument{cluster: cluster, keep: keep}
 	reporter := "destination"
@@ -105,7 +106,9 @@ func Instrument(l *listenerv3.Listener, cluster string, keep []string) (*listene
 // InstrumentRoutes returns a copy of a route configuration whose routes tell how many copies they
 // make of a request; r itself when no route makes any.
 func InstrumentRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
-	mirrors := func(r *routev3.Route) bool { return len(r.GetRoute().GetRequestMirrorPolicies()) > 0 }
+	mirrors := func(r *routev3.Route) bool {
+		return len(r.GetRoute().GetRequestMirrorPolicies()) > 0
+	}
 	if !slices.ContainsFunc(r.GetVirtualHosts(), func(v *routev3.VirtualHost) bool {
 		return slices.ContainsFunc(v.GetRoutes(), mirrors)
 	}) {
