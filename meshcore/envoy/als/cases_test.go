@@ -340,7 +340,7 @@ var cases = []sideCase{
 		c.route.RequestHeadersToAdd = []*corev3.HeaderValueOption{{
 			Header:       &corev3.HeaderValue{Key: "x-user", Value: "changed"},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}}
-		c.route.RequestHeadersToRemove = []string{"user-agent"}
+		c.route.RequestHeadersToRemove = []string{"user-agent", "x-request-id"}
 	}, client: get("/a", "x-user: me")},
 	{name: "forwarded for", setup: func(c *config, up upstream) {
 		simple(ok)(c, up)

@@ -90,13 +90,13 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 		return false
 	}
 	attempts, mirrors := x.record.Attempts[:0], x.record.Mirrors[:0]
-	*x = exchange{connection: tag.connection(), path: req.GetPath(),
+	*x = exchange{connection: tag.connection(), id: req.GetRequestId(), path: req.GetPath(),
 		attempts: int(c.GetUpstreamRequestAttemptCount())}
 	r := &x.record
 	n.common(r, c, &tag)
 	r.Attempts, r.Mirrors = attempts, mirrors
 	r.Protocol = protocol(e.GetProtocolVersion())
-	r.ID, r.Method = req.GetRequestId(), n.name(tag[tagMethod])
+	r.ID, r.Method = x.id, n.name(tag[tagMethod])
 	r.Path, r.Authority = req.GetPath(), req.GetAuthority()
 	r.UserAgent = n.name(req.GetUserAgent())
 	n.noted(r, tag[tagRest])
@@ -138,6 +138,7 @@ func (n *node) noted(r *observe.Request, text string) {
 	if text == "" { // the request did not come so far
 		return
 	}
+	r.ID, text, _ = strings.Cut(text, "\n")
 	r.Path, text, _ = strings.Cut(text, "\n")
 	r.Authority, text, _ = strings.Cut(text, "\n")
 	agent, text, _ := strings.Cut(text, "\n")

@@ -67,7 +67,7 @@ func tagFormat(rest string) string {
 // requestFormat notes the request as it is matched, before the router changes it.
 func requestFormat(keep []string) string {
 	var b strings.Builder
-	b.WriteString("%REQ(:PATH)%\n%REQ(:AUTHORITY)%\n%REQ(USER-AGENT)%")
+	b.WriteString("%REQ(X-REQUEST-ID)%\n%REQ(:PATH)%\n%REQ(:AUTHORITY)%\n%REQ(USER-AGENT)%")
 	for _, h := range keep {
 		fmt.Fprintf(&b, "\n%%REQ(%s)%%", h)
 	}

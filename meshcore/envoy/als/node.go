@@ -48,7 +48,7 @@ type try struct {
 type exchange struct {
 	record     observe.Request
 	connection uint64
-	path       string // as it went upstream
+	id, path   string // as they went upstream
 	attempts   int    // there must be so many
 	mirrors    int
 	head       clock.Instant // when the last attempt's response head came
@@ -177,9 +177,9 @@ func (n *node) collect(x *exchange) {
 		}
 	}
 	if x.mirrors > 0 {
-		list, found := n.copies[x.record.ID]
+		list, found := n.copies[x.id]
 		if left := n.claim(x, list, 0); len(left) > 0 {
-			n.copies[x.record.ID] = left
+			n.copies[x.id] = left
 		} else if found {
 			delete(n.copies, x.record.ID)
 		}
@@ -208,7 +208,7 @@ func (n *node) claim(x *exchange, list []try, connection uint64) []try {
 // client may use one again and again. But a connection of HTTP/1 has one request at a time.
 func (x *exchange) owns(t *try, connection uint64) bool {
 	r := &x.record
-	if t.id != r.ID || t.path != x.path {
+	if t.id != x.id || t.path != x.path {
 		return false
 	}
 	if connection == 0 {
