@@ -237,6 +237,7 @@ func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), 
 // way.
 const (
 	entriesMade = "access_logs.grpc_access_log.logs_written"
+	ownRequest  = "http.admin.downstream_rq_active"
 	settleStats = `^access_logs\.grpc_access_log\.logs_written$|^http\..*\.downstream_rq_active$`
 )
 
@@ -258,6 +259,7 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 			return err
 		}
 		delete(stats, entriesMade)
+		delete(stats, ownRequest)
 		active := uint64(0)
 		for _, n := range stats {
 			active += n
