@@ -74,7 +74,7 @@ func realEnvoy(ctx context.Context) finding {
 	b, err := envoy.Locate(ctx)
 	if err == nil {
 		f.OK = true
-		f.Note = fmt.Sprintf("Envoy %s, found by %s: %s", b.Version, b.From, b.Path)
+		f.Note = fmt.Sprintf("Envoy %s, from %s: %s", b.Version, b.From, b.Path)
 		return f
 	}
 	var missing *envoy.NotFoundError

@@ -65,7 +65,7 @@ func TestSweep(t *testing.T) {
 	note.Owner.Start = "another life"
 	note.write(t, file)
 	if n := envoy.Sweep(dir); n != 1 {
-		t.Errorf("%d ended", n)
+		t.Fatalf("%d ended", n)
 	}
 	<-p.Exited()
 	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "signal: killed") {

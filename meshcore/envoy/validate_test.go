@@ -38,9 +38,10 @@ const routesText = `{"name": "80", "virtual_hosts": [{"name": "app", "domains": 
 
 const clusterText = `{"name": "app", "type": "EDS", "connect_timeout": "1s",
 "eds_cluster_config": {"service_name": "endpoints", "eds_config": {"ads": {}, "resource_api_version": "V3"}},
-"outlier_detection": {"consecutive_5xx": 2, "enforcing_consecutive_5xx": 100, "max_ejection_percent": 100}}`
+"outlier_detection": {"consecutive_5xx": 2, "enforcing_consecutive_5xx": 100,
+ "max_ejection_percent": 100, "interval": "0.01s", "base_ejection_time": "0.01s"}}`
 
-// snapshot serves at a unix socket and ejects its one host after two errors.
+// snapshot serves at a unix socket; it ejects its one host after two errors, and lets it back soon.
 func snapshot(socket, upstream string) *xds.Snapshot {
 	host, port, _ := net.SplitHostPort(upstream)
 	s := xds.NewSnapshot()
