@@ -84,7 +84,7 @@ func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
 	if err != nil && ctx.Err() == nil && alive.Err() != nil {
 		return res, context.Cause(alive)
 	}
-	return res, err
+	return res, m.envoys.explain(err)
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.

@@ -36,6 +36,7 @@ type envoys struct {
 	served  sync.WaitGroup
 
 	mu      sync.Mutex
+	keep    bool             // the files: somebody may want to read the logs
 	dead    map[string]error // pods whose Envoy has died of itself
 	told    chan struct{}    // closed when one dies
 	virtual map[netip.AddrPort]*relay
@@ -62,6 +63,7 @@ func (m *mesh) startEnvoys(ctx context.Context) error {
 	if e.dir, err = os.MkdirTemp(m.runDir, "envoy-"); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
+	m.log.Info("real Envoys", "version", e.binary.Version, "found by", e.binary.From, "logs", e.dir)
 	m.envoys = e
 	err = m.local.Listen(func() (net.Listener, error) { return net.Listen("unix", e.control) })
 	if err != nil {
@@ -119,8 +121,37 @@ func (e *envoys) close() error {
 		e.server.Stop()
 	}
 	e.served.Wait()
+	if e.keep {
+		return nil
+	}
 	return os.RemoveAll(e.dir)
 }
+
+// explain adds the end of a proxy's own log to its refusal.
+func (e *envoys) explain(err error) error {
+	var nack *control.NackError
+	if !errors.As(err, &nack) {
+		return err
+	}
+	e.m.mu.RLock()
+	p := e.m.pods[nack.Node]
+	e.m.mu.RUnlock()
+	if p == nil {
+		return err
+	}
+	side, ok := p.side.(*envoySidecar)
+	if !ok {
+		return err
+	}
+	e.mu.Lock()
+	e.keep = true
+	e.mu.Unlock()
+	return fmt.Errorf("%w; the end of its log %s:\n%s", err, side.process.LogPath(),
+		side.process.LogTail(logTail))
+}
+
+// logTail is how many lines of an Envoy's log go into an error.
+const logTail = 10
 
 // clear closes what was opened for addresses that no proxy listens at: the next configuration may
 // have one that does.
@@ -138,7 +169,7 @@ func (e *envoys) clear() {
 func (e *envoys) died(pod string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dead[pod] = err
+	e.dead[pod], e.keep = err, true
 	close(e.told)
 	e.told = make(chan struct{})
 }
