@@ -45,6 +45,12 @@ type envoys struct {
 // ErrEnvoy is why real Envoys can not be started, or have died.
 var ErrEnvoy = errors.New("the real Envoy")
 
+// noEnvoyError is an ErrEnvoy in other words.
+type noEnvoyError struct{ error }
+
+// Is says that it is an ErrEnvoy.
+func (*noEnvoyError) Is(target error) bool { return target == ErrEnvoy }
+
 // startEnvoys prepares a lab for real Envoys.
 func (m *mesh) startEnvoys(ctx context.Context) error {
 	if m.net.block == 0 {
@@ -58,7 +64,7 @@ func (m *mesh) startEnvoys(ctx context.Context) error {
 	}
 	var err error
 	if e.binary, err = envoy.Locate(ctx); err != nil {
-		return err
+		return &noEnvoyError{err}
 	}
 	if e.dir, err = os.MkdirTemp(m.runDir, "envoy-"); err != nil {
 		return fmt.Errorf("embedded: %w", err)
