@@ -101,7 +101,7 @@ func (m *mesh) plan(
 	sent := snaps
 	var link *linker
 	if m.envoys != nil {
-		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker()
+		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker(reg)
 	}
 	var all []istio.Diagnostic
 	for _, p := range reg.Pods {

@@ -223,7 +223,7 @@ type envoySidecar struct {
 	watched chan struct{} // closed when the process has ended and that is known
 
 	mu        sync.Mutex
-	published map[uint16]*relay // gateway: what the user's own clients come through
+	published map[uint16][2]*relay // gateway: for clients from outside, and for other Envoys
 }
 
 // outbound is the socket that takes what a pod's app sends.
@@ -252,7 +252,7 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 		return err
 	}
 	side := &envoySidecar{
-		pod: p, process: process, watched: make(chan struct{}), published: map[uint16]*relay{},
+		pod: p, process: process, watched: make(chan struct{}), published: map[uint16][2]*relay{},
 	}
 	p.side = side
 	go func() {
@@ -327,7 +327,8 @@ func (s *envoySidecar) close(context.Context) error {
 	clear(s.published)
 	s.mu.Unlock()
 	for _, r := range open {
-		r.close()
+		r[0].close()
+		r[1].close()
 	}
 	// At once, as a node is lost: what it had to report has been waited for, and a busy machine may
 	// let an orderly end take seconds.
