@@ -160,8 +160,8 @@ func (s *envoySidecar) bound(snap *xds.Snapshot) error {
 	return s.publish(slices.Collect(maps.Keys(sockets)))
 }
 
-// publish opens a gateway's ports, and no others, twice: on 127.0.0.1 for the user's own clients, who
-// come from outside, and for the Envoys of other pods, which send no PROXY header, so that the
+// publish opens a gateway's ports, and no others, twice: on 127.0.0.1 for the user's own clients,
+// who come from outside, and for the Envoys of other pods, which send no PROXY header, so that the
 // gateway sees their logical addresses (and appends them to x-forwarded-for).
 func (s *envoySidecar) publish(ports []uint16) error {
 	p := s.pod
