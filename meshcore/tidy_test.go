@@ -27,12 +27,13 @@ var imports = map[string][]string{
 	"meshcore/wire/h1":        {"meshcore/wire"},
 	"meshcore/observe":        {"meshcore/clock"},
 	"meshcore/translate":      {"meshcore/istio", "meshcore/xds"},
+	"meshcore/exact":          {"meshcore/xds"},
 	"meshcore/engine/match":   {"meshcore/wire"},
 	"meshcore/engine/lb":      {"meshcore/clock"},
 	"meshcore/engine/outlier": {"meshcore/clock"},
 	"meshcore/engine/breaker": {},
 	"meshcore/engine": {
-		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe",
+		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
 		"meshcore/engine/*",
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
@@ -82,7 +83,7 @@ var imports = map[string][]string{
 // pure lists the packages that are given time and randomness and touch nothing outside.
 var pure = []string{
 	"meshcore/xds", "meshcore/istio", "meshcore/wire", "meshcore/wire/h1", "meshcore/observe",
-	"meshcore/translate", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
+	"meshcore/translate", "meshcore/exact", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "scenarios", "scenarios/assert", "reports",
 }
 
