@@ -2,9 +2,9 @@ package exact
 
 // Sequence enumerates the draws of one decision, evenly spread: after every n draws each outcome
 // has come n times its share, give or take 1 - 1/(2k-2) where k outcomes are possible, which is
-// the best that there is. R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980):
-// an outcome may come when it is at least 1/(2k-2) behind its share, and of those that may, the one
-// whose time runs out first comes.
+// the best that there is (R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32,
+// 1980): an outcome may come when it is at least 1/(2k-2) behind its share, and of those that may,
+// the one whose time runs out first comes.
 //
 // Every draw comes once before any comes again. With two outcomes any n in a row, too, hold the
 // share of n, rounded up or down; with more they are off by less than 2, and not at all when n is a
