@@ -43,6 +43,7 @@ var imports = map[string][]string{
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
 	},
 	"meshcore/proxy/probe":      {},
+	"meshcore/envoy":            {"meshcore/xds"},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
 	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},
 	"reports":                   {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
@@ -56,8 +57,9 @@ var imports = map[string][]string{
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
 	},
-	"lab/topology/embedded": {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
-	"lab/load":              {"meshcore/clock", "meshcore/observe", "lab/topology"},
+	"meshcore/envoy/relocate": {"meshcore/xds"},
+	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
+	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "reports",
@@ -72,10 +74,11 @@ var imports = map[string][]string{
 		"lab/request", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/engine", "meshcore/istio", "meshcore/translate", "reports",
-		"sampleapps", "scenarios", "scenarios/assert",
+		"lab/*", "meshcore/engine", "meshcore/envoy", "meshcore/istio", "meshcore/translate",
+		"reports", "sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth": {},
+	"testdata/envoy": {"meshcore/envoy"},
 	"testdata/page":  {},
 	".":              {"lab"},
 }
