@@ -174,3 +174,17 @@ func percent(shares []uint64) string {
 	d := Decision{Shares: shares}
 	return strconv.FormatFloat(100*float64(shares[0])/float64(d.Total()), 'g', 8, 64) + " %"
 }
+
+// Altered says what Lower changes in the configuration of a proxy.
+func Altered(d Description) []string {
+	out := []string{"connection managers with routes from RDS: the Lua filter " + Name +
+		" before the fault filter and the router"}
+	for _, line := range d.Enumerated {
+		how := "more routes, by range_match on the draw"
+		if strings.HasSuffix(line, " by "+Split.Header()) {
+			how = "header_name"
+		}
+		out = append(out, line+" ("+how+")")
+	}
+	return out
+}

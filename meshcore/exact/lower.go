@@ -34,25 +34,53 @@ var script string
 // weights is then a change of routes alone, which reaches connections that are open.
 //
 // The snapshot itself is not changed; what is altered in no way is shared with it.
-func Lower(s *xds.Snapshot) (*xds.Snapshot, error) {
-	out := *s
-	out.Routes = maps.Clone(s.Routes)
-	for _, name := range slices.Sorted(maps.Keys(s.Routes)) {
-		rc, err := lowerConfig(s.Routes[name])
-		if err != nil {
-			return nil, err
-		}
-		out.Routes[name] = rc
+func Lower(s *xds.Snapshot) (*xds.Snapshot, error) { return NewLowering().Snapshot(s) }
+
+// Lowering lowers the snapshots of several proxies. What they share they still share afterwards.
+type Lowering struct {
+	routes    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration
+	listeners map[*listenerv3.Listener]*listenerv3.Listener
+}
+
+// NewLowering returns a Lowering.
+func NewLowering() *Lowering {
+	return &Lowering{
+		routes:    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration{},
+		listeners: map[*listenerv3.Listener]*listenerv3.Listener{},
 	}
-	out.Listeners = maps.Clone(s.Listeners)
-	for _, name := range slices.Sorted(maps.Keys(s.Listeners)) {
-		l, err := lowerListener(s.Listeners[name])
-		if err != nil {
-			return nil, fmt.Errorf("listener %s: %w", name, err)
-		}
-		out.Listeners[name] = l
+}
+
+// Snapshot does what Lower says.
+func (w *Lowering) Snapshot(s *xds.Snapshot) (*xds.Snapshot, error) {
+	out := *s
+	var err error
+	if out.Routes, err = each(s.Routes, w.routes, lowerConfig); err != nil {
+		return nil, err
+	}
+	if out.Listeners, err = each(s.Listeners, w.listeners, lowerListener); err != nil {
+		return nil, err
 	}
 	return &out, nil
+}
+
+// each lowers the resources of one type, those that are known already aside.
+func each[M interface {
+	comparable
+	GetName() string
+}](in map[string]M, known map[M]M, lower func(M) (M, error)) (map[string]M, error) {
+	out := make(map[string]M, len(in))
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		m := in[name]
+		if _, ok := known[m]; !ok {
+			low, err := lower(m)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", m.GetName(), err)
+			}
+			known[m] = low
+		}
+		out[name] = known[m]
+	}
+	return out, nil
 }
 
 // lowerListener puts the filter into the connection managers of a listener.
@@ -143,8 +171,7 @@ func lowerConfig(rc *routev3.RouteConfiguration) (*routev3.RouteConfiguration, e
 			}
 			variants, err := lowerRoute(ID(rc.GetName(), v.GetName(), r), r, decisions)
 			if err != nil {
-				return nil, fmt.Errorf("route configuration %s, virtual host %s: %w", rc.GetName(),
-					v.GetName(), err)
+				return nil, fmt.Errorf("virtual host %s: %w", v.GetName(), err)
 			}
 			routes, altered = append(routes, variants...), true
 		}
