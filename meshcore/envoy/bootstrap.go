@@ -40,10 +40,17 @@ func bootstrap(o Options, admin string) ([]byte, error) {
 	}
 	b.Admin = &bootstrapv3.Admin{Address: pipe(admin)}
 	b.DynamicResources = dynamic(o.Delta)
+	if o.Reports != "" {
+		c, err := serviceCluster(ReportsCluster, o.Reports)
+		if err != nil {
+			return nil, fmt.Errorf("bootstrap: cluster %s: %w", ReportsCluster, err)
+		}
+		b.StaticResources.Clusters = append(b.StaticResources.Clusters, c)
+	}
+	b.ClusterManager = &bootstrapv3.ClusterManager{UpstreamBindConfig: from(o.Source)}
 	if o.Ejections != nil {
-		b.ClusterManager = &bootstrapv3.ClusterManager{
-			OutlierDetection: &bootstrapv3.ClusterManager_OutlierDetection{
-				EventLogPath: eventsPath}}
+		b.ClusterManager.OutlierDetection =
+			&bootstrapv3.ClusterManager_OutlierDetection{EventLogPath: eventsPath}
 	}
 	return protojson.Marshal(b)
 }
