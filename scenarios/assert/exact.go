@@ -9,43 +9,64 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
-// enumerated judges a split whose draws were enumerated, to the request. A record names the
-// sequence that its draw was taken from (observe.Request.Exact); each proxy has its own, and one
-// for each combination of faults before it. The draws of a sequence follow each other without a gap,
-// and of any n in a row each outcome gets its share, rounded up or down; when there are more than
-// two, it may be off by less than 2, and only when n is no multiple of the period. With k sequences
-// the whole is within k times that.
+// enumerated judges shares whose draws were enumerated, to the request. A record names the sequence
+// that its draw was taken from (observe.Request.Exact); each proxy has its own, and one for each
+// combination of faults before it. The draws of a sequence follow each other without a gap, and of
+// any n in a row each outcome gets its share, rounded up or down; when there are more than two, it
+// may be off by less than 2, and only when n is no multiple of the period. With k sequences the
+// whole is within k times that.
 //
 // It judges only what it can be sure of: that every request of the population was enumerated, that
-// no request of these sequences was left out, and that the cluster which was drawn says of which
-// category a request is. Else the split is judged as any other.
+// no request of these sequences was left out, and that the outcome which was drawn says of which
+// category a request is. Else the shares are judged as any others.
 type enumerated struct {
-	sequences map[string]*sequenceSeen
-	missing   bool // a request of the population was drawn at random
+	kind      string // of the decision: split, abort, delay, mirror
+	sequences map[string]*drawnFrom
+	missing   bool // a request of the population was drawn at random, or met no decision
 }
 
-// sequenceSeen is what came of one sequence.
-type sequenceSeen struct {
-	n, out   int64   // of the population, and not
-	hits     []int64 // by category
-	clusters map[string]int
-	mixed    bool // a cluster has requests of two categories
+// drawnFrom is what came of one sequence.
+type drawnFrom struct {
+	n, out   int64          // of the population, and not
+	hits     []int64        // by category
+	outcomes map[string]int // what was drawn, and its category
+	mixed    bool           // an outcome has requests of two categories
+}
+
+// outcome says what a decision came to, as its record tells.
+func (e *enumerated) outcome(r *observe.Request) string {
+	switch e.kind {
+	case "split":
+		return r.Cluster
+	case "mirror":
+		var to []string
+		for _, m := range r.Mirrors {
+			to = append(to, m.Cluster)
+		}
+		slices.Sort(to)
+		return strings.Join(to, " ")
+	}
+	flag := map[string]string{"abort": "FI", "delay": "DI"}[e.kind]
+	if hasFlag(r.Flags, flag) {
+		return flag
+	}
+	return ""
 }
 
 // add takes a record of the step; category is -1 for what is of none.
 func (e *enumerated) add(r *observe.Request, in bool, category, categories int) {
-	key := r.Exact["split"]
-	if key == "" {
+	key := r.Exact[e.kind]
+	if key == "" || in && e.kind == "mirror" && r.Upstream == "" {
 		e.missing = e.missing || in
 		return
 	}
 	if e.sequences == nil {
-		e.sequences = map[string]*sequenceSeen{}
+		e.sequences = map[string]*drawnFrom{}
 	}
 	key += " " + r.Proxy
 	s := e.sequences[key]
 	if s == nil {
-		s = &sequenceSeen{hits: make([]int64, categories), clusters: map[string]int{}}
+		s = &drawnFrom{hits: make([]int64, categories), outcomes: map[string]int{}}
 		e.sequences[key] = s
 	}
 	if !in {
@@ -56,17 +77,18 @@ func (e *enumerated) add(r *observe.Request, in bool, category, categories int) 
 	if category >= 0 {
 		s.hits[category]++
 	}
-	if was, ok := s.clusters[r.Cluster]; ok && was != category {
+	o := e.outcome(r)
+	if was, ok := s.outcomes[o]; ok && was != category {
 		s.mixed = true
 	}
-	s.clusters[r.Cluster] = category
+	s.outcomes[o] = category
 }
 
-// known says that the split was enumerated and can be judged so.
+// known says that the shares were enumerated and can be judged so.
 func (e *enumerated) known() bool {
 	any := false
 	for _, s := range e.sequences {
-		if s.n > 0 && (s.out > 0 || s.mixed) {
+		if s.n > 0 && (s.out > 0 || s.mixed || e.kind != "split" && len(s.outcomes) > 2) {
 			return false
 		}
 		any = any || s.n > 0
@@ -88,28 +110,29 @@ func (e *enumerated) routes() int {
 }
 
 // slack is by how much a category may be off in a sequence: less than this.
-func (s *sequenceSeen) slack(want []float64) float64 {
-	outcomes := len(s.clusters)
+func (s *drawnFrom) slack(want []float64) float64 {
 	whole := true // n is a multiple of the period
-	positive := 0
+	positive, sum := 0, 0.0
 	for _, w := range want {
+		sum += w
 		if w > 0 {
 			positive++
 		}
 		due := w * float64(s.n)
 		whole = whole && math.Abs(due-math.Round(due)) < 1e-6
 	}
+	more := max(len(s.outcomes), positive) > 2
 	switch {
-	case whole:
+	case whole && (!more || sum > 1-1e-9): // the period of shares that are not told is not known
 		return 0.5
-	case max(outcomes, positive) > 2:
+	case more:
 		return 2
 	}
 	return 1
 }
 
-// judge fills in the verdict on shares that add up; ok is false when it must be judged as a split
-// that was drawn: several routes with splits of their own may add up to what is wanted together.
+// judge fills in the verdict; ok is false when the shares must be judged as if they were drawn:
+// several routes with shares of their own may add up to what is wanted together.
 func (e *enumerated) judge(v *Verdict, all []*category, tolerance float64) (ok bool) {
 	if !e.known() {
 		return false
@@ -142,7 +165,7 @@ func (e *enumerated) judge(v *Verdict, all []*category, tolerance float64) (ok b
 	}
 	v.FalseAlarm, v.SmallestDrift, v.Unit = 0, slack/float64(n), "share"
 	v.Interval, v.Since, v.Evidence, v.Reason, v.Of = nil, nil, nil, "", ""
-	v.Wanted, v.Observed = e.wanted(want), e.observed(all, n)
+	v.Wanted, v.Observed = e.wanted(all), e.observed(all, n)
 	switch {
 	case worst >= 0:
 		v.Outcome = Fail
@@ -163,17 +186,20 @@ func (e *enumerated) fail(v *Verdict, k *category, off float64) {
 	if off < 0 {
 		side = "less"
 	}
-	if stray := k.seen; off > 0 {
-		stray.show(v)
+	if off > 0 {
+		k.seen.show(v)
 	}
-	v.Reason = fmt.Sprintf("%s: %s requests %s than the enumeration of one proxy gives", k.name,
-		decimals(math.Abs(off)), side)
+	v.Reason = strings.TrimPrefix(fmt.Sprintf("%s: %s requests %s of one proxy than were enumerated",
+		k.name, decimals(math.Abs(off)), side), ": ")
 }
 
-func (e *enumerated) wanted(want []float64) string {
+func (e *enumerated) wanted(all []*category) string {
+	if len(all) == 1 {
+		return strings.TrimSpace(all[0].name+" "+pct(all[0].want.Share.Low)) + ", to the request"
+	}
 	var parts []string
-	for _, w := range want {
-		parts = append(parts, decimals(100*w))
+	for _, k := range all {
+		parts = append(parts, decimals(100*k.want.Share.Low))
 	}
 	return strings.Join(parts, " / ") + ", to the request"
 }

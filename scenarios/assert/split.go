@@ -65,7 +65,7 @@ func (s *Split) Monitor(t Terms) Monitor {
 	}
 	where := s.Where
 	where.To = s.Service
-	c := &categories{name: s.Name(), exact: &enumerated{}, tolerance: t.Tolerance, of: func(r *observe.Request) bool {
+	c := &categories{name: s.Name(), exact: &enumerated{kind: "split"}, tolerance: t.Tolerance, of: func(r *observe.Request) bool {
 		return where.Holds(r) && r.Upstream != ""
 	}}
 	for _, n := range s.Shares {
