@@ -110,11 +110,20 @@ func (direct) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Co
 // startProxy runs our own proxy.
 func startProxy(t *testing.T, s *xds.Snapshot) *plane {
 	t.Helper()
+	return startEjecting(t, s, nil)
+}
+
+// startEjecting runs our own proxy and tells of ejections.
+func startEjecting(t *testing.T, s *xds.Snapshot, changes chan<- observe.Change) *plane {
+	t.Helper()
+	var p *proxy.Proxy
 	pl := &plane{addr: map[string]string{}, come: make(chan struct{}, 1)}
 	c := clock.NewReal()
-	p := proxy.New(proxy.Options{
+	p = proxy.New(proxy.Options{
 		Engine: engine.New(engine.Options{Node: self.Name, Workload: self.Workload,
-			KeepHeaders: keepHeaders, Removed: proxy.Removed, Wall: c.Wall}),
+			KeepHeaders: keepHeaders, Removed: proxy.Removed, Wall: c.Wall,
+			Wake:    func(at clock.Instant) { p.Wake(at) },
+			Changed: func(c observe.Change) { changes <- c }}),
 		Network: direct{}, Clock: c, Seed: 1, Sink: pl,
 	})
 	t.Cleanup(func() { p.Close() })
@@ -155,7 +164,7 @@ func envoyBinary(t testing.TB) string {
 }
 
 // startEnvoy runs a real Envoy with the snapshot made static.
-func startEnvoy(t testing.TB, s *xds.Snapshot) *envoy {
+func startEnvoy(t testing.TB, s *xds.Snapshot, tune ...func(*bootstrapv3.Bootstrap)) *envoy {
 	t.Helper()
 	binary := envoyBinary(t)
 	e := &envoy{plane: &plane{addr: map[string]string{}, come: make(chan struct{}, 1)}}
@@ -180,9 +189,15 @@ func startEnvoy(t testing.TB, s *xds.Snapshot) *envoy {
 	served := make(chan struct{})
 	go func() { defer close(served); _ = g.Serve(l) }()
 	t.Cleanup(func() { g.Stop(); <-served })
-	e.run(t, binary, static(t, s, addrOf(socket(l.Addr().String()))))
+	b := static(t, s, addrOf(socket(l.Addr().String())))
+	for _, f := range tune {
+		f(b)
+	}
+	e.run(t, binary, b)
 	for name, l := range s.Listeners {
-		places[netip.MustParseAddrPort(e.addr[name])] = addrOf(l.GetAddress())
+		if at, err := netip.ParseAddrPort(e.addr[name]); err == nil {
+			places[at] = addrOf(l.GetAddress())
+		}
 	}
 	return e
 }
@@ -255,7 +270,8 @@ func (e *envoy) run(t testing.TB, binary string, b *bootstrapv3.Bootstrap) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, binary, "-c", config, "--concurrency", "1",
-		"--disable-hot-restart", "--admin-address-path", admin, "-l", "info")
+		"--disable-hot-restart", "--admin-address-path", admin, "-l", "info",
+		"--file-flush-interval-msec", "20")
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -39,6 +41,16 @@ const (
 // simple is a cluster with one host that answers so.
 func simple(list ...string) func(*config, upstream) {
 	return func(c *config, up upstream) { c.addresses = []string{up(answers(list...))} }
+}
+
+// breaking is a cluster whose host breaks off.
+func breaking(text string) func(*config, upstream) {
+	return func(c *config, up upstream) {
+		c.addresses = []string{up(func(_ *backend, c net.Conn) {
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, text)
+		})}
+	}
 }
 
 // hang reads and never answers.
@@ -222,7 +234,14 @@ var cases = []sideCase{
 	{name: "overflow", setup: func(c *config, up upstream) {
 		simple(ok)(c, up)
 		c.cluster.CircuitBreakers = limits(1, 0, 1)
-		c.cluster.CircuitBreakers.Thresholds[0].MaxRequests = wrapperspb.UInt32(0)
+	}, client: get("/a")},
+	{name: "overflow of requests", setup: func(c *config, up upstream) {
+		simple(ok)(c, up)
+		c.cluster.CircuitBreakers = limits(1, 1, 0)
+	}, client: get("/a")},
+	{name: "overflow of connections", setup: func(c *config, up upstream) {
+		simple(ok)(c, up)
+		c.cluster.CircuitBreakers = limits(0, 1, 1)
 	}, client: get("/a")},
 	{name: "client leaves", setup: func(c *config, up upstream) {
 		c.addresses = []string{up(silent(leaving))}
@@ -252,14 +271,51 @@ var cases = []sideCase{
 		_, _ = io.WriteString(c, "ping")
 		_, _ = io.Copy(io.Discard, c)
 	}},
+	{name: "websocket left by the client", setup: func(c *config, up upstream) {
+		c.addresses = []string{up(func(_ *backend, c net.Conn) {
+			r := bufio.NewReader(c)
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n"+
+				"upgrade: websocket\r\n\r\n")
+			_, _ = io.Copy(c, r)
+		})}
+	}, client: func(t *testing.T, c *net.TCPConn) {
+		_, _ = io.WriteString(c, "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n"+
+			"upgrade: websocket\r\nx-request-id: ws\r\n\r\n")
+		r := bufio.NewReader(c)
+		if _, err := http.ReadResponse(r, nil); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.WriteString(c, "ping")
+		_, _ = io.ReadFull(r, make([]byte, 4))
+	}},
 	{name: "header timeout", setup: func(c *config, up upstream) {
 		simple(ok)(c, up)
 		c.hcm.RequestHeadersTimeout = durationpb.New(100 * time.Millisecond)
 	}, client: send("GET /a HTTP/1.1\r\nhost: a\r\n")},
-	{name: "request timeout", setup: func(c *config, up upstream) {
-		simple(ok)(c, up)
-		c.hcm.RequestTimeout = durationpb.New(100 * time.Millisecond)
-	}, client: send("POST /a HTTP/1.1\r\nhost: a\r\nx-request-id: slow\r\ncontent-length: 5\r\n\r\nab")},
+	{name: "stream idle", setup: func(c *config, up upstream) {
+		c.addresses = []string{up(hang)}
+		c.hcm.StreamIdleTimeout = durationpb.New(100 * time.Millisecond)
+	}, client: get("/a")},
+	{name: "max stream duration", setup: func(c *config, up upstream) {
+		c.addresses = []string{up(hang)}
+		c.hcm.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{
+			MaxStreamDuration: durationpb.New(100 * time.Millisecond)}
+	}, client: get("/a")},
+	{name: "max upstream duration", setup: func(c *config, up upstream) {
+		c.addresses = []string{up(hang)}
+		c.cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(&httpv3.HttpProtocolOptions{
+				CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+					MaxStreamDuration: durationpb.New(100 * time.Millisecond)},
+				UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+					ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+						ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
+					}},
+			})}
+	}, client: get("/a")},
 	{name: "malformed", setup: simple(ok), client: send("GET /a HTTP/1.1\r\nhost a\r\n\r\n")},
 	{name: "malformed length", setup: simple(ok),
 		client: send("GET /a HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n")},
@@ -284,7 +340,7 @@ var cases = []sideCase{
 		c.route.RequestHeadersToAdd = []*corev3.HeaderValueOption{{
 			Header:       &corev3.HeaderValue{Key: "x-user", Value: "changed"},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}}
-		c.route.RequestHeadersToRemove = []string{"user-agent"}
+		c.route.RequestHeadersToRemove = []string{"user-agent", "x-request-id"}
 	}, client: get("/a", "x-user: me")},
 	{name: "forwarded for", setup: func(c *config, up upstream) {
 		simple(ok)(c, up)
@@ -299,7 +355,7 @@ var cases = []sideCase{
 		_, _ = io.Copy(io.Discard, res.Body)
 		send("GET /2 HTTP/1.1\r\nhost: a\r\nx-request-id: same\r\nconnection: close\r\n\r\n")(t, c)
 	}},
-	{name: "cut body", setup: simple("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort", ""),
+	{name: "cut body", setup: breaking("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort"),
 		client: get("/a")},
 	{name: "response of no protocol", setup: simple("nonsense\r\n\r\n"), client: get("/a")},
 
@@ -319,6 +375,29 @@ var cases = []sideCase{
 		c.tcp.MaxConnectAttempts = wrapperspb.UInt32(2)
 	}, client: send("hello")},
 	{name: "TCP to nobody", setup: func(c *config, up upstream) { c.hcm = nil }, client: send("hello")},
+	{name: "TCP no cluster", setup: func(c *config, up upstream) {
+		c.hcm = nil
+		c.tcp.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: "unknown"}
+	}, client: send("hello")},
+	{name: "TCP reset", setup: func(c *config, up upstream) {
+		c.hcm, c.addresses = nil, []string{up(func(_ *backend, c net.Conn) {
+			_, _ = io.ReadFull(c, make([]byte, 5))
+			_ = c.(*net.TCPConn).SetLinger(0)
+		})}
+	}, client: send("hello")},
+	{name: "TCP to an upstream that ends", setup: func(c *config, up upstream) {
+		c.hcm, c.addresses = nil, []string{up(func(_ *backend, c net.Conn) {
+			_, _ = io.ReadFull(c, make([]byte, 5))
+			_, _ = io.WriteString(c, "bye")
+		})}
+	}, client: send("hello")},
+	{name: "TCP client resets", setup: func(c *config, up upstream) {
+		c.hcm, c.addresses = nil, []string{up(echo)}
+	}, client: func(t *testing.T, c *net.TCPConn) {
+		_, _ = io.WriteString(c, "hello")
+		_, _ = io.ReadFull(c, make([]byte, 5))
+		_ = c.SetLinger(0)
+	}},
 	{name: "TCP overflow", setup: func(c *config, up upstream) {
 		c.hcm, c.addresses = nil, []string{up(echo)}
 		c.cluster.CircuitBreakers = limits(0, 1, 1)

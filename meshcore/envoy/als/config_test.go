@@ -84,9 +84,10 @@ func newConfig(name string, i int) *config {
 		RequestIdExtension: &hcmv3.RequestIDExtension{TypedConfig: pack(&uuidv3.UuidRequestIdConfig{
 			UseRequestIdForTraceSampling: wrapperspb.Bool(true),
 		})},
-		StreamIdleTimeout: durationpb.New(0),
-		UseRemoteAddress:  wrapperspb.Bool(false),
-		UpgradeConfigs:    []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		StreamIdleTimeout:   durationpb.New(0),
+		DelayedCloseTimeout: durationpb.New(10 * time.Millisecond),
+		UseRemoteAddress:    wrapperspb.Bool(false),
+		UpgradeConfigs:      []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
 	c.listener = &listenerv3.Listener{
 		Name: name, Address: socket(at.String()), TrafficDirection: corev3.TrafficDirection_OUTBOUND,

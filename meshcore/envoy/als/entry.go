@@ -14,7 +14,7 @@ import (
 )
 
 // tag is what an entry's tag tells.
-type tag [tagRequest + 1]string
+type tag [tagRest + 1]string
 
 // tagOf splits an entry's tag; it is false for entries that Instrument did not ask for.
 func tagOf(c *datav3.AccessLogCommon) (t tag, ok bool) {
@@ -22,12 +22,12 @@ func tagOf(c *datav3.AccessLogCommon) (t tag, ok bool) {
 	if !ok {
 		return t, false
 	}
-	for i := range tagRequest {
+	for i := range tagRest {
 		if t[i], text, ok = strings.Cut(text, "\n"); !ok {
 			return t, false
 		}
 	}
-	t[tagRequest] = text
+	t[tagRest] = text
 	return t, true
 }
 
@@ -69,12 +69,12 @@ func (n *node) try(e *datav3.HTTPAccessLogEntry) (t try, connection uint64, ok b
 		return t, 0, false
 	}
 	start := n.start(c)
-	t = try{id: e.GetRequest().GetRequestId(), head: start}
+	t = try{id: e.GetRequest().GetRequestId(), path: e.GetRequest().GetPath(), head: start}
 	if d := c.GetTimeToFirstUpstreamRxByte(); d != nil {
 		t.head = start.Add(d.AsDuration())
 	}
 	t.Attempt = observe.Attempt{
-		Cluster: n.name(c.GetUpstreamCluster()), Upstream: n.address(c.GetUpstreamRemoteAddress()),
+		Cluster: n.name(tag[tagCluster]), Upstream: n.address(c.GetUpstreamRemoteAddress()),
 		Status: int(e.GetResponse().GetResponseCode().GetValue()), Flags: n.name(tag.flags()),
 		Start: start, Duration: c.GetDuration().AsDuration(),
 	}
@@ -91,15 +91,18 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 		return false
 	}
 	attempts, mirrors := x.record.Attempts[:0], x.record.Mirrors[:0]
-	*x = exchange{connection: tag.connection(), attempts: int(c.GetUpstreamRequestAttemptCount())}
+	*x = exchange{connection: tag.connection(), id: req.GetRequestId(), path: req.GetPath(),
+		attempts: int(c.GetUpstreamRequestAttemptCount())}
 	r := &x.record
 	n.common(r, c, &tag)
 	r.Attempts, r.Mirrors = attempts, mirrors
 	r.Protocol = protocol(e.GetProtocolVersion())
-	r.ID, r.Method = req.GetRequestId(), n.name(tag[tagMethod])
-	r.Path, r.Authority, r.UserAgent = req.GetPath(), req.GetAuthority(), n.name(req.GetUserAgent())
-	n.noted(r, tag[tagRequest])
-	r.Status, r.Details = int(res.GetResponseCode().GetValue()), n.name(res.GetResponseCodeDetails())
+	r.ID, r.Method = x.id, n.name(tag[tagMethod])
+	r.Path, r.Authority = req.GetPath(), req.GetAuthority()
+	r.UserAgent = n.name(req.GetUserAgent())
+	n.noted(r, tag[tagRest])
+	r.Status = int(res.GetResponseCode().GetValue())
+	r.Details = n.name(res.GetResponseCodeDetails())
 	r.BytesReceived = int64(req.GetRequestBodyBytes())
 	r.BytesSent = int64(res.GetResponseBodyBytes())
 	r.Exact = exact.Keys(c.GetMetadata())
@@ -121,8 +124,9 @@ func (n *node) common(r *observe.Request, c *datav3.AccessLogCommon, t *tag) {
 	}
 	r.Proxy, r.Workload = n.proxy.Name, n.proxy.Workload.Workload
 	r.Version, r.Namespace = n.proxy.Workload.Version, n.proxy.Workload.Namespace
-	r.Flags, r.Route, r.Cluster = n.name(t.flags()), n.name(c.GetRouteName()), n.name(c.GetUpstreamCluster())
-	r.Listener, r.Chain, r.Config = n.name(t[tagListener]), n.name(t[tagChain]), n.name(t[tagConfig])
+	r.Listener, r.Chain = n.name(t[tagListener]), n.name(t[tagChain])
+	r.Route, r.Config = n.name(c.GetRouteName()), n.name(t[tagConfig])
+	r.Cluster, r.Flags = n.name(t[tagCluster]), n.name(t.flags())
 	r.Local = n.address(c.GetDownstreamLocalAddress())
 	r.Remote = n.remote(c.GetDownstreamRemoteAddress())
 	if up := c.GetUpstreamRemoteAddress(); up != nil {
@@ -136,6 +140,7 @@ func (n *node) noted(r *observe.Request, text string) {
 	if text == "" { // the request did not come so far
 		return
 	}
+	r.ID, text, _ = strings.Cut(text, "\n")
 	r.Path, text, _ = strings.Cut(text, "\n")
 	r.Authority, text, _ = strings.Cut(text, "\n")
 	agent, text, _ := strings.Cut(text, "\n")
@@ -160,8 +165,19 @@ func (x *exchange) finish() {
 	if len(r.Mirrors) == 0 {
 		r.Mirrors = nil
 	}
-	if last := len(r.Attempts) - 1; last >= 0 && r.Details == "via_upstream" {
-		r.UpstreamTime = x.head.Sub(r.Attempts[last].Start)
+	if last := len(r.Attempts) - 1; last >= 0 {
+		a := &r.Attempts[last]
+		answered := a.Status != 0 && a.Status == r.Status && !has(r.Flags, "UH")
+		if answered {
+			r.UpstreamTime = x.head.Sub(a.Start)
+		}
+		// Why an attempt was given up, Envoy notes on the request (router.cc onResponseTimeout,
+		// conn_manager_impl.cc onEvent).
+		for _, f := range []string{"DC", "UT", "SI", "UMSDR"} {
+			if a.Flags == "" && (answered || a.Status == 0) && has(r.Flags, f) {
+				a.Flags = f
+			}
+		}
 	}
 	if has(r.Flags, "DI") {
 		if r.FaultDelay = r.Duration; len(r.Attempts) > 0 {
@@ -205,9 +221,12 @@ func (n *node) place(a *corev3.Address) netip.AddrPort {
 	if err != nil {
 		return netip.AddrPort{}
 	}
-	at := netip.AddrPortFrom(ip, uint16(s.GetPortValue()))
+	return n.logical(netip.AddrPortFrom(ip, uint16(s.GetPortValue())))
+}
+
+func (n *node) logical(at netip.AddrPort) netip.AddrPort {
 	if n.opt.Place != nil {
-		at = n.opt.Place(at)
+		return n.opt.Place(at)
 	}
 	return at
 }

@@ -28,7 +28,7 @@ import (
 const namespace = "mesh-lab"
 
 // flushInterval bounds how late a record comes.
-const flushInterval = 20 * time.Millisecond
+const flushInterval = time.Millisecond
 
 // What a log entry tells in its tag, one value a line.
 const (
@@ -38,32 +38,36 @@ const (
 	tagChain
 	tagFlags    // as Envoy writes them
 	tagConfig   // the route's Istio object
+	tagCluster  // also when no host was chosen
 	tagWorkload // of the upstream host
 	tagMirrors  // how many copies the route makes
 	tagMethod
-	tagRequest // from here on: what requestFormat noted, one value a line
+	tagRest // of requests what requestFormat noted, line by line; of connections the hosts tried
 )
 
-// tagFormat makes the tag. It is the same for all loggers of a proxy, so that they share one
+// tagFormat makes the tag. It is the same for all HTTP loggers of a proxy, so that they share one
 // stream: Envoy makes one for each different configuration (grpc_access_logger.h
 // getOrCreateLogger).
-var tagFormat = strings.Join([]string{
-	tagConnection: "%CONNECTION_ID%",
-	tagListener:   "%METADATA(LISTENER:mesh-lab:listener)%",
-	tagReporter:   "%METADATA(LISTENER:mesh-lab:reporter)%",
-	tagChain:      "%FILTER_CHAIN_NAME%",
-	tagFlags:      "%RESPONSE_FLAGS%",
-	tagConfig:     "%METADATA(ROUTE:istio:config)%",
-	tagWorkload:   "%UPSTREAM_METADATA(istio:workload)%",
-	tagMirrors:    "%METADATA(ROUTE:mesh-lab:mirrors)%",
-	tagMethod:     "%REQ(:METHOD)%",
-	tagRequest:    "%FILTER_STATE(mesh-lab:PLAIN)%",
-}, "\n")
+func tagFormat(rest string) string {
+	return strings.Join([]string{
+		tagConnection: "%CONNECTION_ID%",
+		tagListener:   "%METADATA(LISTENER:mesh-lab:listener)%",
+		tagReporter:   "%METADATA(LISTENER:mesh-lab:reporter)%",
+		tagChain:      "%FILTER_CHAIN_NAME%",
+		tagFlags:      "%RESPONSE_FLAGS%",
+		tagConfig:     "%METADATA(ROUTE:istio:config)%",
+		tagCluster:    "%UPSTREAM_CLUSTER_RAW%",
+		tagWorkload:   "%UPSTREAM_METADATA(istio:workload)%",
+		tagMirrors:    "%METADATA(ROUTE:mesh-lab:mirrors)%",
+		tagMethod:     "%REQ(:METHOD)%",
+		tagRest:       rest,
+	}, "\n")
+}
 
 // requestFormat notes the request as it is matched, before the router changes it.
 func requestFormat(keep []string) string {
 	var b strings.Builder
-	b.WriteString("%REQ(:PATH)%\n%REQ(:AUTHORITY)%\n%REQ(USER-AGENT)%")
+	b.WriteString("%REQ(X-REQUEST-ID)%\n%REQ(:PATH)%\n%REQ(:AUTHORITY)%\n%REQ(USER-AGENT)%")
 	for _, h := range keep {
 		fmt.Fprintf(&b, "\n%%REQ(%s)%%", h)
 	}
@@ -73,7 +77,8 @@ func requestFormat(keep []string) string {
 // Instrument returns a copy of a listener that reports to us: cluster is the cluster of the access
 // log service, keep names the request headers that records keep. What the listener does to
 // requests stays as it is.
-func Instrument(l *listenerv3.Listener, cluster string, keep []string) (*listenerv3.Listener, error) {
+func Instrument(l *listenerv3.Listener, cluster string, keep []string) (
+	*listenerv3.Listener, error) {
 	l = proto.CloneOf(l)
 	i := instrument{cluster: cluster, keep: keep}
 	reporter := "destination"
@@ -101,7 +106,9 @@ func Instrument(l *listenerv3.Listener, cluster string, keep []string) (*listene
 // InstrumentRoutes returns a copy of a route configuration whose routes tell how many copies they
 // make of a request; r itself when no route makes any.
 func InstrumentRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
-	mirrors := func(r *routev3.Route) bool { return len(r.GetRoute().GetRequestMirrorPolicies()) > 0 }
+	mirrors := func(r *routev3.Route) bool {
+		return len(r.GetRoute().GetRequestMirrorPolicies()) > 0
+	}
 	if !slices.ContainsFunc(r.GetVirtualHosts(), func(v *routev3.VirtualHost) bool {
 		return slices.ContainsFunc(v.GetRoutes(), mirrors)
 	}) {
@@ -225,7 +232,7 @@ func pack(m proto.Message) *anypb.Any {
 	return a
 }
 
-func (i instrument) common() *grpclogv3.CommonGrpcAccessLogConfig {
+func (i instrument) common(rest string) *grpclogv3.CommonGrpcAccessLogConfig {
 	return &grpclogv3.CommonGrpcAccessLogConfig{
 		LogName:             namespace,
 		TransportApiVersion: corev3.ApiVersion_V3,
@@ -237,7 +244,7 @@ func (i instrument) common() *grpclogv3.CommonGrpcAccessLogConfig {
 		BufferFlushInterval: durationpb.New(flushInterval),
 		BufferSizeBytes:     wrapperspb.UInt32(16 << 10),
 		CustomTags: []*tracingv3.CustomTag{{
-			Tag: namespace, Type: &tracingv3.CustomTag_Value{Value: tagFormat},
+			Tag: namespace, Type: &tracingv3.CustomTag_Value{Value: tagFormat(rest)},
 		}},
 	}
 }
@@ -246,7 +253,9 @@ func (i instrument) requests() *accesslogv3.AccessLog {
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.http_grpc",
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{
-			TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{CommonConfig: i.common()}),
+			TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{
+				CommonConfig: i.common("%FILTER_STATE(mesh-lab:PLAIN)%"),
+			}),
 		},
 	}
 }
@@ -255,7 +264,9 @@ func (i instrument) tcp() *accesslogv3.AccessLog {
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.tcp_grpc",
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{
-			TypedConfig: pack(&grpclogv3.TcpGrpcAccessLogConfig{CommonConfig: i.common()}),
+			TypedConfig: pack(&grpclogv3.TcpGrpcAccessLogConfig{
+				CommonConfig: i.common("%UPSTREAM_HOSTS_ATTEMPTED%"),
+			}),
 		},
 	}
 }

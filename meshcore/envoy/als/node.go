@@ -40,8 +40,7 @@ const mostHeld = 1 << 16
 // try is an attempt or a copy that has been reported.
 type try struct {
 	observe.Attempt
-	id       string // x-request-id
-	workload string // of its host
+	id, path string
 	head     clock.Instant
 }
 
@@ -49,11 +48,12 @@ type try struct {
 type exchange struct {
 	record     observe.Request
 	connection uint64
-	workload   string // of its upstream host
+	id, path   string // as they went upstream
 	attempts   int    // there must be so many
 	mirrors    int
 	head       clock.Instant // when the last attempt's response head came
 	until      clock.Instant // it waits
+	late       bool          // it has waited enough: whatever copy is left will do
 }
 
 func newNode(opt *Options) *node {
@@ -101,14 +101,14 @@ func (n *node) attempt(e *datav3.HTTPAccessLogEntry) {
 		n.dropped++
 		return
 	}
-	for i, x := range n.waiting {
-		if x.claim(&t, connection) {
-			if x.complete() {
-				n.waiting = slices.Delete(n.waiting, i, i+1)
-				n.give(x)
-			}
-			return
+	if i := n.owner(&t, connection); i >= 0 {
+		x := n.waiting[i]
+		x.take(&t, connection)
+		if x.complete() {
+			n.waiting = slices.Delete(n.waiting, i, i+1)
+			n.give(x)
 		}
+		return
 	}
 	if n.held++; n.held > mostHeld {
 		n.dropped += uint64(n.held - 1)
@@ -123,11 +123,28 @@ func (n *node) attempt(e *datav3.HTTPAccessLogEntry) {
 	}
 }
 
+// owner finds the request that waits for an attempt or a copy; -1: none. A copy begins right behind
+// the first attempt, so that it belongs to the request that began last. Caller must hold mu.
+func (n *node) owner(t *try, connection uint64) int {
+	best := -1
+	for i, x := range n.waiting {
+		if x.owns(t, connection) && (best < 0 || x.began() > n.waiting[best].began()) {
+			best = i
+		}
+	}
+	return best
+}
+
+// hold keeps one in the order of starts. Caller must hold mu.
 func (n *node) hold(list []try, t try) []try {
 	if last := len(n.free) - 1; list == nil && last >= 0 {
 		list, n.free = n.free[last], n.free[:last]
 	}
-	return append(list, t)
+	i := len(list)
+	for i > 0 && list[i-1].Start > t.Start {
+		i--
+	}
+	return slices.Insert(list, i, t)
 }
 
 // request takes the entry of a request. Caller must hold mu.
@@ -137,22 +154,7 @@ func (n *node) request(e *datav3.HTTPAccessLogEntry) {
 		n.dropped++
 		return
 	}
-	if x.attempts > 0 {
-		list, found := n.tries[x.connection]
-		if left := n.claim(x, list, x.connection); len(left) > 0 {
-			n.tries[x.connection] = left
-		} else if found {
-			delete(n.tries, x.connection)
-		}
-	}
-	if x.mirrors > 0 {
-		list, found := n.copies[x.record.ID]
-		if left := n.claim(x, list, 0); len(left) > 0 {
-			n.copies[x.record.ID] = left
-		} else if found {
-			delete(n.copies, x.record.ID)
-		}
-	}
+	n.collect(x)
 	if x.complete() {
 		n.give(x)
 		return
@@ -164,11 +166,32 @@ func (n *node) request(e *datav3.HTTPAccessLogEntry) {
 	n.arm()
 }
 
+// collect gives x what has come for it. Caller must hold mu.
+func (n *node) collect(x *exchange) {
+	if x.attempts > 0 {
+		list, found := n.tries[x.connection]
+		if left := n.claim(x, list, x.connection); len(left) > 0 {
+			n.tries[x.connection] = left
+		} else if found {
+			delete(n.tries, x.connection)
+		}
+	}
+	if x.mirrors > 0 {
+		list, found := n.copies[x.id]
+		if left := n.claim(x, list, 0); len(left) > 0 {
+			n.copies[x.id] = left
+		} else if found {
+			delete(n.copies, x.record.ID)
+		}
+	}
+}
+
 // claim gives x what belongs to it and returns what is left. Caller must hold mu.
 func (n *node) claim(x *exchange, list []try, connection uint64) []try {
 	kept := list[:0]
 	for i := range list {
-		if x.claim(&list[i], connection) {
+		if x.owns(&list[i], connection) {
+			x.take(&list[i], connection)
 			n.held--
 		} else {
 			kept = append(kept, list[i])
@@ -181,29 +204,45 @@ func (n *node) claim(x *exchange, list []try, connection uint64) []try {
 	return kept
 }
 
-// claim takes an attempt or a copy that belongs to the request. The ID alone does not tell: a
+// owns says whether an attempt or a copy belongs to the request. The ID alone does not tell: a
 // client may use one again and again. But a connection of HTTP/1 has one request at a time.
-func (x *exchange) claim(t *try, connection uint64) bool {
+func (x *exchange) owns(t *try, connection uint64) bool {
 	r := &x.record
-	if t.id != r.ID || t.Start < r.Start || t.Start > r.Start.Add(r.Duration) {
+	if t.id != x.id || t.path != x.path {
 		return false
 	}
 	if connection == 0 {
-		// A copy has no connection. It begins with the first attempt.
-		if len(r.Mirrors) == x.mirrors || len(r.Attempts) > 0 && t.Start < r.Attempts[0].Start {
-			return false
-		}
-		r.Mirrors = insert(r.Mirrors, t.Attempt)
-		return true
+		return len(r.Mirrors) < x.mirrors && (x.late || x.spans(t.Start, x.began()))
 	}
-	if connection != x.connection || len(r.Attempts) == x.attempts {
-		return false
+	return connection == x.connection && len(r.Attempts) < x.attempts && x.spans(t.Start, r.Start)
+}
+
+// spans says whether an instant lies between another one and the request's end.
+func (x *exchange) spans(at, from clock.Instant) bool {
+	return at >= from && at <= x.record.Start.Add(x.record.Duration)
+}
+
+// began is when copies can have begun at the earliest: behind the first attempt.
+func (x *exchange) began() clock.Instant {
+	if len(x.record.Attempts) > 0 {
+		return x.record.Attempts[0].Start
+	}
+	return x.record.Start
+}
+
+// take adds what the request owns.
+func (x *exchange) take(t *try, connection uint64) {
+	r := &x.record
+	if connection == 0 {
+		// Nobody waits for a copy's answer: our own data plane does not record it.
+		r.Mirrors = insert(r.Mirrors, observe.Attempt{Cluster: t.Cluster, Upstream: t.Upstream,
+			Pod: t.Pod, Version: t.Version, Start: t.Start})
+		return
 	}
 	r.Attempts = insert(r.Attempts, t.Attempt)
 	if last := len(r.Attempts) - 1; r.Attempts[last] == t.Attempt {
 		x.head = t.head
 	}
-	return true
 }
 
 // insert keeps the attempts in the order of their starts.
@@ -242,7 +281,10 @@ func (n *node) arm() {
 // release gives the records that have waited until now for what did not come. Caller must hold mu.
 func (n *node) release(now clock.Instant) {
 	for len(n.waiting) > 0 && n.waiting[0].until <= now {
-		n.give(n.waiting[0])
+		x := n.waiting[0]
+		x.late = true // of several requests with one ID, another one may have got its copy
+		n.collect(x)
+		n.give(x)
 		n.waiting = slices.Delete(n.waiting, 0, 1)
 	}
 	n.tell()

@@ -30,6 +30,7 @@ func play(t *testing.T, start func(*testing.T, *xds.Snapshot) *plane) map[string
 	out := map[string][]observe.Request{}
 	for i := range cases {
 		c := &cases[i]
+		began := time.Now()
 		conn, err := net.Dial("tcp", p.addr[c.name])
 		if err != nil {
 			t.Fatal(err)
@@ -38,6 +39,7 @@ func play(t *testing.T, start func(*testing.T, *xds.Snapshot) *plane) map[string
 		c.client(t, conn.(*net.TCPConn))
 		conn.Close()
 		out[c.name] = p.await(t, c.name, max(1, c.records))
+		t.Log(c.name, time.Since(began))
 	}
 	return out
 }

@@ -97,9 +97,10 @@ func (s *Server) StreamAccessLogs(stream alsv3.AccessLogService_StreamAccessLogs
 			return err
 		}
 		if id := m.GetIdentifier(); id != nil {
-			p, ok := s.opt.Node(id.GetNode().GetId())
+			name := id.GetNode().GetId()
+			p, ok := s.opt.Node(name)
 			if !ok {
-				return status.Errorf(codes.NotFound, "node %q is not of this mesh", id.GetNode().GetId())
+				return status.Errorf(codes.NotFound, "node %q is not of this mesh", name)
 			}
 			n = s.node(p.Name)
 			n.introduce(p)

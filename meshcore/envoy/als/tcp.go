@@ -1,7 +1,12 @@
 package als
 
 import (
+	"net/netip"
+	"strings"
+
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
 // connection takes the entry of a TCP connection. Caller must hold mu.
@@ -12,10 +17,37 @@ func (n *node) connection(e *datav3.TCPAccessLogEntry) {
 		n.dropped++
 		return
 	}
-	x := exchange{}
-	n.common(&x.record, c, &tag)
-	x.record.Protocol = "TCP"
-	x.record.BytesReceived = int64(e.GetConnectionProperties().GetReceivedBytes())
-	x.record.BytesSent = int64(e.GetConnectionProperties().GetSentBytes())
-	n.give(&x)
+	r := &observe.Request{Protocol: "TCP"}
+	n.common(r, c, &tag)
+	r.BytesReceived = int64(e.GetConnectionProperties().GetReceivedBytes())
+	r.BytesSent = int64(e.GetConnectionProperties().GetSentBytes())
+	n.connects(r, tag[tagRest])
+	n.opt.Sink.Record(r)
+}
+
+// connects makes the attempts to connect from the hosts that were tried, in order. Nothing tells
+// when each began; only the last one can have succeeded.
+func (n *node) connects(r *observe.Request, hosts string) {
+	if hosts == "" || hosts == "-" {
+		return
+	}
+	for h := range strings.SplitSeq(hosts, ",") {
+		a := observe.Attempt{Cluster: r.Cluster, Start: r.Start, Flags: "UF"}
+		if at, err := netip.ParseAddrPort(h); err == nil {
+			at = n.logical(at)
+			a.Upstream = n.name(at.String())
+			if a.Upstream == r.Upstream {
+				a.Pod, a.Version = r.Dest.Pod, r.Dest.Version
+			} else if n.opt.Workload != nil {
+				w := n.opt.Workload(at)
+				a.Pod, a.Version = w.Pod, w.Version
+			}
+		}
+		r.Attempts = append(r.Attempts, a)
+	}
+	last := &r.Attempts[len(r.Attempts)-1]
+	last.Duration = r.Duration
+	if !has(r.Flags, "UF") {
+		last.Flags = ""
+	}
 }
