@@ -38,7 +38,7 @@ var imports = map[string][]string{
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe": {"meshcore/xds"},
-	"meshcore/envoy/als": {"meshcore/clock", "meshcore/observe"},
+	"meshcore/envoy/als": {"meshcore/clock", "meshcore/exact", "meshcore/observe"},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",

@@ -33,7 +33,7 @@ type Header struct {
 	Duration time.Duration `json:"duration_ns"`
 	Mesh     MeshRun       `json:"mesh"`
 	Exact    *Exactness    `json:"exact,omitempty"` // with --exact
-	Steps    []StepRun     `json:"steps"` // those that began, in order
+	Steps    []StepRun     `json:"steps"`           // those that began, in order
 	// Places says where objects are written: "VirtualService default/recommendation" → "file:line",
 	// after the last step.
 	Places map[string]string `json:"places,omitempty"`

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // thousands are what 1,000 requests to a route come to: by cluster, status and flags.
@@ -68,31 +70,22 @@ func play(t *testing.T, s *servers, d dataPlane) []seen {
 // TestProxies holds our data plane and Envoy to the same numbers, and has both decide the same of
 // each single request.
 func TestProxies(t *testing.T) {
-	var all [2][]seen
-	for i, start := range []struct {
-		name string
-		f    func(*testing.T, *servers) dataPlane
-	}{
-		{"ours", func(t *testing.T, s *servers) dataPlane { return startOurs(t, s.mesh(t)) }},
-		{"envoy", func(t *testing.T, s *servers) dataPlane { return startEnvoy(t, s.mesh(t)) }},
-	} {
-		t.Run(start.name, func(t *testing.T) {
-			s := newServers(t)
-			all[i] = play(t, s, start.f(t, s))
-		})
-	}
-	if all[1] == nil {
-		t.Skip("no envoy to compare with")
-	}
-	for i := range all[0] {
-		if d := cmp.Diff(all[0][i], all[1][i]); d != "" {
-			t.Fatalf("request %d (-ours +envoy)\n%s", i, d)
-		}
-	}
-	asked := all[1][len(all[1])-9:]
+	s := newServers(t)
+	ours := play(t, s, startOurs(t, s.mesh(t)))
+	asked := ours[len(ours)-9:]
 	for i, want := range []string{"a", "a", "b", "b", "a", "b", "a", "a", "a"} {
 		if asked[i].Cluster != want {
 			t.Errorf("request %d with a draw of its own went to %s, not to %s", i, asked[i].Cluster, want)
 		}
+	}
+	for _, b := range testenvoy.Binaries(t) {
+		t.Run(b.Version, func(t *testing.T) {
+			s := newServers(t)
+			for i, theirs := range play(t, s, startEnvoy(t, b.Path, s.mesh(t))) {
+				if d := cmp.Diff(ours[i], theirs); d != "" {
+					t.Fatalf("request %d (-ours +envoy)\n%s", i, d)
+				}
+			}
+		})
 	}
 }

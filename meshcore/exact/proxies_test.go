@@ -216,14 +216,7 @@ type envoy struct {
 const logged = `["%UPSTREAM_CLUSTER_RAW%", "%RESPONSE_FLAGS%", %RESPONSE_CODE%, ` +
 	`%DYNAMIC_METADATA(mesh-lab.exact)%]` + "\n"
 
-func startEnvoy(t *testing.T, s *xds.Snapshot) dataPlane {
-	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
-	if err != nil {
-		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
-			t.Fatal("envoy is required: ", err)
-		}
-		t.Skip("no envoy (set MESHLAB_ENVOY to its path): ", err)
-	}
+func startEnvoy(t *testing.T, binary string, s *xds.Snapshot) dataPlane {
 	low, err := exact.Lower(s)
 	if err != nil {
 		t.Fatal(err)

@@ -143,7 +143,8 @@ func (c *categories) Verdict() Verdict {
 		v.Reason = "no request was seen that it could be judged by"
 		return v
 	}
-	if c.exact != nil && (c.rest != nil || len(c.all) == 1) && c.exact.judge(&v, c.all, c.tolerance) {
+	whole := c.rest != nil || len(c.all) == 1
+	if c.exact != nil && whole && c.exact.judge(&v, c.all, c.tolerance) {
 		return v
 	}
 	k := c.decisive()

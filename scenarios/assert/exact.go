@@ -174,8 +174,8 @@ func (e *enumerated) judge(v *Verdict, all []*category, tolerance float64) (ok b
 		v.Outcome = Pass
 	default:
 		v.Outcome = Inconclusive
-		v.Reason = fmt.Sprintf("%s requests are too few to tell shares apart that differ by %s points",
-			count(n), points(tolerance))
+		v.Reason = fmt.Sprintf("%s requests are too few to tell shares apart that are "+
+			"%s points off", count(n), points(tolerance))
 	}
 	return true
 }
@@ -189,8 +189,8 @@ func (e *enumerated) fail(v *Verdict, k *category, off float64) {
 	if off > 0 {
 		k.seen.show(v)
 	}
-	v.Reason = strings.TrimPrefix(fmt.Sprintf("%s: %s requests %s of one proxy than were enumerated",
-		k.name, decimals(math.Abs(off)), side), ": ")
+	v.Reason = strings.TrimPrefix(fmt.Sprintf("%s: %s requests %s of one proxy than were "+
+		"enumerated", k.name, decimals(math.Abs(off)), side), ": ")
 }
 
 func (e *enumerated) wanted(all []*category) string {

@@ -9,7 +9,8 @@ import (
 )
 
 // exactly makes the snapshots of one configuration exact, where that was asked for, and remembers
-// what that comes to. Our own data plane enumerates by itself; real Envoys are sent other resources.
+// what that comes to. Our own data plane enumerates by itself; real Envoys are sent other
+// resources.
 type exactly struct {
 	topology.Exactness
 	on   bool

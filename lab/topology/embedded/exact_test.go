@@ -2,16 +2,20 @@ package embedded_test
 
 import (
 	"context"
+	"io"
+	"net"
+	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
@@ -64,7 +68,7 @@ func testExact(t *testing.T, d embedded.Driver, altered bool) {
 			t.Error(err)
 		}
 	}()
-	want := map[string]int{"418 ": 100, "200 v1": 630, "200 v2": 270, "copies": 270}
+	want := map[string]int{"418": 100, "200 v1": 630, "200 v2": 270, "copies": 270}
 	if d := cmp.Diff(want, thousand(t, m)); d != "" {
 		t.Error("(-wanted +got)\n", d)
 	}
@@ -84,41 +88,59 @@ func testExact(t *testing.T, d embedded.Driver, altered bool) {
 	if _, err := m.Apply(ctx, customer(t, changed)); err != nil {
 		t.Fatal(err)
 	}
-	want = map[string]int{"418 ": 200, "200 v1": 480, "200 v2": 320, "copies": 240}
+	want = map[string]int{"418": 200, "200 v1": 480, "200 v2": 320, "copies": 240}
 	if d := cmp.Diff(want, thousand(t, m)); d != "" {
 		t.Error("after the change (-wanted +got)\n", d)
 	}
 }
 
-// thousand counts what becomes of 1,000 requests, and the copies made of them.
+// thousand counts what becomes of 1,000 requests, and the copies made of them, as the caller's
+// sidecar records it.
 func thousand(t *testing.T, m topology.Mesh) map[string]int {
 	t.Helper()
-	before := mirrored(t, m)
-	out := map[string]int{}
-	for _, r := range ask(t, m, request.Spec{From: "preference",
-		URL: "http://recommendation:8080/", Count: 1000, Concurrency: 4}) {
-		version := ""
-		if r.Backend != nil {
-			version = r.Backend.Version
-		}
-		out[strconv.Itoa(r.Status)+" "+version]++
+	before := recorded(t, m)
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+		return m.Dial(ctx, "preference-0.default", address)
+	}}
+	defer tr.CloseIdleConnections()
+	c := &http.Client{Transport: tr}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 250 {
+				resp, err := c.Get("http://recommendation:8080/")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body) //nolint:errcheck // the record tells
+				resp.Body.Close()
+			}
+		})
 	}
-	out["copies"] = mirrored(t, m) - before
+	all.Wait()
+	out := recorded(t, m)
+	for sort, n := range before {
+		if out[sort] -= n; out[sort] == 0 {
+			delete(out, sort)
+		}
+	}
 	return out
 }
 
-func mirrored(t *testing.T, m topology.Mesh) int {
+func recorded(t *testing.T, m topology.Mesh) map[string]int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := m.Settle(ctx); err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	out := map[string]int{}
 	for _, r := range m.Recorder().Snapshot().Requests {
-		if r.Proxy == "preference-0.default" {
-			n += len(r.Mirrors)
+		if r.Proxy == "preference-0.default" && r.Reporter == observe.Source {
+			out[strings.TrimSpace(strconv.Itoa(r.Status)+" "+r.Dest.Version)]++
+			out["copies"] += len(r.Mirrors)
 		}
 	}
-	return n
+	return out
 }
