@@ -71,6 +71,7 @@ func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
 	if m.envoys == nil {
 		return m.local.Server.Set(ctx, s.sent)
 	}
+	m.envoys.clear()
 	if err := m.open(s.reg); err != nil {
 		return control.Result{}, err
 	}

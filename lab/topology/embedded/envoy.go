@@ -114,9 +114,7 @@ func workloadOf(s *translate.Pod) observe.Workload {
 
 // close ends what the Envoys of the lab shared. They themselves have ended.
 func (e *envoys) close() error {
-	for _, r := range e.relays() {
-		r.close()
-	}
+	e.clear()
 	if e.server != nil {
 		e.server.Stop()
 	}
@@ -124,10 +122,16 @@ func (e *envoys) close() error {
 	return os.RemoveAll(e.dir)
 }
 
-func (e *envoys) relays() []*relay {
+// clear closes what was opened for addresses that no proxy listens at: the next configuration may
+// have one that does.
+func (e *envoys) clear() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Collect(maps.Values(e.virtual))
+	open := slices.Collect(maps.Values(e.virtual))
+	clear(e.virtual)
+	e.mu.Unlock()
+	for _, r := range open {
+		r.close()
+	}
 }
 
 // died remembers an Envoy that ended without being told to.
@@ -237,6 +241,7 @@ func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), 
 // way.
 const (
 	entriesMade = "access_logs.grpc_access_log.logs_written"
+	ownRequest  = "http.admin.downstream_rq_active"
 	settleStats = `^access_logs\.grpc_access_log\.logs_written$|^http\..*\.downstream_rq_active$`
 )
 
@@ -258,6 +263,7 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 			return err
 		}
 		delete(stats, entriesMade)
+		delete(stats, ownRequest)
 		active := uint64(0)
 		for _, n := range stats {
 			active += n
@@ -277,7 +283,7 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 }
 
 // close ends the process and what leads to it.
-func (s *envoySidecar) close(ctx context.Context) error {
+func (s *envoySidecar) close(context.Context) error {
 	e := s.pod.m.envoys
 	s.mu.Lock()
 	open := slices.Collect(maps.Values(s.published))
@@ -286,7 +292,9 @@ func (s *envoySidecar) close(ctx context.Context) error {
 	for _, r := range open {
 		r.close()
 	}
-	err := s.process.Stop(ctx)
+	// At once, as a node is lost: what it had to report has been waited for, and a busy machine may
+	// let an orderly end take seconds.
+	err := s.process.Kill()
 	<-s.watched
 	e.gone(s.pod.spec.Load().ID())
 	return err

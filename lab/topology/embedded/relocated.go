@@ -183,34 +183,52 @@ func (s *envoySidecar) publish(ports []uint16) error {
 }
 
 // reachable sees to it that an Envoy finds what its pod's app connects to, when no listener takes
-// it: what would be kube-proxy's to balance, and servers outside that listen on any port.
+// it: what would be kube-proxy's to balance, ports of pods that nobody declared but iptables would
+// capture, and servers outside that listen on any port.
 func (e *envoys) reachable(to netip.AddrPort) {
 	e.m.net.app(to) //nolint:errcheck // who is not there refuses
+	if at := e.m.net.captures(to); at != nil {
+		e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
+			return e.m.net.connect(ctx, *at, from, to)
+		})
+		return
+	}
 	reg := e.m.Registry()
 	for _, s := range reg.Services {
 		if s.VIP == to.Addr() && len(reg.Endpoints(s, to.Port())) > 0 {
-			if err := e.kubeProxy(to); err != nil {
-				e.m.log.Warn("kube-proxy", "address", to, "err", err)
-			}
+			e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
+				return e.m.dialPod(ctx, from, e.m.balance(to))
+			})
 		}
 	}
 }
 
-// kubeProxy listens at a Service's address and passes connections on to one of its pods.
-func (e *envoys) kubeProxy(at netip.AddrPort) error {
+// listen takes connections to a logical address and passes them on, until the next change. Where a
+// proxy or an app listens already, it does.
+func (e *envoys) listen(
+	at netip.AddrPort, dial func(ctx context.Context, from netip.AddrPort) (net.Conn, error),
+) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.virtual[at] != nil {
-		return nil
+		return
 	}
 	l, err := e.m.net.bind(at.Addr(), at.Port())
 	if err != nil {
-		return err
+		return
 	}
-	m := e.m
-	e.virtual[at] = m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		from := m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
-		return m.dialPod(ctx, from, m.balance(at))
+	e.virtual[at] = e.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		return dial(ctx, e.m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort()))
 	})
-	return nil
+}
+
+// captures returns where connections to a pod arrive that has an Envoy; nil for other addresses.
+func (n *network) captures(to netip.AddrPort) *target {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.hosts[to.Addr()]
+	if h == nil || !h.envoy || !h.proxied || h.sockets[inboundPort] == "" {
+		return nil
+	}
+	return &target{address: h.sockets[inboundPort], proxy: true, envoy: true}
 }
