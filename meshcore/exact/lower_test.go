@@ -115,6 +115,7 @@ func TestDescribe(t *testing.T) {
 		"route 80, svc, all /all: mirror 20 % to shadow, 60 % to other, 100 % to every " +
 			"by x-mesh-lab-draw-mirror",
 		"route 80, svc, all /all: weights 50/50 by x-mesh-lab-draw-split",
+		"route 80, svc, cors /cors: weights 70/30 by x-mesh-lab-draw-split",
 		"route 80, svc, delay /delay: delay 20 % by x-mesh-lab-draw-delay",
 		"route 80, svc, mirror /mirror: mirror 30 % to shadow by x-mesh-lab-draw-mirror",
 		"route 80, svc, moved /moved: abort 25 % by x-mesh-lab-draw-abort",

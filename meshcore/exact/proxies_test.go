@@ -122,13 +122,18 @@ type seen struct {
 // dataPlane is a proxy under test: do sends one request, end stops it and tells what it saw.
 type dataPlane interface {
 	do(t *testing.T, path string, header ...string)
+	preflight(t *testing.T, path string)
 	end(t *testing.T) []seen
 }
 
 // send is one request over a client's connection.
 func send(t *testing.T, c *http.Client, path string, header []string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://svc"+path, nil)
+	method := http.MethodGet
+	if len(header) > 0 && header[0] == "origin" {
+		method = http.MethodOptions
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://svc"+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +149,9 @@ func send(t *testing.T, c *http.Client, path string, header []string) {
 		t.Fatal(err)
 	}
 }
+
+// preflight are the headers of a CORS preflight, which the proxy answers.
+var preflight = []string{"origin", "http://a", "access-control-request-method", "GET"}
 
 // clientOf returns a client whose connections all lead to one place.
 func clientOf(t *testing.T, network, address string) *http.Client {
@@ -194,6 +202,8 @@ func startOurs(t *testing.T, s *xds.Snapshot) dataPlane {
 }
 
 func (o *ours) do(t *testing.T, path string, header ...string) { send(t, o.client, path, header) }
+
+func (o *ours) preflight(t *testing.T, path string) { send(t, o.client, path, preflight) }
 
 func (o *ours) end(t *testing.T) []seen {
 	if err := o.p.Settle(t.Context()); err != nil {
@@ -302,6 +312,8 @@ func typed(t *testing.T, m proto.Message) *anypb.Any {
 }
 
 func (e *envoy) do(t *testing.T, path string, header ...string) { send(t, e.client, path, header) }
+
+func (e *envoy) preflight(t *testing.T, path string) { send(t, e.client, path, preflight) }
 
 // end has Envoy write its log out, which it does when it ends.
 func (e *envoy) end(t *testing.T) []seen {
