@@ -180,13 +180,12 @@ func notes(m topology.Mesh) []istio.Diagnostic {
 func upError(err error) error {
 	var x *exitError
 	var errno syscall.Errno
-	var missing *envoy.NotFoundError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &x):
 		return err
-	case errors.As(err, &missing), errors.Is(err, embedded.ErrEnvoy):
+	case errors.Is(err, embedded.ErrEnvoy):
 		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)

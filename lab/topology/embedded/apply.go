@@ -84,7 +84,7 @@ func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
 	if err != nil && ctx.Err() == nil && alive.Err() != nil {
 		return res, context.Cause(alive)
 	}
-	return res, err
+	return res, m.envoys.explain(err)
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.
@@ -101,7 +101,7 @@ func (m *mesh) plan(
 	sent := snaps
 	var link *linker
 	if m.envoys != nil {
-		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker()
+		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker(reg)
 	}
 	var all []istio.Diagnostic
 	exactly := m.exactly()

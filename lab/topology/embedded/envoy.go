@@ -36,6 +36,7 @@ type envoys struct {
 	served  sync.WaitGroup
 
 	mu      sync.Mutex
+	keep    bool             // the files: somebody may want to read the logs
 	dead    map[string]error // pods whose Envoy has died of itself
 	told    chan struct{}    // closed when one dies
 	virtual map[netip.AddrPort]*relay
@@ -43,6 +44,12 @@ type envoys struct {
 
 // ErrEnvoy is why real Envoys can not be started, or have died.
 var ErrEnvoy = errors.New("the real Envoy")
+
+// noEnvoyError is an ErrEnvoy in other words.
+type noEnvoyError struct{ error }
+
+// Is says that it is an ErrEnvoy.
+func (*noEnvoyError) Is(target error) bool { return target == ErrEnvoy }
 
 // startEnvoys prepares a lab for real Envoys.
 func (m *mesh) startEnvoys(ctx context.Context) error {
@@ -57,11 +64,12 @@ func (m *mesh) startEnvoys(ctx context.Context) error {
 	}
 	var err error
 	if e.binary, err = envoy.Locate(ctx); err != nil {
-		return err
+		return &noEnvoyError{err}
 	}
 	if e.dir, err = os.MkdirTemp(m.runDir, "envoy-"); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
+	m.log.Info("real Envoys", "version", e.binary.Version, "found by", e.binary.From, "logs", e.dir)
 	m.envoys = e
 	err = m.local.Listen(func() (net.Listener, error) { return net.Listen("unix", e.control) })
 	if err != nil {
@@ -119,8 +127,37 @@ func (e *envoys) close() error {
 		e.server.Stop()
 	}
 	e.served.Wait()
+	if e.keep {
+		return nil
+	}
 	return os.RemoveAll(e.dir)
 }
+
+// explain adds the end of a proxy's own log to its refusal.
+func (e *envoys) explain(err error) error {
+	var nack *control.NackError
+	if !errors.As(err, &nack) {
+		return err
+	}
+	e.m.mu.RLock()
+	p := e.m.pods[nack.Node]
+	e.m.mu.RUnlock()
+	if p == nil {
+		return err
+	}
+	side, ok := p.side.(*envoySidecar)
+	if !ok {
+		return err
+	}
+	e.mu.Lock()
+	e.keep = true
+	e.mu.Unlock()
+	return fmt.Errorf("%w; the end of its log %s:\n%s", err, side.process.LogPath(),
+		side.process.LogTail(logTail))
+}
+
+// logTail is how many lines of an Envoy's log go into an error.
+const logTail = 10
 
 // clear closes what was opened for addresses that no proxy listens at: the next configuration may
 // have one that does.
@@ -138,7 +175,7 @@ func (e *envoys) clear() {
 func (e *envoys) died(pod string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dead[pod] = err
+	e.dead[pod], e.keep = err, true
 	close(e.told)
 	e.told = make(chan struct{})
 }
@@ -186,7 +223,7 @@ type envoySidecar struct {
 	watched chan struct{} // closed when the process has ended and that is known
 
 	mu        sync.Mutex
-	published map[uint16]*relay // gateway: what the user's own clients come through
+	published map[uint16][2]*relay // gateway: for clients from outside, and for other Envoys
 }
 
 // outbound is the socket that takes what a pod's app sends.
@@ -215,7 +252,7 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 		return err
 	}
 	side := &envoySidecar{
-		pod: p, process: process, watched: make(chan struct{}), published: map[uint16]*relay{},
+		pod: p, process: process, watched: make(chan struct{}), published: map[uint16][2]*relay{},
 	}
 	p.side = side
 	go func() {
@@ -290,7 +327,8 @@ func (s *envoySidecar) close(context.Context) error {
 	clear(s.published)
 	s.mu.Unlock()
 	for _, r := range open {
-		r.close()
+		r[0].close()
+		r[1].close()
 	}
 	// At once, as a node is lost: what it had to report has been waited for, and a busy machine may
 	// let an orderly end take seconds.

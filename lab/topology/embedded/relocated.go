@@ -29,9 +29,22 @@ type linker struct {
 	routes    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration
 }
 
-func (e *envoys) linker() *linker {
+// linker returns one for the pods of a registry. A gateway has no app: beside its address the lab
+// takes what other Envoys send, and adds a PROXY protocol header.
+func (e *envoys) linker(reg *translate.Registry) *linker {
+	n := e.m.net
+	gateways := map[netip.Addr]bool{}
+	for _, p := range reg.Pods {
+		gateways[p.IP] = p.Role == translate.Gateway
+	}
+	dial := func(a netip.AddrPort) netip.AddrPort {
+		if gateways[a.Addr()] {
+			return n.placeApp(a)
+		}
+		return n.place(a)
+	}
 	return &linker{
-		e: e, relocate: relocate.New(e.m.net.place),
+		e: e, relocate: relocate.New(n.place, dial),
 		listeners: map[*listenerv3.Listener]*listenerv3.Listener{},
 		routes:    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration{},
 	}
@@ -147,15 +160,17 @@ func (s *envoySidecar) bound(snap *xds.Snapshot) error {
 	return s.publish(slices.Collect(maps.Keys(sockets)))
 }
 
-// publish opens a gateway's ports, and no others, on 127.0.0.1 for the user's own clients, who come
-// from outside.
+// publish opens a gateway's ports, and no others, twice: on 127.0.0.1 for the user's own clients, who
+// come from outside, and for the Envoys of other pods, which send no PROXY header, so that the
+// gateway sees their logical addresses (and appends them to x-forwarded-for).
 func (s *envoySidecar) publish(ports []uint16) error {
 	p := s.pod
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for port, r := range s.published {
 		if !slices.Contains(ports, port) {
-			r.close()
+			r[0].close()
+			r[1].close()
 			delete(s.published, port)
 			p.mu.Lock()
 			delete(p.published, port)
@@ -163,7 +178,7 @@ func (s *envoySidecar) publish(ports []uint16) error {
 		}
 	}
 	for _, port := range ports {
-		if s.published[port] != nil {
+		if _, ok := s.published[port]; ok {
 			continue
 		}
 		l, err := p.m.outside(p.servicePort(port))
@@ -171,10 +186,19 @@ func (s *envoySidecar) publish(ports []uint16) error {
 			return err
 		}
 		to := netip.AddrPortFrom(p.spec.Load().IP, port)
-		s.published[port] = p.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		door, err := p.m.net.listen(to, p.m.net.placeApp(to))
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		out := p.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 			from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Port()
 			return p.m.dialPod(ctx, netip.AddrPortFrom(topology.OutsideAddr, from), to)
 		})
+		in := p.m.relay(door, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+			from := p.m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
+			return p.m.dialPod(ctx, from, to)
+		})
+		s.published[port] = [2]*relay{out, in}
 		p.mu.Lock()
 		p.published[port] = l
 		p.mu.Unlock()
