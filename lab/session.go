@@ -20,6 +20,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
@@ -148,6 +149,7 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	}
 	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
+		Exact: s.exact,
 	})
 	if err != nil {
 		return nil, 0, upError(err)
@@ -155,6 +157,12 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	m.Recorder().Keep(keep) // it may be up for long
 	for _, d := range notes(m) {
 		fmt.Fprintf(e.err, "note: %s\n", d)
+	}
+	if x, ok := m.(topology.Exact); ok && s.exact {
+		now := reports.Exactness(x.Exactness())
+		for _, line := range reports.Exactly(&now) {
+			fmt.Fprintf(e.err, "note: %s\n", line)
+		}
 	}
 	return m, seed, nil
 }
@@ -212,6 +220,10 @@ func (e *env) lab(
 	ctx context.Context, s source, name string,
 ) (*remote.Client, func() error, error) {
 	if len(s.files) == 0 && s.app == "" {
+		if s.exact {
+			return nil, nil, usage("--exact is for a lab of the command's own (-f, --app); " +
+				"`mesh-lab up --exact` is for one that stays")
+		}
 		c, err := running(ctx, name)
 		return c, func() error { return nil }, err
 	}
@@ -231,8 +243,16 @@ func sourceFlags(c *cobra.Command, s *source) {
 	f.StringVar(&s.app, "app", "", "a bundled app: `NAME` of one that mesh-lab apps lists")
 	f.StringVar(&s.meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
 	f.StringVar(&s.unknown, "unknown-image", "", "`APP` to run for images that are not bundled")
+	exactFlag(c, &s.exact)
 	c.RegisterFlagCompletionFunc("app", //nolint:errcheck // the flag exists
 		cobra.FixedCompletions(sampleapps.Bundles(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// exactFlag adds --exact.
+func exactFlag(c *cobra.Command, exact *bool) {
+	c.Flags().BoolVar(exact, "exact", false,
+		"enumerate weights, fault and mirror percentages instead of drawing them; "+
+			"alters what a real Envoy is given, and says so")
 }
 
 // answered turns an error of a lab into one with an exit status.

@@ -27,17 +27,18 @@ var imports = map[string][]string{
 	"meshcore/wire/h1":        {"meshcore/wire"},
 	"meshcore/observe":        {"meshcore/clock"},
 	"meshcore/translate":      {"meshcore/istio", "meshcore/xds"},
+	"meshcore/exact":          {"meshcore/xds"},
 	"meshcore/engine/match":   {"meshcore/wire"},
 	"meshcore/engine/lb":      {"meshcore/clock"},
 	"meshcore/engine/outlier": {"meshcore/clock"},
 	"meshcore/engine/breaker": {},
 	"meshcore/engine": {
-		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe",
+		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
 		"meshcore/engine/*",
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe": {"meshcore/xds"},
-	"meshcore/envoy/als": {"meshcore/clock", "meshcore/observe"},
+	"meshcore/envoy/als": {"meshcore/clock", "meshcore/exact", "meshcore/observe"},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
@@ -86,7 +87,7 @@ var imports = map[string][]string{
 // pure lists the packages that are given time and randomness and touch nothing outside.
 var pure = []string{
 	"meshcore/xds", "meshcore/istio", "meshcore/wire", "meshcore/wire/h1", "meshcore/observe",
-	"meshcore/translate", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
+	"meshcore/translate", "meshcore/exact", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "scenarios", "scenarios/assert", "reports",
 }
 

@@ -10,6 +10,7 @@ import (
 
 // router is the router filter (source/common/router/router.cc decodeHeaders).
 func (x *Exchange) router(now clock.Instant) Directive {
+	x.enumerate()
 	h, r := x.head, x.route
 	if r == nil {
 		x.flag("NR")
@@ -42,6 +43,7 @@ func (x *Exchange) router(now clock.Instant) Directive {
 	if r.vhost.attemptCount {
 		set(h, "x-envoy-attempt-count", bytesOf("1"))
 	}
+	x.removeDraws(h)
 	for _, o := range x.target.change.request {
 		o.mutate(x, h, requestInline)
 	}

@@ -104,6 +104,7 @@ func (m *mesh) plan(
 		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker(reg)
 	}
 	var all []istio.Diagnostic
+	exactly := m.exactly()
 	for _, p := range reg.Pods {
 		if p.Role == translate.Sidecar || p.Role == translate.Gateway {
 			if ctx.Err() != nil {
@@ -113,6 +114,10 @@ func (m *mesh) plan(
 				continue
 			}
 			s, diags := t.Snapshot(p)
+			s, err := exactly.snapshot(s)
+			if err != nil {
+				return state{}, err
+			}
 			snaps[p.ID()] = s
 			all = append(all, diags...)
 			if link != nil {
@@ -125,6 +130,7 @@ func (m *mesh) plan(
 	}
 	return state{
 		config: c, reg: reg, dns: newNames(reg), snaps: snaps, sent: sent, notes: notes,
+		exact: exactly.Exactness,
 	}, refused(all)
 }
 

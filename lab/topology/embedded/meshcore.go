@@ -32,7 +32,7 @@ type meshcore struct {
 func (p *pod) startMeshcore(s *translate.Pod) {
 	side := &meshcore{pod: p}
 	e := engine.New(engine.Options{
-		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()),
+		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()), Exact: p.m.spec.Exact,
 		Workload: observe.Workload{
 			Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
 			Service: s.Labels["app"], Version: s.Labels["version"],
