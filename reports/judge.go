@@ -248,6 +248,9 @@ func again(res *Result) string {
 		name = res.Scenario
 	}
 	command := "mesh-lab run " + name + " --seed " + res.Seed
+	if res.Proxy == "envoy" {
+		command += " --proxy envoy"
+	}
 	if res.Exact != nil {
 		command += " --exact"
 	}
