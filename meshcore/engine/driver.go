@@ -23,6 +23,10 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 	x.head, x.hcm = m.Head, c.hcm
 	x.complete = true
 	x.Record.Protocol = protocolOf(ci, m.Head)
+	x.log.unread = m.Flag != "" || m.Details == "request_header_timeout"
+	if !x.log.unread {
+		x.log.at.requested = now
+	}
 	if m.Flag != "" {
 		x.flag(m.Flag)
 	} else {

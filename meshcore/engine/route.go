@@ -16,6 +16,7 @@ import (
 // route is a compiled Route.
 type route struct {
 	name      string
+	metadata  *corev3.Metadata
 	config    string // the Istio object it came from: metadata istio.config
 	vhost     *vhost
 	path      match.Path
@@ -39,7 +40,7 @@ type direct struct {
 
 func (c *compiler) route(v *vhost, m *routev3.Route, s scope) *route {
 	r := &route{name: m.GetName(), vhost: v, filters: c.perFilter(m.GetTypedPerFilterConfig()),
-		config: istioConfig(m.GetMetadata())}
+		config: istioConfig(m.GetMetadata()), metadata: m.GetMetadata()}
 	c.match(r, m.GetMatch())
 	if d := m.GetDecorator(); d != nil {
 		if d.GetOperation() == "" {

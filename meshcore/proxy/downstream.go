@@ -75,7 +75,8 @@ type work struct {
 	mirrors   []*mirror
 	received  int64
 	sent      int64
-	headSent  bool // of the response
+	upstream  wire.Traffic // of all attempts
+	headSent  bool         // of the response
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
@@ -86,7 +87,7 @@ func (w *work) reset() {
 	w.resp.Reset()
 	w.up, w.body, w.upload, w.mirrors = nil, nil, nil, nil
 	w.complete, w.ending, w.headSent, w.last = false, false, false, false
-	w.received, w.sent = 0, 0
+	w.received, w.sent, w.upstream = 0, 0, wire.Traffic{}
 	w.wait.wake, w.wait.breaker, w.wait.up = nil, nil, nil
 }
 
@@ -96,6 +97,7 @@ func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
 		ended: make(chan struct{}),
 		wake:  make(chan struct{}, 1), born: p.opt.Clock.Now(),
 	}
+	d.info.ID = p.conns.Add(1)
 	d.srv = h1.NewServer(conn, h1.RequestLimits)
 	d.srv.Partial = d.partial
 	d.nudge = func() {
@@ -206,10 +208,27 @@ func (d *downstream) begin() bool {
 	}
 	d.chain = l.Chain(&d.info)
 	if d.chain == nil {
+		d.unmatched()
 		return false
 	}
 	d.shown.Store(d.chain)
 	return d.p.watch.add(d) == nil
+}
+
+// unmatched tells the listener's access log of a connection for which there is no filter chain.
+func (d *downstream) unmatched() {
+	w := works.Get().(*work)
+	defer works.Put(w)
+	d.p.opt.Engine.Unmatched(&w.x, d.listener, &d.info, d.p.opt.Clock.Now(), d.p.opt.AccessLog)
+}
+
+// log writes the access logs of an exchange that has ended.
+func (d *downstream) log(downstream, upstream wire.Traffic) {
+	x := &d.w.x
+	if x.Logged() {
+		x.Downstream, x.Upstream = downstream, upstream
+		x.Log(d.p.opt.AccessLog, d.p.opt.Clock.Now())
+	}
 }
 
 // addrPort returns a socket address; sockets without one (unix, pipes) have the zero address.

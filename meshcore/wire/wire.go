@@ -90,6 +90,20 @@ func (h *Head) delFrom(i int, name string) {
 	h.Fields = out
 }
 
+// Traffic is what an exchange cost on the wire, framing and all, as Envoy's bytes meters count it.
+type Traffic struct {
+	Received, Sent               int64
+	HeadersReceived, HeadersSent int64 // header lines, without the first line of the head
+}
+
+// Add adds the traffic of another stream.
+func (t *Traffic) Add(o Traffic) {
+	t.Received += o.Received
+	t.Sent += o.Sent
+	t.HeadersReceived += o.HeadersReceived
+	t.HeadersSent += o.HeadersSent
+}
+
 // Code says how an exchange is broken off.
 type Code uint8
 
