@@ -34,6 +34,7 @@ type logState struct {
 	kind       string // ACCESS_LOG_TYPE
 	connection uint64 // CONNECTION_ID
 	unique     uint8  // draws for UNIQUE_ID so far
+	vhost      *vhost
 	endpoint   *Endpoint
 	conn       UpstreamConn
 	failure    string // transport failure reason
@@ -222,6 +223,9 @@ func (e *Engine) Unmatched(x *Exchange, l *Listener, ci *ConnInfo, now clock.Ins
 // beginAttempt notes that an upstream try begins.
 func (x *Exchange) beginAttempt(ep *Endpoint, now clock.Instant) {
 	x.log.endpoint, x.log.failure = ep, ""
+	if x.hcm != nil { // each request upstream has a list of its own (measured with 1.40)
+		x.log.reached = x.log.reached[:0]
+	}
 	x.log.conn = UpstreamConn{Began: noDeadline, Connected: noDeadline}
 	x.log.at.attempt(now)
 }

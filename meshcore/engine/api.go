@@ -103,7 +103,8 @@ type ConnInfo struct {
 	Transport string         // "raw_buffer" or "tls"
 	ALPN      []string       // what the inspector found: "http/1.1", "h2c", TLS ALPN
 	SNI       string
-	ID        uint64 // unique among the proxy's connections
+	ID        uint64        // unique among the proxy's connections
+	Born      clock.Instant // accepted
 	// HTTP2 says that the downstream speaks HTTP/2.
 	HTTP2 bool
 }

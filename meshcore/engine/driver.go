@@ -24,7 +24,9 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 	x.complete = true
 	x.Record.Protocol = protocolOf(ci, m.Head)
 	x.log.unread = m.Flag != "" || m.Details == "request_header_timeout"
-	if !x.log.unread {
+	if x.log.unread {
+		x.Record.Protocol = "HTTP/1.1" // the codec's
+	} else {
 		x.log.at.requested = now
 	}
 	if m.Flag != "" {

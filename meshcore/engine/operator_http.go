@@ -91,6 +91,8 @@ func lookup(h *wire.Head, name string) ([]byte, bool) {
 		return nil, false
 	case name == "host":
 		return h.Authority, h.Authority != nil
+	case name == "connection" && h.Status != 0 && h.Close:
+		return []byte("close"), true
 	case name == "upgrade":
 		return h.Upgrade, h.Upgrade != nil
 	case name == ":status":
@@ -238,6 +240,9 @@ func headSize(h *wire.Head, pseudo ...string) int64 {
 		if v, ok := lookup(h, name); ok {
 			n += len(name) + len(v)
 		}
+	}
+	if h.Status != 0 && h.Close {
+		n += len("connection") + len("close")
 	}
 	if h.Upgrade != nil {
 		n += len("upgrade") + len(h.Upgrade) + len("connection") + len("upgrade")

@@ -98,6 +98,9 @@ func point(name string) func(*Exchange) clock.Instant {
 			case "DS_RX_BEG", "DS_CX_BEG":
 				return x.start
 			case "DS_CX_END":
+				if x.chain == nil {
+					return noDeadline
+				}
 				return at.finished
 			case "US_CX_BEG":
 				return x.log.conn.Began
@@ -107,6 +110,13 @@ func point(name string) func(*Exchange) clock.Instant {
 			return noDeadline
 		}
 		switch name {
+		case "DS_CX_BEG":
+			return x.ci.Born
+		case "DS_CX_END": // requests end before their connection, but for this
+			if !x.hasFlag("DC") {
+				return noDeadline
+			}
+			return at.finished
 		case "DS_RX_BEG":
 			return x.start
 		case "DS_RX_END":

@@ -29,7 +29,7 @@ var upstreamOperators = map[string]operator{
 		return "HTTP/1.1"
 	}),
 	"UPSTREAM_REQUEST_ATTEMPT_COUNT": atEnd(count(func(x *Exchange) int64 {
-		return int64(len(x.Record.Attempts))
+		return int64(x.attempt)
 	})),
 	"UPSTREAM_CONNECTION_ID":               count(func(x *Exchange) int64 { return int64(x.log.conn.ID) }),
 	"UPSTREAM_LOCAL_ADDRESS":               address(upstreamLocal),
@@ -127,10 +127,18 @@ func withoutPort(at string) string {
 // observableCluster is the cluster's alt_stat_name where it has one (stream_info_formatter.cc:
 // observabilityName).
 func observableCluster(x *Exchange) string {
-	if x.cluster != nil && x.cluster.shown != "" {
-		return x.cluster.shown
+	if c := clusterOf(x); c != nil && c.shown != "" {
+		return c.shown
 	}
 	return x.Record.Cluster
+}
+
+// clusterOf is the cluster that the route leads to, also when the request did not come that far.
+func clusterOf(x *Exchange) *Cluster {
+	if x.cluster == nil && x.target != nil && x.Record.Cluster != "" {
+		return x.target.cluster.Load()
+	}
+	return x.cluster
 }
 
 func upstreamLocal(x *Exchange) netip.AddrPort { return x.log.conn.Local }
@@ -159,9 +167,9 @@ var byteOperators = map[string]operator{
 	"UPSTREAM_HEADER_BYTES_RECEIVED":   wireBytes(upstream, headersReceived),
 	"UPSTREAM_HEADER_BYTES_SENT":       wireBytes(upstream, headersSent),
 
-	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": wireBytes(downstream, headersReceived),
+	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": wireBytes(downstream, decompressed),
 	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT":     wireBytes(downstream, headersSent),
-	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED":   wireBytes(upstream, headersReceived),
+	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED":   wireBytes(upstream, decompressed),
 	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT":       wireBytes(upstream, headersSent),
 }
 
@@ -176,6 +184,7 @@ func received(w *wire.Traffic) int64        { return w.Received }
 func sent(w *wire.Traffic) int64            { return w.Sent }
 func headersReceived(w *wire.Traffic) int64 { return w.HeadersReceived }
 func headersSent(w *wire.Traffic) int64     { return w.HeadersSent }
+func decompressed(w *wire.Traffic) int64    { return w.Decompressed }
 
 // metadataOperators tell the metadata of what the request met. Nothing that is carried out writes
 // dynamic metadata or filter state.
@@ -191,10 +200,10 @@ var metadataOperators = map[string]operator{
 func dynamicMetadata(*Exchange) *corev3.Metadata { return nil }
 
 func clusterMetadata(x *Exchange) *corev3.Metadata {
-	if x.cluster == nil {
-		return nil
+	if c := clusterOf(x); c != nil {
+		return c.metadata
 	}
-	return x.cluster.metadata
+	return nil
 }
 
 func hostMetadata(x *Exchange) *corev3.Metadata {
@@ -214,10 +223,10 @@ var metadataTypes = map[string]func(*Exchange) *corev3.Metadata{
 		return x.route.metadata
 	},
 	"VIRTUAL_HOST": func(x *Exchange) *corev3.Metadata {
-		if x.route == nil {
+		if x.log.vhost == nil {
 			return nil
 		}
-		return x.route.vhost.metadata
+		return x.log.vhost.metadata
 	},
 	"LISTENER": func(x *Exchange) *corev3.Metadata { return x.listener.metadata },
 	"LISTENER_FILTER_CHAIN": func(x *Exchange) *corev3.Metadata {
@@ -249,7 +258,7 @@ func metadataOf(of func(*Exchange) *corev3.Metadata) func(formatter.Command) (ev
 			}
 			n := len(out)
 			if len(path) == 1 {
-				return formatter.Truncate(formatter.AppendStruct(out, s), n, c.Max), formatter.JSON
+				return formatter.AppendStruct(out, s), formatter.JSON
 			}
 			v := structpb.NewStructValue(s)
 			for _, key := range path[1:] {
@@ -261,7 +270,7 @@ func metadataOf(of func(*Exchange) *corev3.Metadata) func(formatter.Command) (ev
 			case *structpb.Value_StringValue:
 				return formatter.Truncate(append(out, k.StringValue...), n, c.Max), formatter.Text
 			}
-			return formatter.Truncate(formatter.AppendValue(out, v), n, c.Max), formatter.JSON
+			return formatter.AppendValue(out, v), formatter.JSON
 		}, nil
 	}
 }

@@ -112,6 +112,7 @@ func (rc *routeConfig) find(x *Exchange, h *wire.Head) *route {
 	if !ok {
 		return nil
 	}
+	x.log.vhost = v
 	path := match.PathOf(h.Target)
 	for _, r := range v.routes {
 		if r.matches(x, h, path) {

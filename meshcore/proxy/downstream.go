@@ -97,7 +97,7 @@ func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
 		ended: make(chan struct{}),
 		wake:  make(chan struct{}, 1), born: p.opt.Clock.Now(),
 	}
-	d.info.ID = p.conns.Add(1)
+	d.info.ID, d.info.Born = p.conns.Add(1), d.born
 	d.srv = h1.NewServer(conn, h1.RequestLimits)
 	d.srv.Partial = d.partial
 	d.nudge = func() {

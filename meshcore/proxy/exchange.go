@@ -46,7 +46,7 @@ func (d *downstream) request(w *work) (again bool) {
 	}
 	if w.req.Minor == 0 && !d.chain.HTTP.AcceptHTTP10 {
 		return d.refuse(w, engine.Malformed{Status: 426, Details: "low_version", Head: &w.req,
-			Body: h1.Reason(426)}, now)
+			Body: h1.Reason(426), Flag: "DPE"}, now)
 	}
 	if w.req.Expect100 && !d.chain.HTTP.Proxy100Continue {
 		w.req.Del("expect")

@@ -26,7 +26,7 @@ const (
 	None   Kind = iota // no value
 	Text               // a string, appended as it is
 	Number             // an integer, appended in decimal
-	JSON               // anything else, appended as JSON
+	JSON               // anything else, appended as JSON; only text is truncated then
 )
 
 // Eval appends the value of an operator for x. After None nothing that it appended counts.
@@ -119,6 +119,7 @@ type Template[T any] struct {
 type piece[T any] struct {
 	text string
 	eval Eval[T]
+	max  int // of a value that is JSON
 }
 
 // Envoy source/common/formatter/substitution_formatter.cc commandWithArgsRegex.
@@ -169,7 +170,7 @@ func Parse[T any](format string, omitEmpty bool, find Lookup[T]) (*Template[T], 
 		if err != nil {
 			return nil, err
 		}
-		t.pieces = append(t.pieces, piece[T]{eval: eval})
+		t.pieces = append(t.pieces, piece[T]{eval: eval, max: c.Max})
 		at += len(m[0])
 	}
 	end()
@@ -205,8 +206,11 @@ func (t *Template[T]) Append(x T, out []byte) []byte {
 		}
 		n := len(out)
 		var kind Kind
-		if out, kind = p.eval(x, out); kind == None {
+		switch out, kind = p.eval(x, out); kind {
+		case None:
 			out = append(out[:n], t.empty...)
+		case JSON:
+			out = Truncate(out, n, p.max)
 		}
 	}
 	return out

@@ -44,10 +44,10 @@ func (c *half) WriteBody(p []byte, fin bool) error { return c.out.body(p, fin) }
 func (c *half) WriteTrailers(h *wire.Head) error { return c.out.trailers(h) }
 
 // Traffic returns what the exchange has cost so far: since the last request head was read, or
-// written.
+// written. As in Envoy, what came behind it and waits is counted too.
 func (c *half) Traffic() wire.Traffic {
-	return wire.Traffic{Received: c.in.taken, HeadersReceived: c.in.heads,
-		Sent: c.out.sent, HeadersSent: c.out.heads}
+	return wire.Traffic{Received: c.in.taken + int64(c.in.w-c.in.r), Sent: c.out.sent,
+		HeadersReceived: c.in.heads, HeadersSent: c.out.heads, Decompressed: c.in.heads}
 }
 
 // count begins to count anew.
@@ -118,7 +118,6 @@ func (c *half) head(h *wire.Head, lim Limits, first func(*wire.Head, []byte) *Er
 		if c.in.w > 0 {
 			done, err := c.parse.parse(c.in.buf[:c.in.w], h, first)
 			if err != nil {
-				c.in.taken += int64(c.in.w)
 				return err
 			}
 			if done {
