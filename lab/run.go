@@ -144,6 +144,7 @@ func (e *env) runOne(
 	run, err := runner.Run(ctx, s, runner.Options{
 		Driver: embedded.Driver{}, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
 		Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
+		AccessLog: e.accessLog(),
 	})
 	show.clear()
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {

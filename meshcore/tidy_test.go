@@ -57,6 +57,7 @@ var imports = map[string][]string{
 		"meshcore/xds",
 	},
 	"lab/topology/embedded": {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
+	"lab/logfile":           {},
 	"lab/load":              {"meshcore/clock", "meshcore/observe", "lab/topology"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",

@@ -266,7 +266,7 @@ func (p *Proxy) seen(c net.Conn, ep *engine.Endpoint, began clock.Instant) engin
 	out := engine.UpstreamConn{ID: p.conns.Add(1), Local: addrPort(c.LocalAddr()), Began: began,
 		Connected: p.opt.Clock.Now()}
 	if l, ok := p.opt.Network.(Locator); ok {
-		out.Local = l.LocalAddr(c, ep.Source)
+		out.Local = l.LocalAddr(c, ep.Source, ep.Addr)
 	}
 	return out
 }

@@ -58,8 +58,8 @@ type Network interface {
 
 // Locator is a Network whose connections have other addresses at our end than their sockets have.
 type Locator interface {
-	// LocalAddr returns the logical address of our end of a connection that Dial made from from.
-	LocalAddr(conn net.Conn, from netip.Addr) netip.AddrPort
+	// LocalAddr returns the logical address of our end of a connection that Dial made.
+	LocalAddr(conn net.Conn, from netip.Addr, to netip.AddrPort) netip.AddrPort
 }
 
 // Sink takes the records. r is borrowed until Record returns; it is called from many goroutines.

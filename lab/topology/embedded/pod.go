@@ -192,10 +192,14 @@ func (p *pod) startProxy(s *translate.Pod) {
 			Region: s.Locality.Region, Zone: s.Locality.Zone, SubZone: s.Locality.Subzone,
 		},
 	})
-	p.proxy = proxy.New(proxy.Options{
+	opt := proxy.Options{
 		Engine: e, Network: &podNetwork{p: p}, Clock: p.m.clock, Sink: p.m.rec, Log: p.m.log,
 		Seed: clock.Sub(p.m.spec.Seed, "proxy", s.ID()),
-	})
+	}
+	if log := p.m.spec.AccessLog; log != nil {
+		opt.AccessLog = podLog{s.ID(), log}
+	}
+	p.proxy = proxy.New(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	sub := &subscribe.Client{
@@ -352,6 +356,16 @@ func (p *pod) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// podLog takes the access log lines of one pod. Pods have no disks here: a line for a file goes
+// where the others go.
+type podLog struct {
+	pod  string
+	take func(pod string, line []byte)
+}
+
+// AccessLog passes a line on.
+func (l podLog) AccessLog(_ string, line []byte) { l.take(l.pod, line) }
+
 // podNetwork is the network as one pod's proxy sees it.
 type podNetwork struct{ p *pod }
 
@@ -445,4 +459,16 @@ func (n *podNetwork) Dial(
 		return n.p.m.net.connect(ctx, t, netip.AddrPortFrom(from, 0), to)
 	}
 	return n.p.m.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), n.p.m.balance(to))
+}
+
+// LocalAddr is the pod's address, as the other side sees it, or what the proxy binds.
+func (n *podNetwork) LocalAddr(c net.Conn, from netip.Addr, to netip.AddrPort) netip.AddrPort {
+	port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
+	switch {
+	case from.IsValid():
+		return netip.AddrPortFrom(from, port)
+	case to.Addr().IsLoopback():
+		return netip.AddrPortFrom(localhost, port)
+	}
+	return netip.AddrPortFrom(n.p.spec.Load().IP, port)
 }

@@ -184,7 +184,9 @@ func TestTruth(t *testing.T) {
 func playCase(t *testing.T, c truth.Case, config *istio.Config, n *count) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	m, err := embedded.Driver{}.Up(ctx, topology.Spec{Config: config, Seed: 7})
+	var logs podLogs
+	m, err := embedded.Driver{}.Up(ctx, topology.Spec{Config: config, Seed: 7,
+		AccessLog: logs.take})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +201,10 @@ func playCase(t *testing.T, c truth.Case, config *istio.Config, n *count) {
 		<-time.After(1100 * time.Millisecond)
 	}
 	var requests struct{ Requests []wanted }
-	var recorded struct{ Requests []recording }
+	var recorded struct {
+		Requests []recording
+		LogLines map[string][]string `yaml:"log_lines"`
+	}
 	decode(t, c.Read(t, "case.yaml"), &requests)
 	decode(t, c.Read(t, "observed.yaml"), &recorded)
 	for i := range requests.Requests {
@@ -229,6 +234,12 @@ func playCase(t *testing.T, c truth.Case, config *istio.Config, n *count) {
 		if problems := compare(r, results, max(1, w.Count)); len(problems) > 0 {
 			t.Errorf("%s:\n  %s", w.ID, strings.Join(problems, "\n  "))
 		}
+	}
+	if len(recorded.LogLines) > 0 {
+		if err := m.Settle(ctx); err != nil {
+			t.Fatal(err)
+		}
+		logs.compare(t, recorded.LogLines)
 	}
 }
 
