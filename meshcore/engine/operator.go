@@ -74,7 +74,8 @@ func findOperator(end, withoutQuery bool) formatter.Lookup[*Exchange] {
 			return nil, err
 		}
 		if o.end && !end {
-			return nil, fmt.Errorf("command operator %%%s%% in a header value %s", c.Name, notCarried)
+			return nil, fmt.Errorf("command operator %%%s%% in a header value %s", c.Name,
+				notCarried)
 		}
 		return o.make(c)
 	}
@@ -133,8 +134,8 @@ func absentOperators() map[string]operator {
 		DOWNSTREAM_TRANSPORT_FAILURE_REASON TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT
 		UPSTREAM_SERVER_NAME`)
 	for _, side := range []string{"DOWNSTREAM_", "UPSTREAM_"} {
-		for _, n := range strings.Fields(`TLS_CIPHER TLS_GROUP TLS_VERSION TLS_SESSION_ID PEER_ISSUER
-			PEER_CERT PEER_SUBJECT PEER_URI_SAN PEER_DNS_SAN PEER_IP_SAN LOCAL_URI_SAN
+		for _, n := range strings.Fields(`TLS_CIPHER TLS_GROUP TLS_VERSION TLS_SESSION_ID
+			PEER_ISSUER PEER_CERT PEER_SUBJECT PEER_URI_SAN PEER_DNS_SAN PEER_IP_SAN LOCAL_URI_SAN
 			LOCAL_DNS_SAN LOCAL_IP_SAN`) {
 			absent(formatter.Alone, side+n)
 		}
@@ -215,7 +216,7 @@ var streamOperators = map[string]operator{
 // responseCodeDetails has no blanks; the parameter that asks for them is not carried out.
 func responseCodeDetails(c formatter.Command) (eval, error) {
 	if c.Arg == "ALLOW_WHITESPACES" {
-		return nil, fmt.Errorf("command operator %%RESPONSE_CODE_DETAILS(%s)%% %s", c.Arg, notCarried)
+		return nil, fmt.Errorf("command operator %%%s(%s)%% %s", c.Name, c.Arg, notCarried)
 	}
 	return func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
 		if x.Record.Details == "" || x.chain != nil && x.hcm == nil {

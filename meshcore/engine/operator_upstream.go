@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -31,7 +32,9 @@ var upstreamOperators = map[string]operator{
 	"UPSTREAM_REQUEST_ATTEMPT_COUNT": atEnd(count(func(x *Exchange) int64 {
 		return int64(x.attempt)
 	})),
-	"UPSTREAM_CONNECTION_ID":               count(func(x *Exchange) int64 { return int64(x.log.conn.ID) }),
+	"UPSTREAM_CONNECTION_ID": count(func(x *Exchange) int64 {
+		return int64(x.log.conn.ID)
+	}),
 	"UPSTREAM_LOCAL_ADDRESS":               address(upstreamLocal),
 	"UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":  host(upstreamLocal),
 	"UPSTREAM_LOCAL_PORT":                  port(upstreamLocal),
@@ -59,17 +62,10 @@ var upstreamOperators = map[string]operator{
 			}
 			return out, formatter.Text
 		}),
-	"UPSTREAM_HOSTS_ATTEMPTED": atEnd(attempted(func(r *reached, out []byte) []byte {
-		return append(out, r.host...)
-	})),
-	"UPSTREAM_HOST_NAMES_ATTEMPTED": atEnd(attempted(func(r *reached, out []byte) []byte {
-		return append(out, r.host...)
-	})),
-	"UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": atEnd(attempted(func(r *reached, out []byte) []byte {
-		return append(out, withoutPort(r.host)...)
-	})),
-	"UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": atEnd(
-		attempted(func(r *reached, out []byte) []byte { return append(out, withoutPort(r.host)...) })),
+	"UPSTREAM_HOSTS_ATTEMPTED":                   atEnd(attempted((*reached).address)),
+	"UPSTREAM_HOST_NAMES_ATTEMPTED":              atEnd(attempted((*reached).address)),
+	"UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT":      atEnd(attempted((*reached).bare)),
+	"UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": atEnd(attempted((*reached).bare)),
 	"UPSTREAM_CONNECTION_IDS_ATTEMPTED": atEnd(attempted(func(r *reached, out []byte) []byte {
 		if r.connection == 0 {
 			return out
@@ -83,6 +79,9 @@ type reached struct {
 	host       string
 	connection uint64
 }
+
+func (r *reached) address(out []byte) []byte { return append(out, r.host...) }
+func (r *reached) bare(out []byte) []byte    { return append(out, withoutPort(r.host)...) }
 
 // attempted lists the upstreams that were reached, in order.
 func attempted(each func(r *reached, out []byte) []byte) operator {
@@ -153,9 +152,10 @@ func upstreamRemote(x *Exchange) netip.AddrPort {
 
 // byteOperators count. HTTP/1.1 compresses no headers.
 var byteOperators = map[string]operator{
-	"BYTES_RECEIVED":        atEnd(count(func(x *Exchange) int64 { return x.Record.BytesReceived })),
-	"BYTES_SENT":            atEnd(count(func(x *Exchange) int64 { return x.Record.BytesSent })),
-	"BYTES_RETRANSMITTED":   atEnd(count(func(*Exchange) int64 { return 0 })), // HTTP/3 only
+	"BYTES_RECEIVED": atEnd(count(func(x *Exchange) int64 { return x.Record.BytesReceived })),
+	"BYTES_SENT":     atEnd(count(func(x *Exchange) int64 { return x.Record.BytesSent })),
+	// HTTP/3 only.
+	"BYTES_RETRANSMITTED":   atEnd(count(func(*Exchange) int64 { return 0 })),
 	"PACKETS_RETRANSMITTED": atEnd(count(func(*Exchange) int64 { return 0 })),
 
 	"DOWNSTREAM_WIRE_BYTES_RECEIVED":   wireBytes(downstream, received),
@@ -293,8 +293,8 @@ func filterState(c formatter.Command) (eval, error) {
 	for _, p := range []string{"envoy.", "wasm.", "io.istio.", "istio.", "upstream_peer",
 		"downstream_peer"} {
 		if strings.HasPrefix(key, p) {
-			return nil, formatter.Refusal("command operator %" + c.Name + "(" + key + ")% " + notCarried +
-				": the filters that write it are left out")
+			return nil, fmt.Errorf("command operator %%%s(%s)%% %s: the filters that write it are "+
+				"left out", c.Name, key, notCarried)
 		}
 	}
 	return nothing, nil

@@ -24,14 +24,15 @@ func newAccessLogs(mesh *meshconfig.MeshConfig) accessLogs {
 		return accessLogs{}
 	}
 	log := func(filter *accesslogv3.AccessLogFilter) []*accesslogv3.AccessLog {
+		file := &filelogv3.FileAccessLog{
+			Path: mesh.GetAccessLogFile(),
+			AccessLogFormat: &filelogv3.FileAccessLog_LogFormat{
+				LogFormat: accessLogFormat(mesh),
+			},
+		}
 		return []*accesslogv3.AccessLog{{
 			Name: "envoy.access_loggers.file", Filter: filter,
-			ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: typed(&filelogv3.FileAccessLog{
-				Path: mesh.GetAccessLogFile(),
-				AccessLogFormat: &filelogv3.FileAccessLog_LogFormat{
-					LogFormat: accessLogFormat(mesh),
-				},
-			})},
+			ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: typed(file)},
 		}}
 	}
 	out := accessLogs{traffic: log(nil)}

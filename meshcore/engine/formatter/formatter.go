@@ -26,7 +26,7 @@ const (
 	None   Kind = iota // no value
 	Text               // a string, appended as it is
 	Number             // an integer, appended in decimal
-	JSON               // anything else, appended as JSON; only text is truncated then
+	JSON               // anything else, appended as JSON
 )
 
 // Eval appends the value of an operator for x. After None nothing that it appended counts.
@@ -119,7 +119,7 @@ type Template[T any] struct {
 type piece[T any] struct {
 	text string
 	eval Eval[T]
-	max  int // of a value that is JSON
+	max  int // of a value that is no string: only text is truncated then
 }
 
 // Envoy source/common/formatter/substitution_formatter.cc commandWithArgsRegex.
@@ -209,7 +209,7 @@ func (t *Template[T]) Append(x T, out []byte) []byte {
 		switch out, kind = p.eval(x, out); kind {
 		case None:
 			out = append(out[:n], t.empty...)
-		case JSON:
+		case Number, JSON:
 			out = Truncate(out, n, p.max)
 		}
 	}

@@ -50,11 +50,11 @@ func TestText(t *testing.T) {
 		"%REQ(e)%.":            ".",
 		"%META%":               `{"a":1}`,
 		"%META(x)%":            `{"a":1}`,
-		`%COALESCE({"operators":[{"command":"REQ","param":"zz"},"BYTES"]}):3%`:       "100000",
+		`%COALESCE({"operators":[{"command":"REQ","param":"zz"},"BYTES"]}):3%`:       "100",
 		`%COALESCE({"operators":[{"command":"REQ","param":"a","max_length":4}]}):2%`: "al",
 		`%COALESCE({"operators":[{"command":"REQ","param":"e"},"BYTES"]})%`:          "",
 		`%COALESCE({"operators":[{"command":"REQ","param":"zz"}]})%`:                 "-",
-		`%COALESCE({"operators":["META",{"command":"REQ","param":"zz"}]}):1%`:        `{"a":1}`,
+		`%COALESCE({"operators":["META",{"command":"REQ","param":"zz"}]}):1%`:        "{",
 	} {
 		f, err := Parse(format, false, find)
 		if err != nil {

@@ -157,11 +157,14 @@ func (t *Template[T]) appendJSON(x T, out []byte, omit bool) ([]byte, bool) {
 		}
 		n := len(out)
 		var kind Kind
-		if out, kind = p.eval(x, out); kind == None {
+		switch out, kind = p.eval(x, out); kind {
+		case None:
 			out = append(out[:n], t.empty...)
-		} else {
-			out = sanitize(out, n)
+			continue
+		case Number, JSON:
+			out = Truncate(out, n, p.max)
 		}
+		out = sanitize(out, n)
 	}
 	return append(out, '"'), true
 }

@@ -122,7 +122,7 @@ const (
 		"s":"pl\"ain","k\"e\\yé":"%BYTES_SENT%","pp":"%%","m":"%REQ(zz)%%REQ(x-b)%","m2":"é%REQ(user-agent)%",
 		"B":"%BYTES_RECEIVED%","o":{},"e":[],"f":"%RESPONSE_FLAGS%%REQ(zz)%",
 		"c":"%COALESCE({\"operators\":[\"ROUTE_NAME\",{\"command\":\"REQ\",\"param\":\":path\",\"max_length\":3}]}):6%",
-		"c2":"%COALESCE({\"operators\":[\"REQUESTED_SERVER_NAME\",\"BYTES_SENT\"]})%"}`
+		"c2":"%COALESCE({\"operators\":[\"REQUESTED_SERVER_NAME\",\"BYTES_SENT\"]}):1%"}`
 )
 
 // logFormats are the logs of each HTTP connection, by file name.
@@ -166,7 +166,7 @@ func logFormats() map[string]string {
 		"operators":     text("---\n" + line(logOperators)),
 		"json":          `{"logFormat":{"jsonFormat":` + object(logOperators) + without + `}}`,
 		"json-omitted":  `{"logFormat":{"omitEmptyValues":true,"jsonFormat":` + object(logOperators) + without + `}}`,
-		"omitted":       `{"logFormat":{"omitEmptyValues":true,"textFormat":"%REQ(zz)%|%PROTOCOL%|%%|%ENVIRONMENT(NOPE)%\n"}}`,
+		"omitted":       `{"logFormat":{"omitEmptyValues":true,"textFormat":"%REQ(zz)%|%PROTOCOL%|%%|%ENVIRONMENT(NOPE)%|%COALESCE({\"operators\":[\"REQUESTED_SERVER_NAME\",\"BYTES_RECEIVED\"]}):1%\n"}}`,
 		"nested":        `{"logFormat":{"jsonFormat":` + nestedJSON + `,"jsonFormatOptions":{"sortProperties":true}}}`,
 		"nested-omit":   `{"logFormat":{"omitEmptyValues":true,"jsonFormat":` + nestedJSON + `}}`,
 		"bytes":         text("---\n" + line(byteOperators)),
