@@ -55,8 +55,6 @@ var notYetOperators = map[string]string{
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                 "the socket's own address is not kept",
 	"ROUTE_RESOLUTION_COUNT":                       "route look-ups are not counted",
 	"ROUTE_RESOLUTION_TIME_US":                     "route look-ups are not timed",
-	"FILE_CONTENT":                                 "files are not read",
-	"SECRET":                                       "secrets are not read",
 }
 
 // findOperator returns the table's look-up. end: the exchange will have ended; withoutQuery: the
