@@ -19,7 +19,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
@@ -105,6 +107,27 @@ func (e *env) seed() (uint64, error) {
 	return s, nil
 }
 
+// driver returns what brings the mesh up, on the data plane that --proxy names. What a lab that was
+// killed has left of its Envoys goes first.
+func (e *env) driver() (topology.Driver, error) {
+	d := embedded.Driver{Proxy: e.flags.proxy}
+	if d.Proxy != "envoy" {
+		return d, nil
+	}
+	state, err := stateDir()
+	if err != nil {
+		return nil, environment(err)
+	}
+	d.Dir = filepath.Join(state, "envoy")
+	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
+		return nil, environment(clean(err))
+	}
+	if n := envoy.Sweep(d.Dir); n > 0 {
+		e.log.Warn("ended what a killed mesh-lab had left", "envoys", n)
+	}
+	return d, nil
+}
+
 // keep is how many records of each kind a lab remembers; what needs more of them watches.
 const keep = 20_000
 
@@ -121,9 +144,13 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	if len(c.Objects) == 0 {
 		return nil, 0, usage("the configuration is empty")
 	}
-	m, err := embedded.Driver{}.Up(ctx, topology.Spec{
+	driver, err := e.driver()
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
-		AccessLog: e.accessLog(),
+		Exact: s.exact, AccessLog: e.accessLog(),
 	})
 	if err != nil {
 		return nil, 0, upError(err)
@@ -131,6 +158,12 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	m.Recorder().Keep(keep) // it may be up for long
 	for _, d := range notes(m) {
 		fmt.Fprintf(e.err, "note: %s\n", d)
+	}
+	if x, ok := m.(topology.Exact); ok && s.exact {
+		now := reports.Exactness(x.Exactness())
+		for _, line := range reports.Exactly(&now) {
+			fmt.Fprintf(e.err, "note: %s\n", line)
+		}
 	}
 	return m, seed, nil
 }
@@ -173,6 +206,8 @@ func upError(err error) error {
 		return nil
 	case errors.As(err, &x):
 		return err
+	case errors.Is(err, embedded.ErrEnvoy):
+		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)
 	}
@@ -206,6 +241,10 @@ func (e *env) lab(
 	ctx context.Context, s source, name string,
 ) (*remote.Client, func() error, error) {
 	if len(s.files) == 0 && s.app == "" {
+		if s.exact {
+			return nil, nil, usage("--exact is for a lab of the command's own (-f, --app); " +
+				"`mesh-lab up --exact` is for one that stays")
+		}
 		c, err := running(ctx, name)
 		return c, func() error { return nil }, err
 	}
@@ -225,8 +264,16 @@ func sourceFlags(c *cobra.Command, s *source) {
 	f.StringVar(&s.app, "app", "", "a bundled app: `NAME` of one that mesh-lab apps lists")
 	f.StringVar(&s.meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
 	f.StringVar(&s.unknown, "unknown-image", "", "`APP` to run for images that are not bundled")
+	exactFlag(c, &s.exact)
 	c.RegisterFlagCompletionFunc("app", //nolint:errcheck // the flag exists
 		cobra.FixedCompletions(sampleapps.Bundles(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// exactFlag adds --exact.
+func exactFlag(c *cobra.Command, exact *bool) {
+	c.Flags().BoolVar(exact, "exact", false,
+		"enumerate weights, fault and mirror percentages instead of drawing them; "+
+			"alters what a real Envoy is given, and says so")
 }
 
 // answered turns an error of a lab into one with an exit status.

@@ -27,22 +27,25 @@ var imports = map[string][]string{
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
 	"meshcore/translate":        {"meshcore/istio", "meshcore/xds"},
+	"meshcore/exact":            {"meshcore/xds"},
 	"meshcore/engine/match":     {"meshcore/wire"},
 	"meshcore/engine/lb":        {"meshcore/clock"},
 	"meshcore/engine/outlier":   {"meshcore/clock"},
 	"meshcore/engine/breaker":   {},
 	"meshcore/engine/formatter": {},
 	"meshcore/engine": {
-		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe",
+		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
 		"meshcore/engine/*",
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe": {"meshcore/xds"},
+	"meshcore/envoy/als": {"meshcore/clock", "meshcore/exact", "meshcore/observe"},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
 	},
 	"meshcore/proxy/probe":      {},
+	"meshcore/envoy":            {"meshcore/xds"},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
 	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},
 	"reports":                   {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
@@ -56,9 +59,10 @@ var imports = map[string][]string{
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
 	},
-	"lab/topology/embedded": {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
-	"lab/logfile":           {},
-	"lab/load":              {"meshcore/clock", "meshcore/observe", "lab/topology"},
+	"meshcore/envoy/relocate": {"meshcore/xds"},
+	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
+	"lab/logfile":             {},
+	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "reports",
@@ -73,10 +77,11 @@ var imports = map[string][]string{
 		"lab/request", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/engine", "meshcore/istio", "meshcore/translate", "reports",
-		"sampleapps", "scenarios", "scenarios/assert",
+		"lab/*", "meshcore/engine", "meshcore/envoy", "meshcore/istio", "meshcore/translate",
+		"reports", "sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth": {},
+	"testdata/envoy": {"meshcore/envoy"},
 	"testdata/page":  {},
 	".":              {"lab"},
 }
@@ -84,8 +89,9 @@ var imports = map[string][]string{
 // pure lists the packages that are given time and randomness and touch nothing outside.
 var pure = []string{
 	"meshcore/xds", "meshcore/istio", "meshcore/wire", "meshcore/wire/h1", "meshcore/observe",
-	"meshcore/translate", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
-	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter", "scenarios", "scenarios/assert", "reports",
+	"meshcore/translate", "meshcore/exact", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
+	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
+	"scenarios", "scenarios/assert", "reports",
 }
 
 // excused lists what may exceed a limit, with the reason.

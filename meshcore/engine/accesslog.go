@@ -205,21 +205,6 @@ func (x *Exchange) Log(to LogSink, now clock.Instant) {
 	x.releaseRecord()
 }
 
-// Unmatched writes the listener's access log lines of a connection for which it has no filter chain
-// (source/common/listener_manager/active_stream_listener_base.cc newConnection).
-func (e *Engine) Unmatched(x *Exchange, l *Listener, ci *ConnInfo, now clock.Instant, to LogSink) {
-	if len(l.logs) == 0 {
-		return
-	}
-	x.renew(e, ci, now, 0)
-	x.listener, x.logs = l, l.logs
-	x.log.kind, x.log.connection = "NotSet", 0
-	x.log.at.finished = now
-	x.flag("NR")
-	x.Record.Details = "filter_chain_not_found"
-	x.Log(to, now)
-}
-
 // beginAttempt notes that an upstream try begins.
 func (x *Exchange) beginAttempt(ep *Endpoint, now clock.Instant) {
 	x.log.endpoint, x.log.failure = ep, ""

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
@@ -41,6 +42,8 @@ type Exchange struct {
 	route    *route
 	target   *target
 	next     int // filter
+	draws    exact.Draws
+	drawn    bool
 	delaying *fault
 	// tellOperation: the response names the route's operation (inbound).
 	tellOperation bool

@@ -217,7 +217,10 @@ func responseCodeDetails(c formatter.Command) (eval, error) {
 		return nil, fmt.Errorf("command operator %%%s(%s)%% %s", c.Name, c.Arg, notCarried)
 	}
 	return func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
-		if x.Record.Details == "" || x.chain != nil && x.hcm == nil {
+		switch {
+		case x.chain == nil:
+			return append(out, "filter_chain_not_found"...), formatter.Text
+		case x.Record.Details == "" || x.hcm == nil:
 			return out, formatter.None
 		}
 		return append(out, x.Record.Details...), formatter.Text

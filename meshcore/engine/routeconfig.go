@@ -53,7 +53,7 @@ func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
 			c.fail("name", "Only unique names for virtual hosts are permitted: %s", v.GetName())
 		}
 		names = append(names, v.GetName())
-		out := c.vhost(v, scope{top: top, limit: limit,
+		out := c.vhost(v, scope{config: m.GetName(), top: top, limit: limit,
 			specificWins: m.GetMostSpecificHeaderMutationsWins()})
 		if len(v.GetDomains()) == 0 {
 			c.fail("domains", "value must contain at least 1 item(s)")
@@ -74,6 +74,7 @@ func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
 
 // scope is what routes take over from what they stand in.
 type scope struct {
+	config       string // the route configuration
 	top, vhost   *mutations
 	vhostMessage *routev3.VirtualHost
 	specificWins bool

@@ -187,6 +187,19 @@ func (d *downstream) close() {
 	close(d.ended)
 }
 
+// unmatched records a connection that no filter chain takes.
+func (d *downstream) unmatched() {
+	w := works.Get().(*work)
+	now := d.p.opt.Clock.Now()
+	w.x.Record.BytesReceived, w.x.Record.BytesSent = 0, 0
+	d.p.opt.Engine.NoChain(&w.x, d.listener, &d.info, now, now)
+	if w.x.Logged() {
+		w.x.Log(d.p.opt.AccessLog, now)
+	}
+	d.p.opt.Sink.Record(&w.x.Record)
+	works.Put(w)
+}
+
 // begin finds out what the connection is and which filter chain serves it.
 func (d *downstream) begin() bool {
 	d.info.Direct = addrPort(d.conn.RemoteAddr())
@@ -213,13 +226,6 @@ func (d *downstream) begin() bool {
 	}
 	d.shown.Store(d.chain)
 	return d.p.watch.add(d) == nil
-}
-
-// unmatched tells the listener's access log of a connection for which there is no filter chain.
-func (d *downstream) unmatched() {
-	w := works.Get().(*work)
-	defer works.Put(w)
-	d.p.opt.Engine.Unmatched(&w.x, d.listener, &d.info, d.p.opt.Clock.Now(), d.p.opt.AccessLog)
 }
 
 // log writes the access logs of an exchange that has ended.

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // refusedFormats are formats that Envoy refuses, and the words for it; accepted is what it takes.
@@ -107,7 +108,7 @@ func TestRefusedFormats(t *testing.T) {
 
 // TestRefusedFormatsEnvoy: these are its words.
 func TestRefusedFormatsEnvoy(t *testing.T) {
-	binary := findEnvoy(t)
+	binary := envoy.Binary(t).Path
 	config := filepath.Join(t.TempDir(), "envoy.json")
 	for _, c := range refusedFormats {
 		data, err := protojson.Marshal(&bootstrapv3.Bootstrap{StaticResources: &bootstrapv3.Bootstrap_StaticResources{

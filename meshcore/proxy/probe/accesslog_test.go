@@ -23,6 +23,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // exchange is one connection of the access log test.
@@ -82,7 +83,7 @@ func loggedExchanges() []logged {
 		logged{name: "tcp", listener: "tcp", raw: "GET /ok/x HTTP/1.1\r\nHost: a\r\n\r\n", half: true},
 		logged{name: "tcp refused", listener: "tcp-refused", raw: "x"},
 		logged{name: "tcp no cluster", listener: "tcp-none", raw: "x"},
-		logged{name: "no filter chain", listener: "nochain", raw: "x", more: -1},
+		logged{name: "no filter chain", listener: "nochain", raw: "x"},
 	)
 }
 
@@ -232,7 +233,7 @@ func (b *logBed) text(read func(path string) string) map[string]string {
 
 // TestAccessLogEnvoy has the real Envoy write what the golden file says.
 func TestAccessLogEnvoy(t *testing.T) {
-	binary := findEnvoy(t)
+	binary := envoy.Binary(t).Path
 	b := newLogBed(t)
 	s := b.snapshot(t)
 	boot := &bootstrapv3.Bootstrap{Admin: &bootstrapv3.Admin{Address: socket("127.0.0.1", 0)},

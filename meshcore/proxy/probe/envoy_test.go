@@ -2,7 +2,6 @@ package probe
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,19 +40,6 @@ func bootstrap(n int, s *xds.Snapshot) *bootstrapv3.Bootstrap {
 		b.StaticResources.Clusters = append(b.StaticResources.Clusters, c)
 	}
 	return b
-}
-
-// findEnvoy returns the real Envoy, or skips the test.
-func findEnvoy(t *testing.T) string {
-	t.Helper()
-	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
-	if err != nil {
-		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
-			t.Fatal(err)
-		}
-		t.Skip("no envoy binary: ", err)
-	}
-	return binary
 }
 
 // startEnvoy runs Envoy and returns where each case's listener is.
