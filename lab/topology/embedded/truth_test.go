@@ -212,9 +212,16 @@ func playCase(
 	if err != nil {
 		t.Fatal(err)
 	}
+	var recorded struct {
+		Requests []recording
+		LogLines map[string][]string `yaml:"log_lines"`
+	}
 	defer func() {
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)
+		}
+		if len(recorded.LogLines) > 0 {
+			logs.compare(t, recorded.LogLines, d.Proxy == "envoy")
 		}
 	}()
 	if strings.Contains(string(c.Read(t, "config.yaml")), "outlierDetection") {
@@ -223,10 +230,6 @@ func playCase(
 		<-time.After(1100 * time.Millisecond)
 	}
 	var requests struct{ Requests []wanted }
-	var recorded struct {
-		Requests []recording
-		LogLines map[string][]string `yaml:"log_lines"`
-	}
 	decode(t, c.Read(t, "case.yaml"), &requests)
 	decode(t, c.Read(t, "observed.yaml"), &recorded)
 	for i := range requests.Requests {
@@ -257,12 +260,6 @@ func playCase(
 		if problems := compare(r, results, max(1, w.Count)); len(problems) > 0 {
 			t.Errorf("%s:\n  %s", w.ID, strings.Join(problems, "\n  "))
 		}
-	}
-	if len(recorded.LogLines) > 0 {
-		if err := m.Settle(ctx); err != nil {
-			t.Fatal(err)
-		}
-		logs.compare(t, recorded.LogLines)
 	}
 }
 
