@@ -43,8 +43,8 @@ type Options struct {
 	Dir     string       // the run directory: bootstrap, log, pid file
 	Name    string       // what the files in Dir are called: POD.NAMESPACE
 
-	// AccessLog takes the lines that Envoy writes to /dev/stdout, each with its end; nil: they stand
-	// in its log. line is borrowed, and it is called by one goroutine at a time.
+	// AccessLog takes the lines that Envoy writes to /dev/stdout, each with its end; nil: they
+	// stand in its log. line is borrowed, and it is called by one goroutine at a time.
 	AccessLog func(line []byte)
 	// Ejections is given each line of the outlier detection event log, as it comes, one after the
 	// other. It may be nil.
