@@ -150,6 +150,7 @@ func (e *env) runOne(
 	run, err := runner.Run(ctx, s, runner.Options{
 		Driver: driver, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
 		Exact: w.exact, Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
+		AccessLog: e.accessLog(),
 	})
 	show.clear()
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {

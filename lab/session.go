@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -149,7 +150,7 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	}
 	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
-		Exact: s.exact,
+		Exact: s.exact, AccessLog: e.accessLog(),
 	})
 	if err != nil {
 		return nil, 0, upError(err)
@@ -165,6 +166,26 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 		}
 	}
 	return m, seed, nil
+}
+
+// accessLog prints the proxies' access logs with -v, marked as kubectl logs --prefix marks them.
+// Results on standard output stay readable: they go where progress and logs go.
+func (e *env) accessLog() func(pod string, line []byte) {
+	if e.flags.verbose == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	var buf []byte
+	return func(pod string, line []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		buf = append(append(append(buf[:0], "[pod/"...), pod...), "/istio-proxy] "...)
+		buf = append(buf, line...)
+		if len(line) == 0 || line[len(line)-1] != '\n' {
+			buf = append(buf, '\n')
+		}
+		e.err.Write(buf) //nolint:errcheck // nobody is there to be told
+	}
 }
 
 // notes are what the lab did of its own accord, such as making a gateway pod.

@@ -29,8 +29,10 @@ type Options struct {
 	Version  string
 	Exact    bool // the proxies enumerate what they would draw
 	Log      *slog.Logger
-	Progress func(Progress) // called from the runner's goroutine; may be nil
-	Now      time.Time      // when the run begins
+	// AccessLog is topology.Spec's.
+	AccessLog func(pod string, line []byte)
+	Progress  func(Progress) // called from the runner's goroutine; may be nil
+	Now       time.Time      // when the run begins
 }
 
 // Progress is what is going on, for a person who waits.
@@ -116,7 +118,7 @@ func (r *run) up(ctx context.Context) error {
 	r.config = c
 	r.mesh, err = r.opt.Driver.Up(ctx, topology.Spec{
 		Config: c, Seed: r.opt.Seed, UnknownImage: r.s.Mesh.UnknownImage, Log: r.opt.Log,
-		KeepHeaders: r.s.KeepHeaders(), Exact: r.opt.Exact,
+		KeepHeaders: r.s.KeepHeaders(), Exact: r.opt.Exact, AccessLog: r.opt.AccessLog,
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,10 @@ type Spec struct {
 	UnknownImage string // app to run for images that are not known; empty: refuse them
 	Log          *slog.Logger
 	KeepHeaders  []string // request headers to keep in records, lower-case
+	// AccessLog takes the lines that proxies write to /dev/stdout, /dev/stderr or a file, as
+	// meshConfig says; pod is POD.NAMESPACE. line is borrowed, and it is called from many
+	// goroutines. nil: they are lost.
+	AccessLog func(pod string, line []byte)
 	// FixedPorts publishes gateways on their own port numbers where these are free, so that a
 	// person finds them there; otherwise any free port will do.
 	FixedPorts bool

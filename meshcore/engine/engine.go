@@ -31,6 +31,8 @@ type Options struct {
 	Exact bool
 	// KeepHeaders names the request headers (lower-case) that records keep.
 	KeepHeaders []string
+	// Getenv reads the proxy's environment for %ENVIRONMENT(X)%; nil: it is empty.
+	Getenv func(name string) (value string, ok bool)
 	// Checks may be shared by the engines of a process; nil: its own.
 	Checks *Checks
 	// Removed is called during Update and Tick for each endpoint that left the configuration:

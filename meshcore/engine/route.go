@@ -17,6 +17,7 @@ import (
 // route is a compiled Route.
 type route struct {
 	name      string
+	metadata  *corev3.Metadata
 	config    string // the Istio object it came from: metadata istio.config
 	vhost     *vhost
 	path      match.Path
@@ -41,7 +42,8 @@ type direct struct {
 
 func (c *compiler) route(v *vhost, m *routev3.Route, s scope) *route {
 	r := &route{name: m.GetName(), vhost: v, filters: c.perFilter(m.GetTypedPerFilterConfig()),
-		config: istioConfig(m.GetMetadata()), exact: c.enumerator(v, m, s)}
+		config: istioConfig(m.GetMetadata()), metadata: m.GetMetadata(),
+		exact: c.enumerator(v, m, s)}
 	c.match(r, m.GetMatch())
 	if d := m.GetDecorator(); d != nil {
 		if d.GetOperation() == "" {

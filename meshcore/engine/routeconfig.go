@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
@@ -32,6 +33,7 @@ type vhost struct {
 	attemptInResponse bool
 	timeoutRetry      bool // include_is_timeout_retry_header
 	filters           perFilter
+	metadata          *corev3.Metadata
 }
 
 func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
@@ -84,7 +86,8 @@ func (c *compiler) vhost(m *routev3.VirtualHost, s scope) *vhost {
 		attemptCount:      m.GetIncludeRequestAttemptCount(),
 		attemptInResponse: m.GetIncludeAttemptCountInResponse(),
 		timeoutRetry:      m.GetIncludeIsTimeoutRetryHeader(),
-		filters:           c.perFilter(m.GetTypedPerFilterConfig())}
+		filters:           c.perFilter(m.GetTypedPerFilterConfig()),
+		metadata:          m.GetMetadata()}
 	if m.GetName() == "" {
 		c.fail("name", "value length must be at least 1 characters")
 	}
@@ -110,6 +113,7 @@ func (rc *routeConfig) find(x *Exchange, h *wire.Head) *route {
 	if !ok {
 		return nil
 	}
+	x.log.vhost = v
 	path := match.PathOf(h.Target)
 	for _, r := range v.routes {
 		if r.matches(x, h, path) {

@@ -233,8 +233,13 @@ func (e *envoys) outbound(pod string) string { return e.m.net.socketName("outbou
 func (p *pod) startEnvoy(s *translate.Pod) error {
 	e := p.m.envoys
 	ejections := als.Ejections{Proxy: s.ID(), Instant: p.m.clock.Instant, Place: p.m.net.logical}
+	var lines func([]byte)
+	if take := p.m.spec.AccessLog; take != nil {
+		lines = func(line []byte) { take(s.ID(), line) }
+	}
 	process, err := envoy.Start(p.ended, envoy.Options{
-		Binary: e.binary, Name: s.ID(), Dir: e.dir, Log: p.m.log,
+		AccessLog: lines,
+		Binary:    e.binary, Name: s.ID(), Dir: e.dir, Log: p.m.log,
 		Node:    &corev3.Node{Id: nodeID(s), Cluster: s.Workload + "." + s.Namespace},
 		Control: e.control, Reports: e.reports, Delta: true,
 		Source: p.m.net.place(netip.AddrPortFrom(s.IP, 0)).Addr(),

@@ -207,13 +207,21 @@ func playCase(
 ) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	m, err := d.Up(ctx, topology.Spec{Config: config, Seed: 7})
+	var logs podLogs
+	m, err := d.Up(ctx, topology.Spec{Config: config, Seed: 7, AccessLog: logs.take})
 	if err != nil {
 		t.Fatal(err)
+	}
+	var recorded struct {
+		Requests []recording
+		LogLines map[string][]string `yaml:"log_lines"`
 	}
 	defer func() {
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)
+		}
+		if len(recorded.LogLines) > 0 {
+			logs.compare(t, recorded.LogLines, d.Proxy == "envoy")
 		}
 	}()
 	if strings.Contains(string(c.Read(t, "config.yaml")), "outlierDetection") {
@@ -222,7 +230,6 @@ func playCase(
 		<-time.After(1100 * time.Millisecond)
 	}
 	var requests struct{ Requests []wanted }
-	var recorded struct{ Requests []recording }
 	decode(t, c.Read(t, "case.yaml"), &requests)
 	decode(t, c.Read(t, "observed.yaml"), &recorded)
 	for i := range requests.Requests {
