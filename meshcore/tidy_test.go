@@ -23,6 +23,7 @@ var imports = map[string][]string{
 	"meshcore/clock":            {},
 	"meshcore/xds":              {},
 	"meshcore/istio":            {},
+	"meshcore/istio/generate":   {},
 	"meshcore/wire":             {},
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
@@ -88,8 +89,9 @@ var imports = map[string][]string{
 
 // pure lists the packages that are given time and randomness and touch nothing outside.
 var pure = []string{
-	"meshcore/xds", "meshcore/istio", "meshcore/wire", "meshcore/wire/h1", "meshcore/observe",
-	"meshcore/translate", "meshcore/exact", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
+	"meshcore/xds", "meshcore/istio", "meshcore/istio/generate", "meshcore/wire", "meshcore/wire/h1",
+	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
+	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
 	"scenarios", "scenarios/assert", "reports",
 }

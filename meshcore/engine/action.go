@@ -75,6 +75,9 @@ func (c *compiler) action(r *route, m *routev3.RouteAction, s scope, own *mutati
 			a.upgrades = map[string]bool{}
 		}
 		on := u.GetEnabled() == nil || u.GetEnabled().GetValue()
+		if _, twice := a.upgrades[lowerASCII(u.GetUpgradeType())]; twice {
+			c.fail("upgrade_configs", "Duplicate upgrade %s", u.GetUpgradeType())
+		}
 		a.upgrades[lowerASCII(u.GetUpgradeType())] = on
 	}
 	switch t := m.GetClusterSpecifier().(type) {
@@ -106,6 +109,9 @@ func (c *compiler) weighted(a *action, m *routev3.WeightedCluster, s scope, own 
 		if w.GetName() == "" {
 			c.fail("name", "value length must be at least 1 characters")
 		}
+		if w.GetWeight() == nil {
+			c.fail("weight", "Field 'weight' is missing")
+		}
 		t := target{name: w.GetName(), weight: uint64(w.GetWeight().GetValue()),
 			cluster: c.e.clusterSlot(w.GetName()), change: s.order(c.mutations(w), own),
 			filters: c.perFilter(w.GetTypedPerFilterConfig())}
@@ -115,10 +121,6 @@ func (c *compiler) weighted(a *action, m *routev3.WeightedCluster, s scope, own 
 		a.total += t.weight
 		a.targets = append(a.targets, t)
 		leave()
-	}
-	if t := m.GetTotalWeight(); t != nil && uint64(t.GetValue()) != a.total {
-		c.fail("total_weight", "Sum of weights in the weighted_cluster should add up to %d",
-			t.GetValue())
 	}
 	if a.total == 0 {
 		c.fail("clusters", "Sum of weights in the weighted_cluster must be greater than 0.")

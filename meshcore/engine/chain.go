@@ -52,6 +52,7 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 	if b := lm.GetPerConnectionBufferLimitBytes(); b != nil {
 		ch.BufferLimit = int(b.GetValue())
 	}
+	c.duration("transport_socket_connect_timeout", m.GetTransportSocketConnectTimeout())
 	ch.match = c.chainMatch(m.GetFilterChainMatch())
 	for i, f := range m.GetFilters() {
 		leave := c.at("filters", i)
@@ -87,6 +88,9 @@ func (c *compiler) chainMatch(m *listenerv3.FilterChainMatch) chainMatch {
 		dest:          c.prefixes("prefix_ranges", m.GetPrefixRanges()),
 		directSources: c.prefixes("direct_source_prefix_ranges", m.GetDirectSourcePrefixRanges()),
 		sources:       c.prefixes("source_prefix_ranges", m.GetSourcePrefixRanges())}
+	if slices.Contains(m.GetServerNames(), "") || slices.Contains(out.protocols, "") {
+		c.notCarried("", "an empty server name or application protocol")
+	}
 	for _, s := range m.GetServerNames() {
 		s = strings.ToLower(s)
 		if strings.HasPrefix(s, "*.") {
@@ -107,11 +111,9 @@ func (c *compiler) prefixes(field string, list []*corev3.CidrRange) []netip.Pref
 			c.fail(field, "malformed IP address: %s", r.GetAddressPrefix())
 			continue
 		}
-		p, err := ip.Prefix(int(r.GetPrefixLen().GetValue()))
-		if err != nil {
-			c.fail(field, "invalid prefix length %d", r.GetPrefixLen().GetValue())
-		}
-		out = append(out, p)
+		// Longer than the address is the whole address (network/cidr_range.cc CidrRange::create).
+		bits := min(int(r.GetPrefixLen().GetValue()), ip.BitLen())
+		out = append(out, netip.PrefixFrom(ip, bits).Masked())
 	}
 	return out
 }
@@ -119,14 +121,53 @@ func (c *compiler) prefixes(field string, list []*corev3.CidrRange) []netip.Pref
 // duplicateChains refuses chains with the same match, as Envoy does (filter_chain_manager_impl.cc).
 func (c *compiler) duplicateChains(l *Listener) {
 	for i, a := range l.chains {
+		m := &a.match
+		if twice(m.dest) || twice(m.servers) || twice(m.protocols) || twice(m.sources) ||
+			twice(m.directSources) || twice(m.sourcePorts) {
+			c.fail("filter_chains",
+				"multiple filter chains with overlapping matching rules are defined: '%s'", a.Name)
+			return
+		}
 		for _, b := range l.chains[:i] {
 			if a.match.equal(&b.match) {
 				c.fail("filter_chains",
 					"filter chain '%s' has the same matching rules defined as '%s'", a.Name, b.Name)
 				return
 			}
+			if a.match.overlaps(&b.match) {
+				c.fail("filter_chains", "multiple filter chains with overlapping matching rules "+
+					"are defined: '%s' and '%s'", a.Name, b.Name)
+				return
+			}
 		}
 	}
+}
+
+// overlaps says that one connection could satisfy both matches equally well: they share a value of
+// each criterion (filter_chain_manager_impl.cc addFilterChains puts every combination in a tree).
+func (m *chainMatch) overlaps(o *chainMatch) bool {
+	return m.port == o.port && m.transport == o.transport && m.sourceType == o.sourceType &&
+		share(m.dest, o.dest) && share(m.servers, o.servers) && share(m.protocols, o.protocols) &&
+		share(m.directSources, o.directSources) && share(m.sources, o.sources) &&
+		share(m.sourcePorts, o.sourcePorts)
+}
+
+// share says that two lists have an element in common, or are both empty.
+func share[T comparable](a, b []T) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	return slices.ContainsFunc(a, func(v T) bool { return slices.Contains(b, v) })
+}
+
+// twice says that a list has an element twice.
+func twice[T comparable](list []T) bool {
+	for i, v := range list {
+		if slices.Contains(list[:i], v) {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *chainMatch) equal(o *chainMatch) bool {

@@ -12,15 +12,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Checks remembers in which resources there is nothing that is not carried out, so that of many
-// engines that are given the same messages only the first looks at every field. It keeps no message
-// alive. The zero value is ready for use, also by several goroutines.
+// Checks remembers in which resources there is nothing that is not carried out, and nothing that
+// breaks a rule of the protos, so that of many engines that are given the same messages only the
+// first looks at every field. It keeps no message alive. The zero value is ready for use, also by
+// several goroutines.
 type Checks struct {
 	clean sync.Map // weak pointers to messages
 }
 
-// unsupported is the function of this name, asked once for each message.
-func (c *Checks) unsupported(m proto.Message) []Refusal {
+// inspect is the function of this name, asked once for each message.
+func (c *Checks) inspect(m proto.Message) findings {
 	switch m := m.(type) {
 	case *clusterv3.Cluster:
 		return once(c, m, m)
@@ -31,20 +32,20 @@ func (c *Checks) unsupported(m proto.Message) []Refusal {
 	case *routev3.RouteConfiguration:
 		return once(c, m, m)
 	}
-	return unsupported(m)
+	return inspect(m)
 }
 
-func once[T any](c *Checks, p *T, m proto.Message) []Refusal {
+func once[T any](c *Checks, p *T, m proto.Message) findings {
 	key := weak.Make(p)
 	if _, ok := c.clean.Load(key); ok {
-		return nil
+		return findings{}
 	}
-	bad := unsupported(m)
-	if len(bad) > 0 {
-		return bad
+	found := inspect(m)
+	if !found.none() {
+		return found
 	}
 	if _, known := c.clean.LoadOrStore(key, nil); !known {
 		runtime.AddCleanup(p, func(k weak.Pointer[T]) { c.clean.Delete(k) }, key)
 	}
-	return nil
+	return found
 }

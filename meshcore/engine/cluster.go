@@ -86,7 +86,7 @@ func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 	}
 	if b := m.GetUpstreamBindConfig(); b != nil {
 		ip, err := netip.ParseAddr(b.GetSourceAddress().GetAddress())
-		if err != nil {
+		if err != nil && b.GetSourceAddress() != nil {
 			c.fail("upstream_bind_config.source_address", "malformed IP address: %s",
 				b.GetSourceAddress().GetAddress())
 		}
@@ -112,6 +112,11 @@ func (c *compiler) protocolOptions(out *Cluster, m *clusterv3.Cluster) {
 		out.maxStream = c.duration("common_http_protocol_options.max_stream_duration",
 			p.GetMaxStreamDuration())
 		if n := p.GetMaxRequestsPerConnection(); n != nil {
+			if m.GetMaxRequestsPerConnection() != nil {
+				c.fail("common_http_protocol_options.max_requests_per_connection", "Only one of "+
+					"max_requests_per_connection from Cluster or HttpProtocolOptions can be "+
+					"specified")
+			}
 			out.MaxRequestsPerConnection = int(n.GetValue())
 		}
 		if p.GetMaxHeadersCount() != nil {
@@ -126,8 +131,13 @@ func (c *compiler) protocolOptions(out *Cluster, m *clusterv3.Cluster) {
 	}
 }
 
+// Envoy source/common/upstream/upstream_impl.cc ClusterInfoImpl, cluster_factory_impl.cc and the
+// factories of source/extensions/clusters have these refusals.
 func (c *compiler) discovery(out *Cluster, m *clusterv3.Cluster) {
 	out.shown = m.GetAltStatName()
+	if m.GetType() != clusterv3.Cluster_EDS && m.GetEdsClusterConfig() != nil {
+		c.fail("eds_cluster_config", "eds_cluster_config set in a non-EDS cluster")
+	}
 	switch m.GetType() {
 	case clusterv3.Cluster_EDS:
 		out.service = m.GetName()
@@ -136,29 +146,42 @@ func (c *compiler) discovery(out *Cluster, m *clusterv3.Cluster) {
 		}
 		if m.GetEdsClusterConfig() == nil {
 			c.fail("eds_cluster_config", "cannot create an EDS cluster without an EDS config")
+		} else if m.GetEdsClusterConfig().GetEdsConfig().GetConfigSourceSpecifier() == nil {
+			c.fail("eds_cluster_config.eds_config", "Missing config source specifier")
 		}
 	case clusterv3.Cluster_STATIC:
 		leave := c.in("load_assignment")
 		out.static = c.assignment(m.GetLoadAssignment())
 		leave()
 	case clusterv3.Cluster_ORIGINAL_DST:
-		out.used = map[*Endpoint]bool{}
-		o := m.GetOriginalDstLbConfig()
-		out.useHeader, out.header = o.GetUseHttpHeader(), "x-envoy-original-dst-host"
-		if h := o.GetHttpHeaderName(); h != "" {
-			out.header = lowerASCII(h)
-		}
-		if d := m.GetCleanupInterval(); d != nil {
-			if out.cleanup = c.duration("cleanup_interval", d); out.cleanup <= 0 {
-				c.fail("cleanup_interval", "value must be greater than 0s")
-			}
-		}
-		if m.GetLbPolicy() != clusterv3.Cluster_CLUSTER_PROVIDED {
-			c.fail("lb_policy", "cluster: LB policy %v is not valid for Cluster type ORIGINAL_DST",
-				m.GetLbPolicy())
-		}
+		c.originalDst(out, m)
 	default:
 		c.notCarried("type", m.GetType().String())
+	}
+}
+
+func (c *compiler) originalDst(out *Cluster, m *clusterv3.Cluster) {
+	out.used = map[*Endpoint]bool{}
+	o := m.GetOriginalDstLbConfig()
+	out.useHeader, out.header = o.GetUseHttpHeader(), "x-envoy-original-dst-host"
+	if h := o.GetHttpHeaderName(); h != "" {
+		out.header = lowerASCII(h)
+		if !out.useHeader {
+			c.fail("original_dst_lb_config.http_header_name", "invalid config http_header_name=%s "+
+				"and use_http_header is false", h)
+		}
+	}
+	if m.GetLoadAssignment() != nil {
+		c.fail("load_assignment", "ORIGINAL_DST clusters must have no load assignment configured")
+	}
+	if d := m.GetCleanupInterval(); d != nil {
+		if out.cleanup = c.duration("cleanup_interval", d); out.cleanup <= 0 {
+			c.fail("cleanup_interval", "value must be greater than 0s")
+		}
+	}
+	if m.GetLbPolicy() != clusterv3.Cluster_CLUSTER_PROVIDED {
+		c.fail("lb_policy", "cluster: LB policy %v is not valid for Cluster type ORIGINAL_DST",
+			m.GetLbPolicy())
 	}
 }
 
@@ -183,11 +206,28 @@ func (c *compiler) loadBalancing(out *Cluster, m *clusterv3.Cluster) {
 	cfg := lb.Config{Policy: policy, HealthyPanicThreshold: 50,
 		LocalityWeighted: common.GetLocalityWeightedLbConfig() != nil,
 		ChoiceCount:      m.GetLeastRequestLbConfig().GetChoiceCount().GetValue(),
-		MinRingSize:      m.GetRingHashLbConfig().GetMinimumRingSize().GetValue(),
-		MaxRingSize:      m.GetRingHashLbConfig().GetMaximumRingSize().GetValue(),
-		TableSize:        m.GetMaglevLbConfig().GetTableSize().GetValue(),
 		Seed:             clock.Sub(c.e.opt.Seed, "lb", m.GetName()),
 		Local:            c.e.opt.Locality}
+	switch policy { // Envoy looks at the settings of the policy that is chosen only
+	case lb.RingHash:
+		cfg.MinRingSize = 1024
+		if least := m.GetRingHashLbConfig().GetMinimumRingSize(); least != nil {
+			if cfg.MinRingSize = least.GetValue(); cfg.MinRingSize == 0 {
+				c.notCarried("ring_hash_lb_config.minimum_ring_size", "a ring of nothing")
+			}
+		}
+		most := m.GetRingHashLbConfig().GetMaximumRingSize()
+		if cfg.MaxRingSize = most.GetValue(); most != nil && cfg.MaxRingSize == 0 &&
+			cfg.MinRingSize > 0 {
+			c.fail("ring_hash_lb_config", "minimum_ring_size (%d) > maximum_ring_size (0)",
+				cfg.MinRingSize)
+		}
+	case lb.Maglev:
+		size := m.GetMaglevLbConfig().GetTableSize()
+		if cfg.TableSize = size.GetValue(); size != nil && cfg.TableSize == 0 {
+			c.fail("maglev_lb_config.table_size", "The table size of maglev must be prime number")
+		}
+	}
 	if t := common.GetHealthyPanicThreshold(); t != nil {
 		cfg.HealthyPanicThreshold = uint32(min(t.GetValue(), 100))
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -66,14 +65,8 @@ func (c *compiler) duration(field string, d *durationpb.Duration) time.Duration 
 	if d == nil {
 		return 0
 	}
-	if d.GetSeconds() < 0 || d.GetNanos() < 0 || d.GetNanos() > 999999999 {
-		c.fail(field, "Invalid duration: Expected positive duration: %v", d.AsDuration())
-		return 0
-	}
-	// Envoy source/common/protobuf/utility.cc: durations beyond what nanoseconds can hold are
-	// refused.
-	if d.GetSeconds() > math.MaxInt64/int64(time.Second)-1 {
-		c.fail(field, "Invalid duration: too large")
+	if wrong := badDuration(d); wrong != "" {
+		c.fail(field, "%s", wrong)
 		return 0
 	}
 	return d.AsDuration()
@@ -114,6 +107,10 @@ func (c *compiler) stringMatch(field string, m *matcherv3.StringMatcher) match.S
 
 func (c *compiler) regex(field string, m *matcherv3.RegexMatcher) match.String {
 	s, err := match.NewRegex(m.GetRegex())
+	if strings.Contains(m.GetRegex(), `\C`) && err != nil {
+		c.fail(field+".regex", `\C (a byte) %s`, notCarried)
+		return s
+	}
 	if m.GetRegex() == "" {
 		c.fail(field+".regex", "value length must be at least 1 characters")
 	}

@@ -1,6 +1,9 @@
 package engine
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Refusal says why one resource is not taken.
 type Refusal struct {
@@ -8,6 +11,9 @@ type Refusal struct {
 	Name   string // resource
 	Field  string // path of the field: virtual_hosts[2].routes[0].match.grpc
 	Reason string
+	// Proto says that the rules in the protos are broken, so that Envoy refuses the whole response
+	// that the resource came in.
+	Proto bool
 }
 
 // Error gives the refusal as Envoy words its own: the resource, the field and the reason.
@@ -29,6 +35,12 @@ func (r Refusals) Error() string {
 		lines[i] = r[i].Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Whole says whether the whole response is to be refused that the resource came in, or this
+// resource alone.
+func (r Refusals) Whole() bool {
+	return slices.ContainsFunc(r, func(f Refusal) bool { return f.Proto })
 }
 
 // Of returns the refusals of one type URL: what a NACK of that type says.

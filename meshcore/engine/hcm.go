@@ -92,11 +92,20 @@ func (c *compiler) hcm(l *Listener, m *hcmv3.HttpConnectionManager) *hcm {
 		h.escaped = keepSlashes
 	}
 	c.httpOptions(h, m)
+	if h.stripPort && h.stripAnyPort {
+		c.fail("strip_any_host_port",
+			"Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.")
+	}
+	c.duration("drain_timeout", m.GetDrainTimeout())
 	if m.GetAddUserAgent().GetValue() {
 		c.fail("add_user_agent", notCarried)
 	}
 	for _, u := range m.GetUpgradeConfigs() {
 		on := u.GetEnabled() == nil || u.GetEnabled().GetValue()
+		if _, twice := h.upgrades[lowerASCII(u.GetUpgradeType())]; twice {
+			c.fail("upgrade_configs", "multiple upgrade configs with the same name: '%s'",
+				u.GetUpgradeType())
+		}
 		h.upgrades[lowerASCII(u.GetUpgradeType())] = on
 	}
 	if id := m.GetRequestIdExtension(); id != nil {
@@ -106,8 +115,11 @@ func (c *compiler) hcm(l *Listener, m *hcmv3.HttpConnectionManager) *hcm {
 	}
 	switch r := m.GetRouteSpecifier().(type) {
 	case *hcmv3.HttpConnectionManager_Rds:
-		if r.Rds.GetRouteConfigName() == "" {
-			c.fail("rds.route_config_name", "value is required")
+		if r.Rds.GetRouteConfigName() == "" { // Envoy asks for routes of no name
+			c.notCarried("rds.route_config_name", "an empty name")
+		}
+		if r.Rds.GetConfigSource().GetConfigSourceSpecifier() == nil {
+			c.fail("rds.config_source", "Missing config source specifier")
 		}
 		h.routes = c.e.routeSlot(r.Rds.GetRouteConfigName())
 	case *hcmv3.HttpConnectionManager_RouteConfig:
@@ -201,6 +213,6 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 	}
 	if len(list) == 0 {
 		// The real one accepts such a chain and never answers.
-		c.fail("http_filters", "no router filter")
+		c.notCarried("http_filters", "a chain without a router filter")
 	}
 }

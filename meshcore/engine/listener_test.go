@@ -63,12 +63,13 @@ func listening(t testing.TB) *Engine {
   type: STATIC
   lbPolicy: RING_HASH
   loadAssignment:
+    clusterName: ring
     endpoints:
     - lbEndpoints:
       - {endpoint: {address: {socketAddress: {address: 10.244.0.2, portValue: 80}}}}
       - {endpoint: {address: {socketAddress: {address: 10.244.0.3, portValue: 80}}}}
       - {endpoint: {address: {socketAddress: {address: 10.244.0.4, portValue: 80}}}}
-- {name: a, type: STATIC, loadAssignment: {endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: 10.244.0.2, portValue: 80}}}}]}]}}`),
+- {name: a, type: STATIC, loadAssignment: {clusterName: a, endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: 10.244.0.2, portValue: 80}}}}]}]}}`),
 		func() *clusterv3.Cluster { return &clusterv3.Cluster{} }) {
 		s.Clusters[c.GetName()] = c
 	}

@@ -92,7 +92,7 @@ func (c *compiler) retryPolicy(m *routev3.RetryPolicy) *retryPolicy {
 			c.fail("retry_priority", "%s %s", r.GetName(), notCarried)
 		}
 		if p.priorities = uint32(prev.GetUpdateFrequency()); p.priorities == 0 {
-			c.fail("retry_priority", "update_frequency: value must be greater than 0")
+			c.notCarried("retry_priority", "update_frequency 0")
 		}
 	}
 	c.backOff(p, m.GetRetryBackOff())

@@ -159,7 +159,7 @@ func (c *compiler) direct(m *routev3.DirectResponseAction, limit int) *direct {
 	case *corev3.DataSource_InlineBytes:
 		d.body = b.InlineBytes
 	}
-	if len(d.body) > limit {
+	if limit > 0 && len(d.body) > limit { // common/config/datasource.cc: 0 is no limit
 		c.fail("body", "response body size is %d bytes; maximum is %d", len(d.body), limit)
 	}
 	return d
@@ -205,13 +205,14 @@ func (c *compiler) substitution(s string, groups int) []byte {
 		case i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9':
 			i++
 			if n := int(s[i] - '0'); n > groups {
-				c.fail("regex_rewrite.substitution",
-					"Rewrite schema requests %d matches, but the regexp only has %d", n, groups)
+				// Envoy takes it and fails to rewrite, request by request.
+				c.fail("regex_rewrite.substitution", "requests %d matches, but the regexp only "+
+					"has %d; this %s", n, groups, notCarried)
 			}
 			out = append(out, "${"+s[i:i+1]+"}"...)
 		default:
 			c.fail("regex_rewrite.substitution",
-				`Rewrite schema error: '\' must be followed by a digit or '\'.`)
+				`'\' must be followed by a digit or '\'; anything else %s`, notCarried)
 		}
 	}
 	return out

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"slices"
 	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -46,13 +45,8 @@ func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
 		limit = int(l.GetValue())
 	}
 	top := c.mutations(m)
-	var names []string
 	for i, v := range m.GetVirtualHosts() {
 		leave := c.at("virtual_hosts", i)
-		if slices.Contains(names, v.GetName()) {
-			c.fail("name", "Only unique names for virtual hosts are permitted: %s", v.GetName())
-		}
-		names = append(names, v.GetName())
 		out := c.vhost(v, scope{config: m.GetName(), top: top, limit: limit,
 			specificWins: m.GetMostSpecificHeaderMutationsWins()})
 		if len(v.GetDomains()) == 0 {

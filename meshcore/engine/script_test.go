@@ -108,6 +108,7 @@ const scriptListener = `
     - name: hcm
       typedConfig:
         "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+        statPrefix: out
         normalizePath: true
         rds: {routeConfigName: "80", configSource: {ads: {}}}
         upgradeConfigs: [{upgradeType: websocket}]

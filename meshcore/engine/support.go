@@ -70,12 +70,23 @@ var whole = map[protoreflect.FullName]string{
 	"google.protobuf.Struct":      describe,
 }
 
-// unsupported walks a resource and collects the fields that are not carried out.
-func unsupported(m proto.Message) []Refusal {
+// findings are what a look at every field of a resource finds.
+type findings struct {
+	unsupported []Refusal // what is not carried out
+	invalid     []Refusal // what breaks the rules in the protos (invalid.go)
+}
+
+func (f *findings) none() bool { return len(f.unsupported)+len(f.invalid) == 0 }
+
+// inspect walks a resource.
+func inspect(m proto.Message) findings {
 	var w walker
+	w.validate(m)
 	w.message(m.ProtoReflect())
-	slices.SortFunc(w.out, func(a, b Refusal) int { return strings.Compare(a.Field, b.Field) })
-	return w.out
+	byField := func(a, b Refusal) int { return strings.Compare(a.Field, b.Field) }
+	slices.SortFunc(w.out, byField)
+	slices.SortFunc(w.invalid, byField)
+	return findings{w.out, w.invalid}
 }
 
 const notCarried = "is not carried out yet"
@@ -83,8 +94,9 @@ const notCarried = "is not carried out yet"
 // walker walks one resource. Most have nothing to refuse, so a path becomes text only when it has
 // to.
 type walker struct {
-	path []segment
-	out  []Refusal
+	path    []segment
+	out     []Refusal
+	invalid []Refusal
 }
 
 // segment is one field on the way, with the place in a list or map.
@@ -106,6 +118,11 @@ func (s segment) appendTo(b []byte) []byte {
 }
 
 func (w *walker) refuse(reason string) {
+	w.out = append(w.out, Refusal{Field: w.place(), Reason: reason})
+}
+
+// place is the path as text.
+func (w *walker) place() string {
 	var b []byte
 	for i, s := range w.path {
 		if i > 0 {
@@ -113,7 +130,7 @@ func (w *walker) refuse(reason string) {
 		}
 		b = s.appendTo(b)
 	}
-	w.out = append(w.out, Refusal{Field: string(b), Reason: reason})
+	return string(b)
 }
 
 // in walks a message that stands in a field.
@@ -149,6 +166,8 @@ func (w *walker) message(m protoreflect.Message) {
 			w.path = w.path[:len(w.path)-1]
 		case reason == "":
 			w.field(fd, v)
+		case fd.Message() != nil && fd.Message().FullName() == "google.protobuf.Duration":
+			w.duration(fd, v) // Envoy reads it, whatever we do
 		}
 		return true
 	})
@@ -182,5 +201,6 @@ func (w *walker) any(m protoreflect.Message) {
 		w.refuse(a.GetTypeUrl() + " " + notCarried)
 		return
 	}
+	w.validate(inner)
 	w.message(inner.ProtoReflect())
 }

@@ -97,8 +97,7 @@ var coreFields = map[protoreflect.FullName]fields{
 	"envoy.type.v3.Int64Range":                  yes("start", "end"),
 	"envoy.type.matcher.v3.StringMatcher": yes("exact", "prefix", "suffix", "contains",
 		"safe_regex", "ignore_case"),
-	"envoy.type.matcher.v3.RegexMatcher": yes("regex", "google_re2"),
-	"envoy.type.matcher.v3.RegexMatcher.GoogleRE2": fields{}.
-		because("Go's regular expressions have no program size limit", "max_program_size"),
+	"envoy.type.matcher.v3.RegexMatcher":            yes("regex", "google_re2"),
+	"envoy.type.matcher.v3.RegexMatcher.GoogleRE2":  {},
 	"envoy.type.matcher.v3.RegexMatchAndSubstitute": yes("pattern", "substitution"),
 }

@@ -49,8 +49,9 @@ var routeFields = map[protoreflect.FullName]fields{
 	routePackage + "RouteAction.HashPolicy.ConnectionProperties": yes("source_ip"),
 	routePackage + "RouteAction.HashPolicy.QueryParameter":       yes("name"),
 	routePackage + "RouteAction.UpgradeConfig":                   yes("upgrade_type", "enabled"),
-	routePackage + "WeightedCluster": yes("clusters", "total_weight",
-		"header_name"),
+	routePackage + "WeightedCluster": yes("clusters",
+		"header_name").
+		because("deprecated: the sum of the weights counts", "total_weight"),
 	routePackage + "WeightedCluster.ClusterWeight": yes("name", "weight",
 		"request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
 		"response_headers_to_remove", "host_rewrite_literal", "typed_per_filter_config"),

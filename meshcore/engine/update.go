@@ -2,6 +2,7 @@ package engine
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -78,12 +79,21 @@ func compile[M proto.Message, C any](e *Engine, m M, f func(*compiler, M) C) (C,
 	if v, ok := e.checked[m].(C); ok {
 		return v, nil
 	}
-	if bad := e.opt.Checks.unsupported(m); len(bad) > 0 {
+	found := e.opt.Checks.inspect(m)
+	whole := Refusals(found.invalid).Whole()
+	if len(found.unsupported) > 0 {
+		found.unsupported[0].Proto = whole
 		var none C
-		return none, bad
+		return none, found.unsupported
 	}
 	c := &compiler{e: e}
 	value := f(c, m)
+	if len(c.errs) == 0 { // our own words come first
+		c.errs = found.invalid
+	}
+	if len(c.errs) > 0 {
+		c.errs[0].Proto = whole
+	}
 	if len(c.errs) == 0 {
 		e.checked[m] = value
 	}
@@ -135,6 +145,9 @@ func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error {
 	e.applyClusters(now, oldClusters, freshClusters, freshEndpoints)
 
 	listeners, fresh, bad := take(e, h.listeners, s.Listeners, (*compiler).listener)
+	if bad = append(bad, sameAddress(listeners, h.listeners)...); len(bad) > 0 {
+		listeners, fresh = h.listeners, nil
+	}
 	refused = append(refused, bad...)
 	if len(fresh) > 0 || len(listeners) != len(h.listeners) {
 		list := make([]*Listener, 0, len(listeners))
@@ -162,6 +175,31 @@ func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error {
 		return refused
 	}
 	return nil
+}
+
+// sameAddress refuses listeners at the address of another one: of one that was there before, or
+// whose name comes first (source/common/listener_manager/listener_manager_impl.cc
+// hasListenerWithDuplicatedAddress).
+func sameAddress(now, old taken[*listenerv3.Listener, *Listener]) []Refusal {
+	at := map[netip.AddrPort]string{}
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if old[name].value == now[name].value {
+			at[now[name].value.addr] = name
+		}
+	}
+	var bad []Refusal
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		addr := now[name].value.addr
+		other, taken := at[addr]
+		if !taken {
+			at[addr] = name
+		} else if other != name {
+			bad = append(bad, Refusal{Type: xds.ListenerType, Name: name, Field: "address",
+				Reason: "has duplicate address '" + addr.String() +
+					"' as existing listener " + other})
+		}
+	}
+	return bad
 }
 
 // applyClusters makes new clusters visible with their endpoints, gives others new endpoints, and

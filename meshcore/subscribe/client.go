@@ -37,7 +37,8 @@ import (
 // Target is the data plane behind a client. Its methods are called by one goroutine.
 type Target interface {
 	// Check says whether one resource (Cluster, ClusterLoadAssignment, Listener,
-	// RouteConfiguration) can be carried out; the error names the field path.
+	// RouteConfiguration) can be carried out; the error names the field path. An error with a
+	// method Whole that says true refuses the whole response, others only the resource.
 	Check(proto.Message) error
 	// Update puts a snapshot into effect, or returns an error and leaves everything as it was.
 	Update(*xds.Snapshot) error
@@ -182,16 +183,18 @@ func (c *Client) open(ctx context.Context) (transport, error) {
 
 // handle takes one response to its answer.
 func (c *Client) handle(t transport, r *response) error {
-	refusal := c.take(r)
+	accepted, refusal := c.take(r)
 	if refusal != nil {
 		c.Log.Info("refused", "node", c.Node.GetId(), "type", r.kind.typeURL(), "err", refusal)
+	}
+	if !accepted {
 		return t.answer(r, refusal)
 	}
 	// Subscriptions before the ACK, as Envoy sends them: the server sees what is still to come.
 	if err := c.follow(t); err != nil {
 		return err
 	}
-	return t.answer(r, nil)
+	return t.answer(r, refusal)
 }
 
 // follow asks for what the accepted resources need: endpoints of clusters, listeners once all
@@ -244,11 +247,12 @@ func (c *Client) ask(t transport, k kind, names map[string]bool) error {
 	return err
 }
 
-// take accepts a response and puts it into effect, or returns why not and changes nothing.
-func (c *Client) take(r *response) error {
-	table, err := c.decode(r)
+// take accepts a response and puts it into effect, or returns why not and changes nothing. A
+// response that is accepted but for some of its resources is refused, too.
+func (c *Client) take(r *response) (accepted bool, refusal error) {
+	table, refusal, err := c.decode(r)
 	if err != nil {
-		return err
+		return false, err
 	}
 	next := c.accepted
 	next[r.kind] = table
@@ -257,25 +261,30 @@ func (c *Client) take(r *response) error {
 	began := c.began || next[lds] != nil && r.kind >= lds && !waiting
 	if began && (!c.began || !in.equal(c.active, r.kind)) {
 		if err := c.Target.Update(in.snapshot()); err != nil {
-			return err
+			return false, err
 		}
 	}
 	above, _ := r.kind.pair()
 	// With the accepted resources, or with those in effect, what they refer to has changed.
 	c.moved[above] = c.moved[above] || r.kind == above || c.waiting[above]
 	c.accepted, c.active, c.began, c.waiting[above] = next, in, began, waiting
-	c.sub[r.kind].version = r.version
-	return nil
+	if refusal == nil {
+		c.sub[r.kind].version = r.version
+	}
+	return true, refusal
 }
 
-// decode returns the table of the response's kind as it will be with it.
-func (c *Client) decode(r *response) (map[string]held, error) {
+// decode returns the table of the response's kind as it will be with it. Of clusters and listeners
+// those that are refused stay as they are, and the others change (source/common/upstream/
+// cds_api_helper.cc, source/common/listener_manager/lds_api.cc); the refusal names them. What is
+// wrong with the response as a whole is an error.
+func (c *Client) decode(r *response) (table map[string]held, refusal, err error) {
 	old := c.accepted[r.kind]
-	table := maps.Clone(old)
+	table = maps.Clone(old)
 	if table == nil || !c.Delta && !r.kind.byName() {
 		table = map[string]held{}
 	}
-	var errs []error
+	var errs, some []error
 	seen := map[string]bool{}
 	for _, v := range r.resources {
 		res, err := c.Pool.decode(r.kind, v.body)
@@ -292,7 +301,16 @@ func (c *Client) decode(r *response) (map[string]held, error) {
 		}
 		if old[res.name].resource != res {
 			if err := c.Target.Check(res.msg); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", res.name, err))
+				err = fmt.Errorf("%s: %w", res.name, err)
+				if r.kind.byName() || whole(err) {
+					errs = append(errs, err)
+					continue
+				}
+				some = append(some, err)
+				if before, ok := old[res.name]; ok {
+					table[res.name] = before
+				}
+				continue
 			}
 		}
 		table[res.name] = held{res, v.version}
@@ -300,7 +318,16 @@ func (c *Client) decode(r *response) (map[string]held, error) {
 	for _, name := range r.removed {
 		c.removed(r.kind, name, table)
 	}
-	return table, all(errs)
+	if len(errs) > 0 {
+		return nil, nil, all(append(errs, some...))
+	}
+	return table, all(some), nil
+}
+
+// whole says whether an error refuses more than its resource.
+func whole(err error) bool {
+	var w interface{ Whole() bool }
+	return errors.As(err, &w) && w.Whole()
 }
 
 // all joins the reasons of a refusal in one line.

@@ -194,9 +194,10 @@ func TestOrderAndWarming(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	y := newPlay(t)
-	y.gets(cds, nil, "nack CDS b: alt_stat_name: is bad; d: alt_stat_name: is bad", "",
+	// Of clusters the good ones are taken.
+	y.gets(cds, nil, "ask EDS +a, nack CDS b: alt_stat_name: is bad; d: alt_stat_name: is bad", "",
 		cluster("a", "1", ""), cluster("b", "bad", ""), cluster("d", "bad", ""))
-	y.gets(cds, nil, "ask EDS +a, ack CDS", "", cluster("a", "1", ""))
+	y.gets(cds, nil, "ack CDS", "", cluster("a", "1", ""))
 	y.gets(eds, nil, "ask LDS, ack EDS", "", endpoints("a"))
 	y.gets(lds, nil, "ack LDS", "a/1 l/1", listener(t, "l", "1"))
 	y.gets(cds, nil, "nack CDS e: duplicate resource", "a/1 l/1",
