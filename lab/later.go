@@ -13,7 +13,6 @@ var later = [][2]string{
 	{"chaos", "break something in the lab that is up, and heal it"},
 	{"control-plane", "serve ADS for configuration files to any Envoy"},
 	{"proxy", "run our sidecar as a process, in the place of the envoy binary"},
-	{"parity", "run a scenario on several data planes and report every difference"},
 }
 
 // laterCommands answer that they are not there yet, with exit status 2.

@@ -205,7 +205,7 @@ func commands(root *cobra.Command, e *env) {
 		all   []*cobra.Command
 	}{
 		{"Verdicts:", []*cobra.Command{
-			runCommand(e), validateCommand(e), reportCommand(e),
+			runCommand(e), validateCommand(e), reportCommand(e), parityCommand(e),
 		}},
 		{"A lab to play with:", []*cobra.Command{
 			upCommand(e), downCommand(e), applyCommand(e), deleteCommand(e), getCommand(e),

@@ -109,8 +109,11 @@ func (e *env) seed() (uint64, error) {
 
 // driver returns what brings the mesh up, on the data plane that --proxy names. What a lab that was
 // killed has left of its Envoys goes first.
-func (e *env) driver() (topology.Driver, error) {
-	d := embedded.Driver{Proxy: e.flags.proxy}
+func (e *env) driver() (topology.Driver, error) { return e.driverOf(e.flags.proxy) }
+
+// driverOf is driver for a data plane.
+func (e *env) driverOf(proxy string) (topology.Driver, error) {
+	d := embedded.Driver{Proxy: proxy}
 	if d.Proxy != "envoy" {
 		return d, nil
 	}

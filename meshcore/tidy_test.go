@@ -72,7 +72,15 @@ var imports = map[string][]string{
 	"lab/request": {
 		"meshcore/clock", "meshcore/observe", "lab/topology", "meshcore/translate",
 		"meshcore/istio"},
-	"lab/bench": {"meshcore/*", "lab/topology", "lab/topology/embedded"},
+	"lab/parity": {
+		"meshcore/clock", "meshcore/istio", "scenarios", "lab/parity/cases", "lab/request",
+		"lab/runner", "lab/topology",
+	},
+	"lab/parity/cases": {
+		"meshcore/clock", "meshcore/istio", "meshcore/translate", "lab/request", "lab/topology",
+	},
+	"lab/parity/rules": {"meshcore/istio"},
+	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded"},
 	"lab/remote": {
 		"meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
 		"lab/request", "lab/topology",

@@ -42,6 +42,7 @@ type sender struct {
 	remote string // its connection, as the first proxy sees it; empty when there is none
 	id     string // its x-request-id
 	since  clock.Instant
+	until  clock.Instant // it had its answer by then; 0: not said
 }
 
 // find returns the records of a request so far; more is told when another may have come.
@@ -52,11 +53,13 @@ func (c *collector) find(s sender) (found []observe.Request, more <-chan struct{
 	var tcp *observe.Request
 	for _, at := range c.index[s.remote] {
 		switch r := &c.ring[at]; {
-		case s.remote == "" || r.Start < s.since:
+		case s.remote == "" || r.Start < s.since || s.until != 0 && r.Start > s.until:
 		case r.ID != "":
 			id = r.ID
 		case r.Protocol == anyTCP:
 			tcp = r
+		default: // refused before its head was understood
+			found = append(found, *r)
 		}
 	}
 	for _, at := range c.index[id] {

@@ -40,10 +40,14 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 	if err != nil {
 		return err
 	}
-	w := &worker{
-		mesh: m, plan: p, from: from, found: newCollector(m.Recorder()),
-		sidecars: map[netip.Addr]bool{},
-	}
+	w := newWorker(m, p, from)
+	w.found = newCollector(m.Recorder())
+	defer w.found.close()
+	return w.all(ctx, emit)
+}
+
+func newWorker(m topology.Mesh, p plan, from string) *worker {
+	w := &worker{mesh: m, plan: p, from: from, sidecars: map[netip.Addr]bool{}}
 	if from == topology.Outside {
 		w.addr = topology.OutsideAddr
 	}
@@ -55,8 +59,7 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 			w.sidecars[pod.IP] = true
 		}
 	}
-	defer w.found.close()
-	return w.all(ctx, emit)
+	return w
 }
 
 // worker sends one Spec's requests.
@@ -89,7 +92,13 @@ func (w *worker) all(ctx context.Context, emit func(Result) error) error {
 	var failed error
 	for r := range results {
 		if failed == nil {
-			if failed = w.complete(ctx, &r, emit); failed != nil {
+			if failed = w.mesh.Settle(ctx); failed == nil {
+				failed = w.complete(ctx, &r, &deadline{})
+			}
+			if failed == nil {
+				failed = emit(r.Result)
+			}
+			if failed != nil {
 				cancel()
 			}
 		}
@@ -111,12 +120,20 @@ type sentRequest struct {
 // upstream that was given up learns of it a moment later, and a busy machine is slow.
 const stragglers = 3 * time.Second
 
-// complete adds what the proxies recorded and hands the result on.
-func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result) error) error {
-	if err := w.mesh.Settle(ctx); err != nil {
-		return err
+// deadline is when the wait for stragglers ends; it begins with the first one that is missing.
+type deadline struct{ late <-chan time.Time }
+
+func (d *deadline) begin() <-chan time.Time {
+	if d.late == nil {
+		late := make(chan time.Time)
+		time.AfterFunc(stragglers, func() { close(late) })
+		d.late = late
 	}
-	var late <-chan time.Time
+	return d.late
+}
+
+// complete adds what the proxies recorded.
+func (w *worker) complete(ctx context.Context, r *sentRequest, d *deadline) error {
 	for waiting := true; waiting; {
 		records, more := w.found.find(r.sender)
 		r.Hops, r.Backend = hops(records), backend(w.mesh.Registry(), records)
@@ -126,18 +143,15 @@ func (w *worker) complete(ctx context.Context, r *sentRequest, emit func(Result)
 		if !w.missing(r, records) {
 			break
 		}
-		if late == nil {
-			late = time.After(stragglers)
-		}
 		select {
 		case <-more:
-		case <-late:
+		case <-d.begin():
 			waiting = false
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return emit(r.Result)
+	return nil
 }
 
 // missing says whether a proxy that a request came to has not recorded it yet: a sidecar that it

@@ -45,6 +45,7 @@ type Cluster struct {
 	maxStream time.Duration
 	cleanup   time.Duration
 	balancer  *lb.Balancer
+	hashes    bool // its balancer asks for the hash policy's value
 	detector  *outlier.Detector
 
 	mu      sync.Mutex // guards what follows
@@ -246,7 +247,7 @@ func (c *compiler) loadBalancing(out *Cluster, m *clusterv3.Cluster) {
 	if err != nil {
 		c.failAs(err, "")
 	}
-	out.balancer = b
+	out.balancer, out.hashes = b, policy == lb.RingHash || policy == lb.Maglev
 }
 
 func (c *compiler) breakers(out *Cluster, m *clusterv3.CircuitBreakers) {

@@ -38,20 +38,16 @@ func (x *Exchange) decode(now clock.Instant) Directive {
 		x.route = rc.find(x, h)
 	}
 	if x.route != nil {
-		x.Record.Route, x.Record.Config = x.route.name, x.route.config
-		if a := x.route.action; a != nil {
-			x.target = a.pick(h, x.rnd)
-			if x.target.cluster.Load() != nil {
-				x.Record.Cluster = x.target.name
-			}
-		}
+		x.destined(h, x.route)
 		if d, done := x.requireTLS(h); done {
 			return d
 		}
 	}
 	x.startDuration()
 	x.decorate(h)
-	if h.Upgrade != nil && !x.mayUpgrade(h) {
+	// Without a route it is the router that refuses (conn_manager_impl.cc decodeHeaders looks for
+	// one before it says upgrade_failed).
+	if h.Upgrade != nil && x.route != nil && !x.mayUpgrade(h) {
 		return x.reject(403, "upgrade_failed")
 	}
 	return x.filters(now)
@@ -69,14 +65,30 @@ func (x *Exchange) refuse(status int, details string) Directive {
 	return d
 }
 
+// destined notes the route of a request and draws its cluster.
+func (x *Exchange) destined(h *wire.Head, r *route) {
+	x.Record.Route, x.Record.Config = r.name, r.config
+	if a := r.action; a != nil {
+		x.target = a.pick(h, x.rnd)
+		if x.target.cluster.Load() != nil {
+			x.Record.Cluster = x.target.name
+		}
+	}
+}
+
+// refusePath refuses a path that has no normal form.
+func (x *Exchange) refusePath() Directive {
+	x.note()
+	return x.refuse(400, "path_normalization_failed")
+}
+
 // normalize brings the path into its normal form (maybeNormalizePath).
 func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 	if len(h.Target) == 0 { // CONNECT
 		return d, false
 	}
 	if bytes.IndexByte(h.Target, '#') >= 0 {
-		x.note()
-		return x.refuse(400, "path_normalization_failed"), true
+		return x.refusePath(), true
 	}
 	end := bytes.IndexByte(h.Target, '?')
 	if end < 0 {
@@ -88,8 +100,7 @@ func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 		plain, found := match.UnescapeSlashes(nil, path)
 		if found {
 			if x.hcm.escaped == rejectSlashes {
-				x.note()
-				return x.refuse(400, "path_normalization_failed"), true
+				return x.refusePath(), true
 			}
 			path, redirect = plain, x.hcm.escaped == redirectSlashes
 		}
@@ -97,8 +108,7 @@ func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 	if x.hcm.normalize && !match.Clean(path) {
 		var ok bool
 		if x.pathBuf, ok = match.Normalize(x.pathBuf[:0], path); !ok {
-			x.note()
-			return x.refuse(400, "path_normalization_failed"), true
+			return x.refusePath(), true
 		}
 		path = x.pathBuf
 	}

@@ -214,6 +214,8 @@ func (x *Exchange) finishReply(body []byte) {
 		if _, ok := h.Get("content-type"); !ok {
 			put(h, "content-type", bytesOf("text/plain"))
 		}
+	} else if _, grpc := h.Get("grpc-status"); !grpc {
+		h.Del("content-type") // also one that the route has set (http/utility.cc encodeLocalReply)
 	}
 	x.encode(h)
 	h.ContentLength, h.NoBody = int64(len(body)), false

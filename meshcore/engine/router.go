@@ -26,11 +26,7 @@ func (x *Exchange) router(now clock.Instant) Directive {
 		return x.reject(a.notFound, "cluster_not_found")
 	}
 	x.Record.Cluster = x.target.name
-	x.lbc.Hash, x.lbc.HasHash = 0, false
-	if len(a.hash) > 0 {
-		x.lbc.Hash, x.lbc.HasHash = x.hash(a.hash, h)
-		x.Record.Hash = x.lbc.Hash
-	}
+	x.askHash()
 	x.attempt = 1
 	if p := a.retry; p != nil && p.priorities > 0 {
 		x.priorities.UpdateFrequency, x.lbc.Retry = p.priorities, &x.priorities
@@ -65,6 +61,10 @@ func (x *Exchange) router(now clock.Instant) Directive {
 func (x *Exchange) answerDirectly(r *route) Directive {
 	if r.direct != nil {
 		head := x.beginReply(r.direct.status, "direct_response")
+		if s := r.direct.status; s == 201 || s/100 == 3 { // these tell where (RFC 9110, 10.2.2)
+			x.buf = new(redirect).location(x.buf[:0], r, x.head)
+			put(head, "location", head.Bytes(view(x.buf)))
+		}
 		for _, o := range r.own.response {
 			o.mutate(x, head, responseInline)
 		}
@@ -330,6 +330,16 @@ func (x *Exchange) endAttemptKeepRetry(now clock.Instant, status int, flag strin
 	x.retry.counted = counted
 }
 
+// askHash computes the hash policy's value if the cluster's balancer asks for it, as it does for
+// each attempt: a cookie that is made is set once for each (router.h computeHashKey).
+func (x *Exchange) askHash() {
+	x.lbc.Hash, x.lbc.HasHash = 0, false
+	if a := x.route.action; len(a.hash) > 0 && x.cluster.hashes {
+		x.lbc.Hash, x.lbc.HasHash = x.hash(a.hash, x.head)
+		x.Record.Hash = x.lbc.Hash
+	}
+}
+
 // wait is the back-off before a retry.
 func (x *Exchange) wait(now clock.Instant) Directive {
 	x.state = stateBackOff
@@ -344,6 +354,7 @@ func (x *Exchange) again(now clock.Instant) Directive {
 	x.cluster = x.target.cluster.Load() // it may have gone meanwhile
 	var ep *Endpoint
 	if x.cluster != nil {
+		x.askHash()
 		ep = x.choose(x.cluster, true)
 	}
 	if ep == nil {

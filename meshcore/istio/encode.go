@@ -67,6 +67,9 @@ func encodeJSON(o *Object) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if js, err = numbers(js, spec.ProtoReflect().Descriptor()); err != nil {
+			return nil, err
+		}
 		return json.Marshal(struct {
 			APIVersion string          `json:"apiVersion"`
 			Kind       string          `json:"kind"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
@@ -103,10 +104,12 @@ func detectHTTP(b []byte) (proto string, more bool) {
 	if bytes.HasPrefix(b, []byte(h2Preface)) {
 		return "h2c", false
 	}
-	b = bytes.TrimLeft(b, "\r\n")
+	if len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
+		return "", false
+	}
 	line, _, whole := bytes.Cut(b, []byte("\n"))
 	method, _, spaced := bytes.Cut(line, []byte(" "))
-	if len(method) > 16 || bytes.ContainsFunc(method, notUpper) || spaced && len(method) == 0 {
+	if bytes.ContainsFunc(method, notToken) || spaced && len(method) == 0 {
 		return "", false
 	}
 	if !whole {
@@ -122,7 +125,15 @@ func detectHTTP(b []byte) (proto string, more bool) {
 	return "", false
 }
 
-func notUpper(r rune) bool { return (r < 'A' || r > 'Z') && r != '-' }
+// notToken says which characters no method has: any token will do, for the inspector's parser takes
+// methods that the codec then refuses (http_inspector.cc: allow_custom_methods).
+func notToken(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+}
 
 // clientHello is what tls_inspector finds.
 type clientHello struct {
