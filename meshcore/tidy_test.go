@@ -50,6 +50,7 @@ var imports = map[string][]string{
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
 	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},
 	"reports":                   {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
+	"reports/fidelity":          {"meshcore/istio"},
 	"sampleapps":                {"sampleapps/*"},
 	"sampleapps/app":            {},
 	"sampleapps/customer":       {"sampleapps/app"},
@@ -89,10 +90,11 @@ var imports = map[string][]string{
 		"lab/*", "meshcore/engine", "meshcore/envoy", "meshcore/istio", "meshcore/translate",
 		"reports", "sampleapps", "scenarios", "scenarios/assert",
 	},
-	"testdata/truth": {},
-	"testdata/envoy": {"meshcore/envoy"},
-	"testdata/page":  {},
-	".":              {"lab"},
+	"testdata/truth":    {},
+	"testdata/envoy":    {"meshcore/envoy"},
+	"testdata/page":     {},
+	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},
+	".":                 {"lab"},
 }
 
 // pure lists the packages that are given time and randomness and touch nothing outside.
@@ -102,6 +104,7 @@ var pure = []string{
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
 	"scenarios", "scenarios/assert", "reports",
+	"reports/fidelity",
 }
 
 // excused lists what may exceed a limit, with the reason.

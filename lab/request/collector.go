@@ -50,12 +50,14 @@ func (c *collector) find(s sender) (found []observe.Request, more <-chan struct{
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := s.id
-	var tcp *observe.Request
+	var tcp, first *observe.Request // first: later requests of the connection may be there, too
 	for _, at := range c.index[s.remote] {
 		switch r := &c.ring[at]; {
 		case s.remote == "" || r.Start < s.since || s.until != 0 && r.Start > s.until:
 		case r.ID != "":
-			id = r.ID
+			if first == nil || r.Start < first.Start {
+				first, id = r, r.ID
+			}
 		case r.Protocol == anyTCP:
 			tcp = r
 		default: // refused before its head was understood

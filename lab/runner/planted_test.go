@@ -2,8 +2,6 @@ package runner_test
 
 import (
 	"context"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -45,24 +43,6 @@ func play(t *testing.T, name string, d embedded.Driver, seed uint64) *reports.Re
 		t.Fatal(err)
 	}
 	return res
-}
-
-// TestScenarios runs every bundled scenario; MESHLAB_SOAK=50 runs each so often, with other seeds.
-func TestScenarios(t *testing.T) {
-	times := 1
-	if n, err := strconv.Atoi(os.Getenv("MESHLAB_SOAK")); err == nil {
-		times = n
-	}
-	for _, name := range scenarios.Names() {
-		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(times) {
-				res := play(t, name, embedded.Driver{}, 1000+seed)
-				if res.Verdict != assert.Pass {
-					t.Fatalf("seed %x:\n%s", 1000+seed, text(t, res))
-				}
-			}
-		})
-	}
 }
 
 // TestPlantedBugs builds data planes that are wrong in one thing each; a scenario must notice.

@@ -18,6 +18,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+	"github.com/mesh-lab/mesh-lab/reports/fidelity"
+	"github.com/mesh-lab/mesh-lab/testdata/evidence"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
 
@@ -107,6 +109,11 @@ func requestsOf(t *testing.T, c truth.Case) (reqs []truthRequest, seen map[strin
 
 func TestTruthRequests(t *testing.T) {
 	played := 0
+	book := evidence.Open(t, "../../reports/fidelity/evidence", "engine", fidelity.Evidence{
+		By: "meshcore/engine TestTruthRequests", Short: "recorded", Plane: fidelity.Meshcore,
+		Shows: fidelity.Answered, Unit: "requests",
+		What: "the engine's decisions on istiod's own resources with recorded answers",
+	})
 	for _, c := range truth.Cases(t, httpAreas...) {
 		if !c.Has("observed.yaml") {
 			continue
@@ -142,6 +149,7 @@ func TestTruthRequests(t *testing.T) {
 					}
 					play(t, e, r, o, &ci)
 					played++
+					book.Add(c.String(), 1)
 				})
 			}
 		})

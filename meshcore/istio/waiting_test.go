@@ -11,6 +11,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports/fidelity"
+	"github.com/mesh-lab/mesh-lab/testdata/evidence"
 	"github.com/mesh-lab/mesh-lab/testdata/page"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
@@ -22,6 +24,11 @@ func TestWaiting(t *testing.T) {
 	cases := map[string][]string{} // reason: cases
 	requests := map[string][]string{}
 	carriedOut, refused, waiting := 0, 0, 0
+	book := evidence.Open(t, "../../reports/fidelity/evidence", "refused", fidelity.Evidence{
+		By: "meshcore/istio TestWaiting, TestTruthInvalid", Short: "refused",
+		Shows: fidelity.Refused, Unit: "configurations",
+		What: "what we refuse with what istiod refuses, for the same field",
+	})
 	for _, c := range truth.Cases(t) {
 		reasons := reasonsToWait(t, c)
 		switch {
@@ -31,6 +38,7 @@ func TestWaiting(t *testing.T) {
 			cases[why] = append(cases[why], c.String())
 		case c.Rejected:
 			refused++
+			book.Add(c.String(), 1)
 		default:
 			carriedOut++
 			for why, ids := range requestsToWait(t, c) {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+	"github.com/mesh-lab/mesh-lab/reports/fidelity"
+	"github.com/mesh-lab/mesh-lab/testdata/evidence"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files and remove stale ones")
@@ -33,6 +35,11 @@ func TestGolden(t *testing.T) {
 	if err != nil || len(inputs) == 0 {
 		t.Fatalf("no testdata/*/in.yaml: %v", err)
 	}
+	book := evidence.Open(t, evidenceFolder, "golden", fidelity.Evidence{
+		By: "meshcore/translate TestGolden", Short: "golden", Shows: fidelity.Golden,
+		What: "our resources with golden files; every pod's are consistent and valid",
+		Unit: "resources",
+	})
 	for _, input := range inputs {
 		dir := filepath.Dir(input)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -41,6 +48,8 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := golden(t, string(text))
+			config := mustRead(t, "in.yaml", string(text))
+			book.Add(filepath.Base(dir), resources(config), config)
 			if *update {
 				refresh(t, dir, got)
 				return
@@ -54,6 +63,19 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// resources counts what is made for all pods.
+func resources(config *istio.Config) (n int) {
+	registry, _ := NewRegistry(config, nil)
+	translator := New(config, registry)
+	for _, p := range registry.Pods {
+		s, _ := translator.Snapshot(p)
+		for _, typeURL := range xds.Types {
+			n += len(s.Resources(typeURL))
+		}
+	}
+	return n
 }
 
 // refresh writes out.yaml and removes what no test reads.

@@ -222,6 +222,8 @@ func (b *registryBuilder) addPod(o *istio.Object, name string, src podSource) {
 		ServiceAccount: cmp.Or(
 			src.spec.ServiceAccountName, src.spec.DeprecatedServiceAccount, "default"),
 		Host:       src.meta.Annotations[externalAnnotation],
+		Hostname:   src.spec.Hostname,
+		Subdomain:  src.spec.Subdomain,
 		Locality:   localityOf(src),
 		Containers: src.spec.Containers,
 		Created:    o.Created, Object: o,

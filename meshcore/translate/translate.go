@@ -39,6 +39,8 @@ type Pod struct {
 	Ready           bool
 	Containers      []corev1.Container // as written; the topology maps images to apps
 	Host            string             // External: its DNS name
+	Hostname        string             // its name in the DNS of the headless Service Subdomain
+	Subdomain       string             //
 	Locality        Locality
 	Created         time.Time
 	Object          *istio.Object // what it came from

@@ -12,6 +12,8 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+	"github.com/mesh-lab/mesh-lab/reports/fidelity"
+	"github.com/mesh-lab/mesh-lab/testdata/evidence"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
 
@@ -40,6 +42,11 @@ const noTargetPort = "recorded without the API server, which sets targetPort to 
 func TestTruth(t *testing.T) {
 	compared := 0
 	wait := map[string]string{}
+	book := evidence.Open(t, evidenceFolder, "generated", fidelity.Evidence{
+		By: "meshcore/translate TestTruth", Short: "recorded", Shows: fidelity.Generated,
+		What: "our resources with those that istiod generated for recorded configurations",
+		Unit: "resources",
+	})
 	for _, c := range truth.Cases(t) {
 		if c.Rejected {
 			continue // there is no xDS: the reader's tests have these
@@ -52,15 +59,16 @@ func TestTruth(t *testing.T) {
 			}
 			if reason := waiting[c.String()]; reason != "" {
 				wait[c.String()] = reason
-				if diff := compareCase(t, c, config, nil); diff == "" {
+				if _, diff := compareCase(t, c, config, nil); diff == "" {
 					t.Errorf("%s agrees with istiod now: take it off the list of waiting cases", c)
 				}
 				return
 			}
 			compared++
-			compareCase(t, c, config, func(name, diff string) {
+			resources, _ := compareCase(t, c, config, func(name, diff string) {
 				t.Run(name, func(t *testing.T) { t.Errorf("(-istiod +ours)\n%s", diff) })
 			})
+			book.Add(c.String(), resources, config)
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(wait)) {
@@ -89,10 +97,13 @@ func readCase(t *testing.T, c truth.Case) (config *istio.Config, reason string) 
 	return config, reason
 }
 
-// compareCase compares each recorded node; it returns the first difference, and reports all.
+const evidenceFolder = "../../reports/fidelity/evidence"
+
+// compareCase compares each recorded node; it returns how many resources it compared and the first
+// difference, and reports all.
 func compareCase(
 	t *testing.T, c truth.Case, config *istio.Config, report func(name, diff string),
-) (first string) {
+) (resources int, first string) {
 	t.Helper()
 	registry, _ := NewRegistry(config, nil)
 	translator := New(config, registry)
@@ -116,6 +127,7 @@ func compareCase(
 				}
 				continue
 			}
+			resources += len(want.Resources(typeURL))
 			if diff == "" {
 				continue
 			}
@@ -127,7 +139,7 @@ func compareCase(
 			}
 		}
 	}
-	return first
+	return resources, first
 }
 
 func difference(want, got map[string]proto.Message) string {

@@ -98,12 +98,8 @@ func (m *mesh) plan(
 	reg = m.without(reg)
 	t := translate.New(c, reg)
 	snaps := map[string]*xds.Snapshot{}
-	sent := snaps
-	var link *linker
-	if m.envoys != nil {
-		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker(reg)
-	}
 	var all []istio.Diagnostic
+	var err error
 	exactly := m.exactly()
 	for _, p := range reg.Pods {
 		if p.Role == translate.Sidecar || p.Role == translate.Gateway {
@@ -114,18 +110,18 @@ func (m *mesh) plan(
 				continue
 			}
 			s, diags := t.Snapshot(p)
-			s, err := exactly.snapshot(s)
+			s, err = exactly.snapshot(s)
 			if err != nil {
 				return state{}, err
 			}
 			snaps[p.ID()] = s
 			all = append(all, diags...)
-			if link != nil {
-				var err error
-				if sent[p.ID()], err = link.snapshot(p, s); err != nil {
-					return state{}, err
-				}
-			}
+		}
+	}
+	sent := snaps
+	if m.envoys != nil {
+		if sent, err = m.envoys.link(reg, snaps); err != nil {
+			return state{}, err
 		}
 	}
 	return state{

@@ -44,13 +44,18 @@ func newNames(r *translate.Registry) *names {
 	return d
 }
 
-// headless adds a headless Service: its name gives all ready pods, POD.SERVICE one of them.
+// headless adds a headless Service: its name gives all ready pods, POD.SERVICE one of them, and
+// HOSTNAME.SERVICE those whose subdomain is the Service.
 func (d *names) headless(s *translate.Service, r *translate.Registry) {
 	d.addrs[s.Host] = nil
 	for _, p := range r.Selected(s) {
 		if p.Ready || s.Spec.Spec.PublishNotReadyAddresses {
 			d.addrs[s.Host] = append(d.addrs[s.Host], p.IP)
 			d.addrs[p.Name+"."+s.Host] = []netip.Addr{p.IP}
+			if p.Hostname != "" && p.Hostname != p.Name && p.Subdomain == s.Name {
+				name := p.Hostname + "." + s.Host
+				d.addrs[name] = append(d.addrs[name], p.IP)
+			}
 		}
 	}
 }

@@ -27,6 +27,45 @@ type linker struct {
 	relocate  *relocate.Linker
 	listeners map[*listenerv3.Listener]*listenerv3.Listener
 	routes    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration
+	called    map[netip.Addr][]uint16 // the ports of pods that any proxy may call
+}
+
+// link makes what real Envoys are sent of all snapshots of a configuration.
+func (e *envoys) link(
+	reg *translate.Registry, snaps map[string]*xds.Snapshot,
+) (map[string]*xds.Snapshot, error) {
+	k := e.linker(reg)
+	for _, s := range snaps {
+		k.call(s)
+	}
+	out := make(map[string]*xds.Snapshot, len(snaps))
+	for _, p := range reg.Pods {
+		s := snaps[p.ID()]
+		if s == nil {
+			continue
+		}
+		var err error
+		if out[p.ID()], err = k.snapshot(p, s); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// call notes the ports of a snapshot's endpoints: some are declared by nobody but an EndpointSlice.
+func (k *linker) call(s *xds.Snapshot) {
+	for _, a := range s.Endpoints {
+		for _, group := range a.Endpoints {
+			for _, ep := range group.LbEndpoints {
+				at := ep.GetEndpoint().GetAddress().GetSocketAddress()
+				ip, err := netip.ParseAddr(at.GetAddress())
+				port := uint16(at.GetPortValue())
+				if err == nil && !slices.Contains(k.called[ip], port) {
+					k.called[ip] = append(k.called[ip], port)
+				}
+			}
+		}
+	}
 }
 
 // linker returns one for the pods of a registry. A gateway has no app: beside its address the lab
@@ -47,6 +86,7 @@ func (e *envoys) linker(reg *translate.Registry) *linker {
 		e: e, relocate: relocate.New(n.place, dial),
 		listeners: map[*listenerv3.Listener]*listenerv3.Listener{},
 		routes:    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration{},
+		called:    map[netip.Addr][]uint16{},
 	}
 }
 
@@ -78,7 +118,7 @@ func (k *linker) snapshot(p *translate.Pod, s *xds.Snapshot) (*xds.Snapshot, err
 	}
 	moved, err := k.relocate.Snapshot(&out, relocate.Proxy{
 		IP: p.IP, Gateway: p.Role == translate.Gateway, Outbound: k.e.outbound(p.ID()),
-		App: k.e.m.net.placeApp, Ports: containerPorts(p),
+		App: k.e.m.net.placeApp, Ports: append(containerPorts(p), k.called[p.IP]...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.ID(), err)

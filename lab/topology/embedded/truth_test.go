@@ -1,7 +1,9 @@
 package embedded_test
 
 import (
+	"cmp"
 	"context"
+	"flag"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,7 +17,9 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports/fidelity"
 	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
+	"github.com/mesh-lab/mesh-lab/testdata/evidence"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
 
@@ -155,8 +159,14 @@ type recording struct {
 	Others   bool           `yaml:"-"` // any other pod is as good, if it is one
 }
 
+// update is looked up by the book of evidence.
+var _ = flag.Bool("update", false, "rewrite the evidence in reports/fidelity")
+
 // count is what TestTruth did.
-type count struct{ compared, waiting atomic.Int64 }
+type count struct {
+	compared, waiting atomic.Int64
+	book              *evidence.Book
+}
 
 // TestTruth sends the recorded requests through our mesh and compares the replies, flags and
 // destinations with those that istiod and Envoy together gave.
@@ -170,7 +180,13 @@ func TestTruthEnvoy(t *testing.T) {
 }
 
 func testTruth(t *testing.T, d embedded.Driver) {
-	var n count
+	plane := planeOf(d)
+	n := count{book: evidence.Open(t, evidenceFolder, "recorded-"+plane,
+		fidelity.Evidence{
+			By: "lab/topology/embedded " + t.Name(), Short: "recorded", Plane: plane,
+			Shows: fidelity.Answered, Unit: "requests",
+			What: "answers, records and what backends saw with those of istiod and Envoy together",
+		})}
 	t.Cleanup(func() { // after the cases, which run side by side
 		t.Logf("%d requests compared, %d cases or requests wait", n.compared.Load(), n.waiting.Load())
 		if n.compared.Load() == 0 && !t.Skipped() {
@@ -200,6 +216,10 @@ func testTruth(t *testing.T, d embedded.Driver) {
 		})
 	}
 }
+
+const evidenceFolder = "../../../reports/fidelity/evidence"
+
+func planeOf(d embedded.Driver) string { return cmp.Or(d.Proxy, fidelity.Meshcore) }
 
 // playCase brings a case's mesh up and plays its requests.
 func playCase(
@@ -257,6 +277,7 @@ func playCase(
 			r.anyPod()
 		}
 		n.compared.Add(1)
+		n.book.Add(c.String(), len(results), config)
 		if problems := compare(r, results, max(1, w.Count)); len(problems) > 0 {
 			t.Errorf("%s:\n  %s", w.ID, strings.Join(problems, "\n  "))
 		}

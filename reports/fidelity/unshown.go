@@ -1,0 +1,37 @@
+package fidelity
+
+// Why nothing shows a field.
+const (
+	byDefault = "its one value is the default"
+	unread    = "no proxy reads it, and no request depends on it"
+)
+
+// reasons says why nothing shows a field that is carried out.
+var reasons = map[string]string{
+	"ConfigMap.binaryData": unread,
+	"ConfigMap.immutable":  unread,
+	"Secret.data":          unread,
+	"Secret.immutable":     unread,
+	"Secret.stringData":    unread,
+	"Secret.type":          unread,
+
+	"Deployment.paused":                            byDefault,
+	"MeshConfig.defaultConfig.interceptionMode":    byDefault,
+	"MeshConfig.enableEnvoyAccessLogService":       byDefault,
+	"MeshConfig.h2UpgradePolicy":                   byDefault,
+	"MeshConfig.proxyHttpPort":                     byDefault,
+	"MeshConfig.proxyInboundListenPort":            byDefault,
+	"MeshConfig.proxyListenPort":                   byDefault,
+	"Pod.hostNetwork":                              byDefault,
+	"label istio.io/use-waypoint":                  byDefault,
+	"label istio.io/use-waypoint-canary":           byDefault,
+	"label istio.io/use-waypoint-canary-namespace": byDefault,
+	"label istio.io/use-waypoint-namespace":        byDefault,
+
+	"DestinationRule.trafficPolicy.connectionPool.http.useClientProtocol": byDefault,
+
+	"Gateway.servers.port.targetPort": "a Gateway that has it is refused: it is a ServiceEntry's",
+}
+
+// reason returns why nothing shows a field; empty if nobody has said.
+func reason(path string) string { return reasons[path] }
