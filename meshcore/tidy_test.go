@@ -41,6 +41,7 @@ var imports = map[string][]string{
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
 	},
+	"meshcore/proxy/host":       {"meshcore/engine"},
 	"meshcore/proxy/probe":      {},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
 	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},

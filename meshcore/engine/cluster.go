@@ -47,7 +47,7 @@ type Cluster struct {
 	detector  *outlier.Detector
 
 	mu      sync.Mutex // guards what follows
-	hosts   map[netip.AddrPort]*Endpoint
+	hosts   map[Address]*Endpoint
 	sweep   clock.Instant // next outlier interval
 	refresh clock.Instant // when a merged change of hosts is due
 	clean   clock.Instant // ORIGINAL_DST: next look for unused hosts
@@ -58,7 +58,7 @@ func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 	out := &Cluster{e: c.e, Name: m.GetName(), kind: m.GetType(),
 		ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour, cleanup: 5 * time.Second,
 		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue()),
-		hosts:                    map[netip.AddrPort]*Endpoint{},
+		hosts:                    map[Address]*Endpoint{},
 		sweep:                    clock.Never, refresh: clock.Never, clean: clock.Never}
 	if out.Name == "" {
 		c.fail("name", "value length must be at least 1 characters")

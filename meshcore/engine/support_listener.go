@@ -4,7 +4,7 @@ import "google.golang.org/protobuf/reflect/protoreflect"
 
 // listenerFields is what the engine carries out of listeners and network filters.
 var listenerFields = map[protoreflect.FullName]fields{
-	"envoy.config.listener.v3.Listener": yes("name", "address", "filter_chains",
+	"envoy.config.listener.v3.Listener": yes("name", "address", "additional_addresses", "filter_chains",
 		"use_original_dst", "default_filter_chain", "listener_filters", "listener_filters_timeout",
 		"continue_on_listener_filters_timeout", "traffic_direction", "bind_to_port",
 		"per_connection_buffer_limit_bytes").
@@ -14,6 +14,7 @@ var listenerFields = map[protoreflect.FullName]fields{
 		because(sockets, "max_connections_to_accept_per_socket_event", "enable_reuse_port",
 			"tcp_backlog_size", "connection_balance_config", "deprecated_v1", "transparent",
 			"freebind"),
+	"envoy.config.listener.v3.AdditionalAddress": yes("address"),
 	"envoy.config.listener.v3.FilterChain": yes("filter_chain_match", "filters", "name").
 		because(describe, "metadata").
 		because("bounds a TLS handshake; there is none", "transport_socket_connect_timeout"),
@@ -75,7 +76,8 @@ const hcmPackage = "envoy.extensions.filters.network.http_connection_manager.v3.
 
 // coreFields is what is common to several resources.
 var coreFields = map[protoreflect.FullName]fields{
-	"envoy.config.core.v3.Address":       yes("socket_address"),
+	"envoy.config.core.v3.Address":       yes("socket_address", "pipe"),
+	"envoy.config.core.v3.Pipe":          yes("path", "mode"),
 	"envoy.config.core.v3.SocketAddress": yes("address", "port_value", "protocol"),
 	"envoy.config.core.v3.BindConfig":    yes("source_address"),
 	"envoy.config.core.v3.CidrRange":     yes("address_prefix", "prefix_len"),

@@ -18,8 +18,8 @@ import (
 // downstream is one accepted connection; serve is its goroutine.
 type downstream struct {
 	p      *Proxy
-	bind   netip.AddrPort
-	proxy  bool    // a PROXY header is to come
+	bind   engine.Address
+	proxy  bool    // a PROXY header is to come, whatever the listener says
 	origin *Origin // in its place, for sockets given to Serve
 	conn   net.Conn
 	srv    *h1.Server
@@ -188,12 +188,9 @@ func (d *downstream) close() {
 // begin finds out what the connection is and which filter chain serves it.
 func (d *downstream) begin() bool {
 	d.info.Direct = addrPort(d.conn.RemoteAddr())
-	d.info.Local, d.info.Remote = d.bind, d.info.Direct
+	d.info.Local, d.info.Remote = d.bind.AddrPort, d.info.Direct
 	d.info.Transport = "raw_buffer"
-	if d.origin != nil {
-		d.origin.addresses(d)
-	}
-	if d.proxy && !d.readProxyHeader() {
+	if !d.restore() {
 		return false
 	}
 	l := d.p.opt.Engine.Listener(d.bind, d.info.Local)
@@ -210,6 +207,32 @@ func (d *downstream) begin() bool {
 	}
 	d.shown.Store(d.chain)
 	return d.p.watch.add(d) == nil
+}
+
+// restore finds out where the connection comes from and was going.
+func (d *downstream) restore() bool {
+	own := d.p.opt.Engine.Bound(d.bind)
+	if own == nil {
+		return false
+	}
+	kernel, _ := d.p.opt.Network.(Kernel)
+	switch {
+	case d.origin != nil:
+		d.origin.addresses(d)
+		return true
+	case kernel != nil:
+		d.info.Local = kernel.Local(d.conn)
+	}
+	if (d.proxy || own.Proxy) && !d.readProxyHeader() {
+		return false
+	}
+	// A header says more than the kernel where that has redirected nothing.
+	if own.OriginalDst && kernel != nil {
+		if to, ok := kernel.OriginalDst(d.conn); ok {
+			d.info.Local = to
+		}
+	}
+	return true
 }
 
 // addrPort returns a socket address; sockets without one (unix, pipes) have the zero address.

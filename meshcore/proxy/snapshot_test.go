@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
@@ -38,7 +37,7 @@ func typed(m proto.Message) *anypb.Any {
 	return a
 }
 
-func socket(a netip.AddrPort) *corev3.Address {
+func socket(a engine.Address) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: a.Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{
 			PortValue: uint32(a.Port()),
@@ -61,7 +60,7 @@ func snapshot(s settings) *xds.Snapshot {
 		Name: "l", Address: socket(bedBind), TrafficDirection: corev3.TrafficDirection_OUTBOUND,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{filter}}},
 	}
-	for name, at := range map[string]netip.AddrPort{"up": bedUp, "mirror": bedMirror} {
+	for name, at := range map[string]engine.Address{"up": bedUp, "mirror": bedMirror} {
 		out.Clusters[name] = cluster(name, s.breaker)
 		out.Endpoints[name] = &endpointv3.ClusterLoadAssignment{
 			ClusterName: name,

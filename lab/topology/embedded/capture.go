@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
@@ -36,7 +37,8 @@ func (m *mesh) Capture(from, address string) (network, at string, release func()
 	}
 	if c.pod != nil && c.pod.spec.Load().Role == translate.Sidecar && c.pod.alive() {
 		stop, err := c.pod.proxy.Serve(l, proxy.Origin{
-			Bind:   netip.AddrPortFrom(netip.IPv4Unspecified(), outboundPort),
+			Bind: engine.Address{
+				AddrPort: netip.AddrPortFrom(netip.IPv4Unspecified(), outboundPort)},
 			Local:  to,
 			Remote: netip.AddrPortFrom(c.addr, 0),
 		})

@@ -357,7 +357,7 @@ type podNetwork struct{ p *pod }
 
 // Listen binds a listener's logical address. A gateway's ports are published on 127.0.0.1 too.
 func (n *podNetwork) Listen(
-	_ context.Context, addr netip.AddrPort,
+	_ context.Context, addr engine.Address,
 ) (net.Listener, bool, error) {
 	ip := n.p.spec.Load().IP
 	l, err := n.p.m.net.bind(ip, addr.Port())
@@ -375,7 +375,7 @@ func (n *podNetwork) Listen(
 
 // publish opens a gateway's port on 127.0.0.1 for the user's own clients, who come from outside. It
 // is closed with the listener.
-func (p *pod) publish(addr netip.AddrPort, l net.Listener) (net.Listener, error) {
+func (p *pod) publish(addr engine.Address, l net.Listener) (net.Listener, error) {
 	out, err := p.m.outside(p.servicePort(addr.Port()))
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -431,9 +431,9 @@ var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 // Dial connects the pod's proxy to a logical address: to its own app, to another pod, or to one
 // behind a Service.
 func (n *podNetwork) Dial(
-	ctx context.Context, from netip.Addr, to netip.AddrPort,
+	ctx context.Context, from netip.Addr, at engine.Address,
 ) (net.Conn, error) {
-	s := n.p.spec.Load()
+	s, to := n.p.spec.Load(), at.AddrPort
 	// What comes from 127.0.0.6 has passed the inbound listener and is the app's. A pod that calls
 	// itself by its own address meets its own sidecar again, as under Istio's iptables
 	// (tools/istio-iptables/pkg/capture/run.go: appN => Envoy (client) => Envoy (server) => appN).
