@@ -37,6 +37,17 @@ var imports = map[string][]string{
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe": {"meshcore/xds"},
+	"meshcore/bootstrap": {"meshcore/engine"},
+	"meshcore/resolve":   {},
+	"meshcore/pilot": {
+		"meshcore/control", "meshcore/istio", "meshcore/observe", "meshcore/translate",
+		"meshcore/xds",
+	},
+	"meshcore/sidecar": {
+		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",
+		"meshcore/proxy", "meshcore/proxy/host", "meshcore/resolve", "meshcore/subscribe",
+		"meshcore/xds",
+	},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
@@ -72,7 +83,8 @@ var imports = map[string][]string{
 		"lab/request", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/engine", "meshcore/istio", "meshcore/translate", "reports",
+		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/istio", "meshcore/pilot",
+		"meshcore/proxy/host", "meshcore/sidecar", "meshcore/translate", "reports",
 		"sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth": {},

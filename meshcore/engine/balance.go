@@ -223,7 +223,7 @@ func (c *Cluster) assign(a *assignment, now clock.Instant) {
 			gone = append(gone, ep)
 		}
 	}
-	c.hosts = keep
+	c.hosts, c.given = keep, out
 	c.mu.Unlock()
 	c.drop(gone)
 	c.refreshed(c.balancer.Update(out, now))
@@ -236,7 +236,7 @@ func (c *Cluster) close() {
 	for _, addr := range sortedAddrs(c.hosts) {
 		gone = append(gone, c.hosts[addr])
 	}
-	c.hosts = map[Address]*Endpoint{}
+	c.hosts, c.given = map[Address]*Endpoint{}, lb.Assignment{}
 	c.mu.Unlock()
 	c.drop(gone)
 }

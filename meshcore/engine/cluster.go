@@ -45,6 +45,7 @@ type Cluster struct {
 	cleanup   time.Duration
 	balancer  *lb.Balancer
 	detector  *outlier.Detector
+	limits    breaker.Thresholds
 
 	mu      sync.Mutex // guards what follows
 	hosts   map[Address]*Endpoint
@@ -52,6 +53,7 @@ type Cluster struct {
 	refresh clock.Instant // when a merged change of hosts is due
 	clean   clock.Instant // ORIGINAL_DST: next look for unused hosts
 	used    map[*Endpoint]bool
+	given   lb.Assignment // the latest, as the balancer has it
 }
 
 func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
@@ -238,7 +240,7 @@ func (c *compiler) breakers(out *Cluster, m *clusterv3.CircuitBreakers) {
 		}
 		leave()
 	}
-	out.Breaker = breaker.New(t)
+	out.Breaker, out.limits = breaker.New(t), t
 }
 
 func (c *compiler) outlierDetection(out *Cluster, m *clusterv3.OutlierDetection) {

@@ -71,9 +71,25 @@ var whole = map[protoreflect.FullName]string{
 	"google.protobuf.Struct":      describe,
 }
 
+// Elsewhere marks a message of which another check speaks.
+var Elsewhere = map[protoreflect.Name]string{"": "elsewhere"}
+
+// Unsupported returns the fields of a message that are not carried out: by table where that has the
+// message, else by what the engine carries out. As there, a field's text says why it is ignored.
+func Unsupported(
+	m proto.Message, table map[protoreflect.FullName]map[protoreflect.Name]string,
+) []Refusal {
+	w := walker{own: table}
+	return w.walk(m)
+}
+
 // unsupported walks a resource and collects the fields that are not carried out.
 func unsupported(m proto.Message) []Refusal {
 	var w walker
+	return w.walk(m)
+}
+
+func (w *walker) walk(m proto.Message) []Refusal {
 	w.message(m.ProtoReflect())
 	slices.SortFunc(w.out, func(a, b Refusal) int { return strings.Compare(a.Field, b.Field) })
 	return w.out
@@ -84,6 +100,7 @@ const notCarried = "is not carried out yet"
 // walker walks one resource. Most have nothing to refuse, so a path becomes text only when it has
 // to.
 type walker struct {
+	own  map[protoreflect.FullName]map[protoreflect.Name]string // instead of supported
 	path []segment
 	out  []Refusal
 }
@@ -134,6 +151,12 @@ func (w *walker) message(m protoreflect.Message) {
 		return
 	}
 	table, ok := supported[name]
+	if own, has := w.own[name]; has {
+		table, ok = own, true
+	}
+	if _, elsewhere := table[""]; elsewhere {
+		return
+	}
 	if !ok {
 		w.refuse(string(name) + " " + notCarried)
 		return

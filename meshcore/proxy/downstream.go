@@ -182,6 +182,9 @@ func (d *downstream) close() {
 	d.p.mu.Lock()
 	delete(d.p.downs, d)
 	d.p.mu.Unlock()
+	if d.chain != nil {
+		d.p.counts.closed(d.chain)
+	}
 	close(d.ended)
 }
 
@@ -206,6 +209,7 @@ func (d *downstream) begin() bool {
 		return false
 	}
 	d.shown.Store(d.chain)
+	d.p.counts.open(d.chain)
 	return d.p.watch.add(d) == nil
 }
 

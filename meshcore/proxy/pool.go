@@ -250,6 +250,9 @@ func (p *Proxy) dial(ep *engine.Endpoint) (net.Conn, engine.Event) {
 		defer cancel()
 	}
 	conn, err := p.opt.Network.Dial(ctx, ep.Source, ep.Addr)
+	if s, ok := p.opt.Sink.(DialSink); ok {
+		s.Dialed(ep, err == nil)
+	}
 	if err == nil {
 		return conn, engine.Event{}
 	}

@@ -69,6 +69,16 @@ type Sink interface {
 	Record(r *observe.Request)
 }
 
+// ChainSink is a Sink that wants to know the filter chain, too: it is called in Record's place.
+type ChainSink interface {
+	RecordOn(c *engine.Chain, r *observe.Request)
+}
+
+// DialSink is a Sink that wants to hear of connections to endpoints, made or failed.
+type DialSink interface {
+	Dialed(ep *engine.Endpoint, made bool)
+}
+
 // Proxy is a running data plane.
 type Proxy struct {
 	opt    Options
@@ -94,6 +104,7 @@ type Proxy struct {
 	wg       sync.WaitGroup
 	draining atomic.Bool
 	settle   settler
+	counts   counts
 }
 
 // listener is a bound socket.

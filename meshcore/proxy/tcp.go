@@ -35,7 +35,7 @@ func (d *downstream) serveTCP() {
 			panic("proxy: unexpected TCP directive")
 		}
 	}
-	d.p.opt.Sink.Record(&x.Record)
+	d.p.record(d.chain, &x.Record)
 	if w.ending {
 		d.p.settle.ended(w.epoch)
 	}
