@@ -35,9 +35,10 @@ type Options struct {
 	// Key names the node that a proxy is; nil: POD.NAMESPACE of its node id. Its error refuses the
 	// stream.
 	Key func(*corev3.Node) (string, error)
-	// Connected is told who has opened a stream, and Disconnected that it has ended. Like the Sink,
-	// they are called with the server's lock held; they lead to a Set where a node is a new one.
-	Connected    func(key string, n *corev3.Node)
+	// Connected is told who has opened a stream, and whether it comes back with resources that it
+	// has; Disconnected, that it has ended. Like the Sink, they are called with the server's lock
+	// held; they lead to a Set where a node is a new one.
+	Connected    func(key string, n *corev3.Node, back bool)
 	Disconnected func(key string)
 }
 
@@ -162,8 +163,9 @@ func (s *Server) next(st *stream) *reply {
 	return st.next(s.options.Clock.Now())
 }
 
-// connect binds a stream to the node that its first request names. Caller must hold mu.
-func (s *Server) connect(st *stream, id *corev3.Node) error {
+// connect binds a stream to the node that its first request names; back says that the proxy has
+// resources already. Caller must hold mu.
+func (s *Server) connect(st *stream, id *corev3.Node, back bool) error {
 	if st.node != nil {
 		return nil
 	}
@@ -179,7 +181,7 @@ func (s *Server) connect(st *stream, id *corev3.Node) error {
 	}
 	st.node, n.stream = n, st
 	if s.options.Connected != nil {
-		s.options.Connected(key, id)
+		s.options.Connected(key, id, back)
 	}
 	return nil
 }

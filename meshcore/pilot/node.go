@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -19,6 +20,8 @@ type node struct {
 	id, namespace string
 	meta          map[string]*structpb.Value
 	locality      translate.Locality
+	back          bool      // it has come back with resources
+	gone          time.Time // when its stream ended; zero while it is there
 }
 
 // parseNode reads a node as istiod does (Istio pilot/pkg/model/context.go

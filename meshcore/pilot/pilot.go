@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,16 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
+// Who comes back to a control plane that has just begun, with resources, is given none before the
+// proxies of all pods have come back too, and said their addresses: it would be told of addresses
+// that are nobody's. But it does not wait longer than grace: by then every Envoy has tried (its
+// back-off ends at 30 s).
+const grace = 30 * time.Second
+
+// remembered is how long a proxy that has gone is kept up to date in the books, so that it finds
+// its configuration made before it is broken when it comes back.
+const remembered = time.Minute
+
 // patience is how long a change waits for one proxy before it goes on without.
 const patience = time.Second
 
@@ -47,6 +58,7 @@ type Pilot struct {
 	config *istio.Config
 	reg    *translate.Registry // of the files alone
 	warned map[string]bool
+	until  time.Time // the end of grace
 
 	// Taken with the server's lock held: never held for long.
 	seen      sync.Mutex
@@ -59,6 +71,7 @@ func New(c *istio.Config, log *slog.Logger) (*Pilot, []istio.Diagnostic) {
 	p := &Pilot{
 		log: log, wake: make(chan struct{}, 1), nodes: map[string]*node{},
 		addresses: map[string]netip.Addr{}, warned: map[string]bool{},
+		until: time.Now().Add(grace),
 	}
 	p.server = control.New(control.Options{
 		Sink: p, Key: p.key, Connected: p.connected, Disconnected: p.disconnected,
@@ -77,6 +90,9 @@ func (p *Pilot) Load(c *istio.Config) []istio.Diagnostic {
 		return d.Severity == istio.Error
 	}) {
 		return diags
+	}
+	if p.config != nil {
+		p.until = time.Time{} // who reads files again wants them served
 	}
 	p.config, p.reg = c, reg
 	p.look()
@@ -133,9 +149,12 @@ func (p *Pilot) Serve(ctx context.Context, l net.Listener) error {
 
 // push gives proxies what they are to have, whenever that may have changed.
 func (p *Pilot) push(ctx context.Context) {
+	end := time.NewTimer(grace)
+	defer end.Stop()
 	for {
 		select {
 		case <-p.wake:
+		case <-end.C:
 		case <-ctx.Done():
 			return
 		}
@@ -161,12 +180,15 @@ func (p *Pilot) push(ctx context.Context) {
 func (p *Pilot) snapshots() map[string]*xds.Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen.Lock()
-	nodes, addresses := maps.Clone(p.nodes), maps.Clone(p.addresses)
-	p.seen.Unlock()
+	nodes, addresses := p.present()
 	p.settle(addresses)
+	held := p.waits(nodes, addresses)
 	reg := *p.reg
 	reg.Pods = slices.Clone(reg.Pods)
+	served := map[string]bool{}
+	for key := range nodes {
+		served[key] = true
+	}
 	for i, pod := range reg.Pods {
 		if n := nodes[pod.ID()]; n != nil {
 			reg.Pods[i] = n.known(pod)
@@ -179,11 +201,44 @@ func (p *Pilot) snapshots() map[string]*xds.Snapshot {
 	t := translate.New(p.config, &reg)
 	out := map[string]*xds.Snapshot{}
 	for _, pod := range reg.Pods {
-		if pod.Role == translate.Sidecar || pod.Role == translate.Gateway {
+		if served[pod.ID()] && !held[pod.ID()] {
 			out[pod.ID()], _ = t.Snapshot(pod) // its diagnostics are the configuration's: see Load
 		}
 	}
 	return out
+}
+
+// present returns who is connected, or was until a moment ago, and every address that was said.
+func (p *Pilot) present() (map[string]*node, map[string]netip.Addr) {
+	p.seen.Lock()
+	defer p.seen.Unlock()
+	maps.DeleteFunc(p.nodes, func(_ string, n *node) bool {
+		return !n.gone.IsZero() && time.Since(n.gone) > remembered
+	})
+	return maps.Clone(p.nodes), maps.Clone(p.addresses)
+}
+
+// waits returns who has come back and is to wait for the addresses of others. Caller must hold mu.
+func (p *Pilot) waits(nodes map[string]*node, addresses map[string]netip.Addr) map[string]bool {
+	if time.Now().After(p.until) {
+		return nil
+	}
+	var missing []string
+	for _, pod := range p.reg.Pods {
+		proxied := pod.Role == translate.Sidecar || pod.Role == translate.Gateway
+		if _, known := addresses[pod.ID()]; proxied && !known && !pod.ChosenIP() {
+			missing = append(missing, pod.ID())
+		}
+	}
+	held := map[string]bool{}
+	for key, n := range nodes {
+		if n.back && len(missing) > 0 {
+			held[key] = true
+			p.warn(key, fmt.Sprintf("keeps what it has until the proxies of %s are back, for %s at "+
+				"most", strings.Join(missing, ", "), grace))
+		}
+	}
+	return held
 }
 
 // settle gives the pods of connected proxies the addresses that those say. Who only had an address
@@ -254,12 +309,13 @@ func (p *Pilot) key(n *corev3.Node) (string, error) {
 }
 
 // connected takes note of a proxy.
-func (p *Pilot) connected(key string, n *corev3.Node) {
+func (p *Pilot) connected(key string, n *corev3.Node, back bool) {
 	parsed, err := parseNode(n)
 	if err != nil {
 		return // key has refused it
 	}
-	p.log.Info("connected", "node", key, "ip", parsed.ip)
+	parsed.back = back
+	p.log.Info("connected", "node", key, "ip", parsed.ip, "back", back)
 	p.seen.Lock()
 	defer p.seen.Unlock()
 	p.nodes[key] = parsed
@@ -274,7 +330,9 @@ func (p *Pilot) disconnected(key string) {
 	p.log.Info("disconnected", "node", key)
 	p.seen.Lock()
 	defer p.seen.Unlock()
-	delete(p.nodes, key)
+	if n := p.nodes[key]; n != nil {
+		n.gone = time.Now()
+	}
 }
 
 // Push logs what a proxy has answered; it is control's Sink.

@@ -128,7 +128,9 @@ func (p *plane) apply() error {
 	if err := p.s.proxy.Update(ctx, all); err != nil {
 		return err
 	}
-	p.began.Store(true)
+	if !p.began.Swap(true) {
+		p.s.opt.Log.Info("all dependencies initialized. starting workers") // as Envoy says it
+	}
 	return nil
 }
 

@@ -1,0 +1,156 @@
+package lab_test
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// daemon is a process that runs until a test ends it, and what it has said.
+type daemon struct {
+	t    *testing.T
+	name string
+	cmd  *exec.Cmd
+
+	mu    sync.Mutex
+	text  bytes.Buffer
+	more  chan struct{} // closed, and made anew, when there is more text
+	from  int           // await looks from here
+	ended chan struct{}
+	err   error // of Wait
+}
+
+// launch starts a process; the end of the test kills it.
+func launch(t *testing.T, name string, args ...string) *daemon {
+	t.Helper()
+	d := &daemon{
+		t: t, name: name, cmd: exec.Command(args[0], args[1:]...), more: make(chan struct{}),
+		ended: make(chan struct{}),
+	}
+	d.cmd.Stdout, d.cmd.Stderr = d, d
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		d.err = d.cmd.Wait()
+		close(d.ended)
+	}()
+	t.Cleanup(func() {
+		d.kill()
+		if t.Failed() {
+			t.Logf("%s said at last:\n%s", name, tail(d.text.String(), 4000))
+		}
+	})
+	return d
+}
+
+// tail is the end of a text.
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// Write takes what the process says.
+func (d *daemon) Write(b []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.text.Write(b)
+	close(d.more)
+	d.more = make(chan struct{})
+	return len(b), nil
+}
+
+// await returns when the process has said something that matches since the last call, and goes on
+// after it.
+func (d *daemon) await(pattern string) string {
+	d.t.Helper()
+	re := regexp.MustCompile(pattern)
+	limit := time.After(time.Minute)
+	for {
+		d.mu.Lock()
+		text := d.text.Bytes()[d.from:]
+		m := re.FindSubmatchIndex(text)
+		more := d.more
+		if m != nil {
+			d.from += m[1]
+			got := string(text[m[0]:m[1]])
+			d.mu.Unlock()
+			return got
+		}
+		d.mu.Unlock()
+		select {
+		case <-more:
+		case <-d.ended:
+			d.t.Fatalf("%s ended (%v) before it said %s", d.name, d.err, pattern)
+		case <-limit:
+			d.t.Fatalf("%s has not said %s", d.name, pattern)
+		}
+	}
+}
+
+// has says whether the process has said something at any time.
+func (d *daemon) has(text string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Contains(d.text.String(), text)
+}
+
+func (d *daemon) signal(sig os.Signal) {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(sig); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// kill ends the process at once.
+func (d *daemon) kill() {
+	d.cmd.Process.Signal(syscall.SIGKILL) //nolint:errcheck // it may have ended
+	<-d.ended
+}
+
+// exit waits for the process's end and returns its status.
+func (d *daemon) exit() int {
+	d.t.Helper()
+	select {
+	case <-d.ended:
+	case <-time.After(time.Minute):
+		d.t.Fatalf("%s does not end", d.name)
+	}
+	var xe *exec.ExitError
+	if errors.As(d.err, &xe) {
+		return xe.ExitCode()
+	}
+	return 0
+}
+
+// envoyBinary finds the real Envoy, or skips the test; where it is required, its absence is a
+// failure.
+func envoyBinary(t *testing.T) string {
+	t.Helper()
+	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
+	if err != nil {
+		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
+			t.Fatal("envoy is required: ", err)
+		}
+		t.Skip("no envoy (set MESHLAB_ENVOY to its path): ", err)
+	}
+	return binary
+}
+
+// dataPlane starts a proxy of a kind on a bootstrap and returns when it serves.
+func dataPlane(t *testing.T, kind, name, bootstrap string) *daemon {
+	t.Helper()
+	args := []string{"mesh-lab", "proxy"}
+	if kind == "envoy" {
+		args = []string{envoyBinary(t)}
+	}
+	d := launch(t, name, append(args, "-c", bootstrap, "--concurrency", "1",
+		"--disable-hot-restart", "-l", "info")...)
+	d.await("starting workers")
+	return d
+}
