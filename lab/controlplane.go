@@ -21,12 +21,15 @@ func controlPlaneCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "control-plane -f FILE... --listen HOST:PORT|unix:PATH",
 		Short: "Serve ADS for configuration files to any Envoy",
-		Long: `control-plane serves what istiod would make of the files, over ADS in the state of the world
-and in delta, to any Envoy or Envoy-like proxy. A proxy is told apart by its node id,
+		Long: `control-plane serves what istiod would make of the files, over ADS in the state of
+the world and in delta, to any Envoy or Envoy-like proxy. A proxy is told apart by its node id,
 ROLE~IP~POD.NAMESPACE~DOMAIN, as Istio's agent writes it: where the files have that pod, the proxy
 is the pod's, and the pod's address becomes the proxy's own (the annotation mesh-lab.dev/ip is
 stronger). A proxy that the files do not have is what its node id and metadata (LABELS, NAMESPACE,
 WORKLOAD_NAME, INSTANCE_IPS) say.
+
+A control plane that begins lets proxies that come back keep what they have until the proxies of
+all pods are back and have said their addresses, or 30 s have passed, or SIGHUP comes.
 
 SIGHUP reads the files again; files that can not be used leave everything as it was. -v logs who
 connects and what each proxy answers.`,

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -225,7 +226,75 @@ func (c plainCase) play(t *testing.T) string {
 	return varying.ReplaceAllString(regexp.MustCompile(`(?m)^Date: .*\n`).ReplaceAllString(text, ""), "")
 }
 
-// admin asks our admin port for what tools ask.
+// admin asks our admin port for what tools ask, after all cases have been played.
 func admin(t *testing.T, path string) {
 	t.Helper()
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}}
+	for _, row := range []struct {
+		method, url string
+		status      int
+		want        []string
+	}{
+		{"GET", "/ready", 200, []string{"LIVE\n"}},
+		{"GET", "/server_info", 200, []string{`"state": "LIVE"`, `"id": "plain"`,
+			`"mode": "Serve"`, `"config_path"`}},
+		{"GET", "/config_dump", 200, []string{`"@type": "type.googleapis.com/envoy.admin.v3.` +
+			`BootstrapConfigDump"`, `"static_listeners"`, `"name": "capture"`, `"static_clusters"`,
+			`"static_route_configs"`}},
+		{"GET", "/config_dump?resource=static_clusters&mask=cluster.name&name_regex=str.*", 200,
+			[]string{`"name": "strict"`}},
+		{"GET", "/config_dump?resource=nonsense", 404, []string{"nonsense not found"}},
+		{"GET", "/config_dump?mask=bootstrap.node.id.x", 400, []string{"id has no fields"}},
+		{"GET", "/clusters", 200, []string{"strict::127.0.0.1:", "::rq_success::1\n",
+			"none::127.0.0.1:", "::cx_connect_fail::1\n", "pipe::/"}},
+		{"GET", "/clusters?format=json", 200, []string{`"cluster_statuses"`, `"pipe": {`}},
+		{"GET", "/listeners", 200, []string{"front::127.0.0.1:", "capture::/"}},
+		{"GET", "/listeners?format=json", 200, []string{`"additional_local_addresses"`}},
+		{"GET", "/stats", 200, []string{"server.state: 0\n", "cluster.strict.upstream_rq_2xx: 1\n",
+			"cluster.none.upstream_cx_connect_fail: 1\n", "http.captured.downstream_rq_2xx: 2\n",
+			"cluster.strict.upstream_rq_200: 1\n", "tcp.passed.downstream_cx_total: ",
+			"listener_manager.workers_started: 1\n"}},
+		{"GET", "/stats?filter=^server\\.state", 200, []string{"server.state: 0\n"}},
+		{"GET", "/stats?format=json&filter=^server.live$", 200,
+			[]string{`{"stats":[{"name":"server.live","value":1}]}`}},
+		{"GET", "/stats?filter=(", 400, []string{"Invalid re2 regex"}},
+		{"GET", "/stats/prometheus", 200, []string{
+			"# TYPE envoy_cluster_upstream_rq_xx counter\n", "envoy_cluster_upstream_rq_xx{" +
+				`envoy_cluster_name="strict",envoy_response_code_class="2"} 1`}},
+		{"GET", "/logging", 405, nil},
+		{"POST", "/logging?level=debug", 200, []string{"mesh-lab: debug"}},
+		{"POST", "/logging?level=loud", 400, []string{"unknown logger level"}},
+		{"POST", "/healthcheck/fail", 200, []string{"OK\n"}},
+		{"GET", "/ready", 503, []string{"DRAINING\n"}},
+		{"POST", "/healthcheck/ok", 200, []string{"OK\n"}},
+		{"GET", "/ready", 200, []string{"LIVE\n"}},
+		{"GET", "/certs", 200, []string{`"certificates": []`}},
+		{"GET", "/memory", 200, []string{`"allocated"`}},
+		{"GET", "/nonsense", 404, []string{"invalid path. admin commands are:\n  /certs"}},
+		{"GET", "/help", 200, []string{"/quitquitquit: exit the server"}},
+		{"POST", "/drain_listeners", 200, []string{"OK\n"}},
+		{"GET", "/listeners", 200, nil},
+	} {
+		q, err := http.NewRequest(row.method, "http://admin"+row.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != row.status {
+			t.Errorf("%s %s: %s %v %s", row.method, row.url, r.Status, err, tail(string(b), 500))
+		}
+		for _, want := range row.want {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("%s %s: no %q in %s", row.method, row.url, want, tail(string(b), 3000))
+			}
+		}
+	}
 }

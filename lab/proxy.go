@@ -43,16 +43,17 @@ func proxyCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "proxy -c BOOTSTRAP [envoy's flags]",
 		Short: "Run our sidecar as a process, in the place of the envoy binary",
-		Long: `proxy runs our data plane from an Envoy bootstrap file: under our control plane, under
-istiod, or with static resources. It takes Envoy's flags. What of a bootstrap is not carried out is
-an error that names the field.
+		Long: `proxy runs our data plane from an Envoy bootstrap file: under our control plane,
+under istiod, or with static resources. It takes Envoy's flags. What of a bootstrap is not carried
+out is an error that names the field.
 
 The admin port answers /ready, /server_info, /config_dump, /clusters, /listeners, /stats,
 /stats/prometheus, /certs, /logging, /memory, and POST /quitquitquit, /drain_listeners,
 /healthcheck/fail and /healthcheck/ok. SIGTERM and Ctrl-C let requests under way end, and exit 0.`,
 		Example: `  mesh-lab proxy -c envoy.yaml
   mesh-lab proxy -c envoy.yaml --mode validate
-  mesh-lab proxy -c bootstrap.json --service-node sidecar~10.0.0.7~a-0.default~default.svc.cluster.local -l debug`,
+  mesh-lab proxy -c bootstrap.json -l debug --service-cluster a.default \
+    --service-node sidecar~10.0.0.7~a-0.default~default.svc.cluster.local`,
 		Args: none,
 		RunE: func(c *cobra.Command, _ []string) error { return e.proxy(c.Context(), &f) },
 	}
@@ -81,7 +82,8 @@ func (f *proxyFlags) add(fs *pflag.FlagSet) {
 		"at the end, wait so long for requests under way, and 5 s at most")
 	fs.BoolVar(&f.version, "version", false, "print the version and exit")
 	const nothing = "changes nothing: "
-	fs.BoolVar(&f.disableHotRestart, "disable-hot-restart", false, nothing+"there is no hot restart")
+	fs.BoolVar(&f.disableHotRestart, "disable-hot-restart", false,
+		nothing+"there is no hot restart")
 	fs.Uint32Var(&f.parentShutdown, "parent-shutdown-time-s", 900,
 		nothing+"there is no hot restart")
 	fs.StringVar(&f.componentLevel, "component-log-level", "", nothing+"there is one logger")
@@ -127,8 +129,8 @@ func (e *env) proxy(ctx context.Context, f *proxyFlags) error {
 	case f.mode != "serve" && f.mode != "validate":
 		return usage("--mode %q is unknown; one of serve, validate", f.mode)
 	case f.config == "" && f.yaml == "":
-		return usage("proxy: which bootstrap? At least one of --config-path (-c) and --config-yaml " +
-			"must be given")
+		return usage("proxy: which bootstrap? At least one of --config-path (-c) and " +
+			"--config-yaml must be given")
 	}
 	b, err := e.bootstrap(f)
 	if err != nil {

@@ -101,6 +101,7 @@ func (e *env) interruptible(ctx context.Context, exit func(int)) (context.Contex
 	}
 	came := make(chan os.Signal, 2)
 	signal.Notify(came, signals...)
+	e.signals.came = came
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -113,7 +114,8 @@ func (e *env) interruptible(ctx context.Context, exit func(int)) (context.Contex
 				if n++; n > 1 {
 					exit(exitInterrupted)
 				}
-				fmt.Fprintln(e.err, "\rmesh-lab: interrupted; cleaning up (once more: exit at once)")
+				fmt.Fprintln(e.err,
+					"\rmesh-lab: interrupted; cleaning up (once more: exit at once)")
 				cancel()
 			case <-done:
 				return

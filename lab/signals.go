@@ -2,6 +2,7 @@ package lab
 
 import (
 	"os"
+	"os/signal"
 	"sync"
 )
 
@@ -9,12 +10,16 @@ import (
 type signals struct {
 	mu    sync.Mutex
 	taken map[os.Signal]func()
+	came  chan os.Signal // where they arrive
 }
 
-// take has f called for a signal from now on.
+// take has f called for a signal from now on, also where it is ignored (nohup).
 func (s *signals) take(sig os.Signal, f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.came != nil {
+		signal.Notify(s.came, sig)
+	}
 	if s.taken == nil {
 		s.taken = map[os.Signal]func(){}
 	}

@@ -60,8 +60,9 @@ var supported = map[protoreflect.FullName]map[protoreflect.Name]string{
 	bootstrapPackage + "Admin": because(fields("address"),
 		"requests to the admin port are not logged", "access_log", "access_log_path",
 		"profile_path", "ignore_global_conn_limit"),
-	bootstrapPackage + "Bootstrap.StaticResources":  fields("listeners", "clusters"),
-	bootstrapPackage + "Bootstrap.DynamicResources": fields("ads_config", "cds_config", "lds_config"),
+	bootstrapPackage + "Bootstrap.StaticResources": fields("listeners", "clusters"),
+	bootstrapPackage + "Bootstrap.DynamicResources": fields("ads_config", "cds_config",
+		"lds_config"),
 	bootstrapPackage + "ClusterManager": because(fields(), "writes a log of ejections; they are "+
 		"in the process's own log", "outlier_detection"),
 	bootstrapPackage + "LayeredRuntime":          fields("layers"),

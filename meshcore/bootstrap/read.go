@@ -2,7 +2,7 @@
 // mesh-lab does not carry out of one is an error that names the field; what may be ignored, and
 // why, is in one table.
 //
-//	files, --config-yaml ─▶ Read ─▶ envoy.config.bootstrap.v3.Bootstrap ─▶ Check ─▶ errors by field
+//	files, --config-yaml ─▶ Read ─▶ bootstrap.v3.Bootstrap ─▶ Check ─▶ errors by field
 package bootstrap
 
 import (

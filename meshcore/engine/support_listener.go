@@ -4,8 +4,9 @@ import "google.golang.org/protobuf/reflect/protoreflect"
 
 // listenerFields is what the engine carries out of listeners and network filters.
 var listenerFields = map[protoreflect.FullName]fields{
-	"envoy.config.listener.v3.Listener": yes("name", "address", "additional_addresses", "filter_chains",
-		"use_original_dst", "default_filter_chain", "listener_filters", "listener_filters_timeout",
+	"envoy.config.listener.v3.Listener": yes("name", "address", "additional_addresses",
+		"filter_chains", "use_original_dst", "default_filter_chain", "listener_filters",
+		"listener_filters_timeout",
 		"continue_on_listener_filters_timeout", "traffic_direction", "bind_to_port",
 		"per_connection_buffer_limit_bytes").
 		because(stats, "stat_prefix").

@@ -50,7 +50,8 @@ func parseNode(n *corev3.Node) (*node, error) {
 		}
 	}
 	if !out.ip.IsValid() {
-		return nil, fmt.Errorf("node id %q: no valid IP address in it or in INSTANCE_IPS", n.GetId())
+		return nil, fmt.Errorf("node id %q: no valid IP address in it or in INSTANCE_IPS",
+			n.GetId())
 	}
 	domain, _, dotted := strings.Cut(parts[3], ".")
 	if out.namespace = out.text("NAMESPACE"); out.namespace == "" && dotted {

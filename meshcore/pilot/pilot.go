@@ -234,8 +234,8 @@ func (p *Pilot) waits(nodes map[string]*node, addresses map[string]netip.Addr) m
 	for key, n := range nodes {
 		if n.back && len(missing) > 0 {
 			held[key] = true
-			p.warn(key, fmt.Sprintf("keeps what it has until the proxies of %s are back, for %s at "+
-				"most", strings.Join(missing, ", "), grace))
+			p.warn(key, fmt.Sprintf("keeps what it has until the proxies of %s are back, for "+
+				"%s at most", strings.Join(missing, ", "), grace))
 		}
 	}
 	return held
@@ -262,7 +262,8 @@ func (p *Pilot) settle(addresses map[string]netip.Addr) {
 			continue
 		}
 		if other := claimed[ip]; other != "" {
-			p.warn(pod.ID(), fmt.Sprintf("its address %s is that of %s: it keeps %s", ip, other, pod.IP))
+			p.warn(pod.ID(), fmt.Sprintf("its address %s is that of %s: it keeps %s", ip, other,
+				pod.IP))
 			continue
 		}
 		claimed[ip] = pod.ID()

@@ -93,7 +93,17 @@ func (s *Sidecar) serveAdmin() (stop func()) {
 
 // writeJSON writes a message as Envoy does: with the names of its fields, a space for each level.
 func writeJSON(w http.ResponseWriter, m proto.Message) {
-	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	marshal(w, m, protojson.MarshalOptions{UseProtoNames: true})
+}
+
+// writeWholeJSON writes the fields that have their default value, too, as Envoy does in some
+// places.
+func writeWholeJSON(w http.ResponseWriter, m proto.Message) {
+	marshal(w, m, protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true})
+}
+
+func marshal(w http.ResponseWriter, m proto.Message, o protojson.MarshalOptions) {
+	b, err := o.Marshal(m)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -118,7 +128,7 @@ func (s *Sidecar) ready(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Sidecar) serverInfo(w http.ResponseWriter, _ *http.Request) {
 	up := durationpb.New(time.Since(s.began).Truncate(time.Second))
-	writeJSON(w, &adminv3.ServerInfo{
+	writeWholeJSON(w, &adminv3.ServerInfo{
 		Version: s.opt.Version, State: s.state(), HotRestartVersion: "disabled",
 		UptimeCurrentEpoch: up, UptimeAllEpochs: up,
 		CommandLineOptions: s.opt.Flags, Node: s.opt.Bootstrap.GetNode(),
@@ -128,12 +138,12 @@ func (s *Sidecar) serverInfo(w http.ResponseWriter, _ *http.Request) {
 func (s *Sidecar) memory(w http.ResponseWriter, _ *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	writeJSON(w, &adminv3.Memory{Allocated: m.HeapAlloc, HeapSize: m.HeapSys})
+	writeWholeJSON(w, &adminv3.Memory{Allocated: m.HeapAlloc, HeapSize: m.HeapSys})
 }
 
 // certs is empty: no resource with a certificate is taken.
 func (s *Sidecar) certs(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, &adminv3.Certificates{})
+	writeWholeJSON(w, &adminv3.Certificates{})
 }
 
 func (s *Sidecar) setFailed(w http.ResponseWriter, on bool) {

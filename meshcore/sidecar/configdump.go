@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -127,14 +128,11 @@ func routesDump(
 	out := &adminv3.RoutesConfigDump{}
 	inline := func(s *xds.Snapshot, at *timestamppb.Timestamp) {
 		for _, name := range sorted(s.Listeners, nil) {
-			for _, chain := range s.Listeners[name].GetFilterChains() {
-				for _, f := range chain.GetFilters() {
-					var h hcmv3.HttpConnectionManager
-					if f.GetTypedConfig().MessageIs(&h) && f.GetTypedConfig().UnmarshalTo(&h) == nil {
-						if rc := h.GetRouteConfig(); rc != nil && named(names, rc.GetName()) {
-							out.StaticRouteConfigs = append(out.StaticRouteConfigs, staticRoute(rc, at))
-						}
-					}
+			for _, rc := range inlineRoutes(s.Listeners[name]) {
+				if named(names, rc.GetName()) {
+					out.StaticRouteConfigs = append(out.StaticRouteConfigs,
+						&adminv3.RoutesConfigDump_StaticRouteConfig{
+							RouteConfig: packed(rc), LastUpdated: at})
 				}
 			}
 		}
@@ -150,10 +148,21 @@ func routesDump(
 	return out
 }
 
-func staticRoute(
-	rc *routev3.RouteConfiguration, at *timestamppb.Timestamp,
-) *adminv3.RoutesConfigDump_StaticRouteConfig {
-	return &adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: packed(rc), LastUpdated: at}
+// inlineRoutes returns the route configurations that stand in a listener itself.
+func inlineRoutes(l *listenerv3.Listener) []*routev3.RouteConfiguration {
+	var out []*routev3.RouteConfiguration
+	for _, chain := range l.GetFilterChains() {
+		for _, f := range chain.GetFilters() {
+			var h hcmv3.HttpConnectionManager
+			if !f.GetTypedConfig().MessageIs(&h) || f.GetTypedConfig().UnmarshalTo(&h) != nil {
+				continue
+			}
+			if rc := h.GetRouteConfig(); rc != nil {
+				out = append(out, rc)
+			}
+		}
+	}
+	return out
 }
 
 func named(names *regexp.Regexp, name string) bool {

@@ -64,16 +64,17 @@ func Validate(b *bootstrapv3.Bootstrap) error {
 	for i, c := range b.GetStaticResources().GetClusters() {
 		errs = append(errs, prefixed(checkCluster(e, c), "static_resources.clusters", i))
 		if _, eds := xds.EndpointName(c); eds {
-			errs = append(errs, fmt.Errorf("static_resources.clusters[%d]: Cluster %s: type: EDS is "+
-				"not carried out yet for static clusters; give it a load_assignment", i, c.GetName()))
+			errs = append(errs, fmt.Errorf("static_resources.clusters[%d]: Cluster %s: type: EDS "+
+				"is not carried out yet for static clusters; give it a load_assignment", i,
+				c.GetName()))
 		}
 	}
 	for i, l := range b.GetStaticResources().GetListeners() {
 		errs = append(errs, prefixed(e.Check(l), "static_resources.listeners", i))
 		names, err := xds.RouteNames(l)
 		if err == nil && len(names) > 0 {
-			errs = append(errs, fmt.Errorf("static_resources.listeners[%d]: Listener %s: rds is not "+
-				"carried out yet for static listeners; give it a route_config", i, l.GetName()))
+			errs = append(errs, fmt.Errorf("static_resources.listeners[%d]: Listener %s: rds is "+
+				"not carried out yet for static listeners; give it a route_config", i, l.GetName()))
 		}
 	}
 	if len(s.Listeners) != len(b.GetStaticResources().GetListeners()) {

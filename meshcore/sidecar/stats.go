@@ -56,7 +56,8 @@ func (c scope) codes(prefix string, all *codes) {
 		completed += n
 		if prefix == "upstream_rq_" {
 			t := c
-			t.tags = append(slices.Clone(c.tags), [2]string{"envoy_response_code", strconv.Itoa(code)})
+			t.tags = append(slices.Clone(c.tags),
+				[2]string{"envoy_response_code", strconv.Itoa(code)})
 			t.s.list = append(t.s.list, stat{c.prefix + prefix + strconv.Itoa(code), false, n,
 				c.base + strings.TrimSuffix(prefix, "_"), t.tags})
 		}
@@ -65,8 +66,8 @@ func (c scope) codes(prefix string, all *codes) {
 	for i := 1; i <= 5; i++ {
 		tags := append(slices.Clone(c.tags),
 			[2]string{"envoy_response_code_class", strconv.Itoa(i)})
-		c.s.list = append(c.s.list, stat{c.prefix + prefix + strconv.Itoa(i) + "xx", false, class[i],
-			c.base + prefix + "xx", tags})
+		c.s.list = append(c.s.list, stat{c.prefix + prefix + strconv.Itoa(i) + "xx", false,
+			class[i], c.base + prefix + "xx", tags})
 	}
 }
 

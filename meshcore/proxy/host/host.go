@@ -21,8 +21,8 @@ import (
 type Network struct{}
 
 // Listen binds an address: a TCP socket, or a unix socket. A unix socket that nobody answers on any
-// more is replaced (Envoy replaces any), and removed when it is closed. A path that begins with @ is in
-// Linux' abstract name space.
+// more is replaced (Envoy replaces any), and removed when it is closed. A path that begins with @
+// is in Linux' abstract name space.
 func (Network) Listen(ctx context.Context, a engine.Address) (net.Listener, bool, error) {
 	if a.Path != "" {
 		l, err := listenPipe(ctx, a)
