@@ -2,7 +2,6 @@ package lab_test
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"os"
 	"os/exec"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // daemon is a process that runs until a test ends it, and what it has said.
@@ -128,26 +129,12 @@ func (d *daemon) exit() int {
 	return 0
 }
 
-// envoyBinary finds the real Envoy, or skips the test; where it is required, its absence is a
-// failure.
-func envoyBinary(t *testing.T) string {
-	t.Helper()
-	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
-	if err != nil {
-		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
-			t.Fatal("envoy is required: ", err)
-		}
-		t.Skip("no envoy (set MESHLAB_ENVOY to its path): ", err)
-	}
-	return binary
-}
-
 // dataPlane starts a proxy of a kind on a bootstrap and returns when it serves.
 func dataPlane(t *testing.T, kind, name, bootstrap string) *daemon {
 	t.Helper()
 	args := []string{"mesh-lab", "proxy"}
 	if kind == "envoy" {
-		args = []string{envoyBinary(t)}
+		args = []string{envoy.Binary(t).Path}
 	}
 	d := launch(t, name, append(args, "-c", bootstrap, "--concurrency", "1",
 		"--disable-hot-restart", "-l", "info")...)

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // plainConfig is an Envoy configuration without a control plane. Captured connections come with a
@@ -89,7 +91,7 @@ type plainCase struct {
 // TestPlainConfiguration gives one configuration without a control plane to both binaries: they
 // validate it alike and answer alike, byte for byte but for dates and times.
 func TestPlainConfiguration(t *testing.T) {
-	envoyBinary(t)
+	envoy.Binary(t)
 	got := map[string][]string{}
 	var cases []plainCase
 	for _, kind := range []string{"envoy", "ours"} {
@@ -98,7 +100,7 @@ func TestPlainConfiguration(t *testing.T) {
 			file, cases = plain(t)
 			args := []string{"mesh-lab", "proxy"}
 			if kind == "envoy" {
-				args = []string{envoyBinary(t)}
+				args = []string{envoy.Binary(t).Path}
 			}
 			v := launch(t, "validate", append(args, "-c", file, "--mode", "validate")...)
 			if v.await(".*OK"); v.exit() != 0 {

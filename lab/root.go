@@ -163,7 +163,8 @@ A scenario drives it with load and gives a verdict whose error rates are stated.
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&e.flags.topology, "topology", "embedded", "where the mesh runs: `embedded`")
-	f.StringVar(&e.flags.proxy, "proxy", "meshcore", "the data plane: `meshcore`")
+	f.StringVar(&e.flags.proxy, "proxy", "meshcore",
+		"the data plane: `meshcore`, or envoy (a real Envoy for each proxy)")
 	f.StringVar(&e.flags.seed, "seed", "",
 		"`SEED` of everything random, hexadecimal (default: another each time)")
 	f.StringVar(&e.flags.color, "color", "auto", "colours: `auto`, always or never (and NO_COLOR)")
@@ -251,9 +252,7 @@ func (e *env) prepare() error {
 			e.flags.topology)
 	}
 	switch e.flags.proxy {
-	case "meshcore":
-	case "envoy":
-		return usage("--proxy envoy is not there yet; meshcore is")
+	case "meshcore", "envoy":
 	default:
 		return usage("--proxy %q is unknown; one of meshcore, envoy", e.flags.proxy)
 	}

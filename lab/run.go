@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
-	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
@@ -140,9 +139,13 @@ func (e *env) runOne(
 	if err != nil {
 		return nil, err
 	}
+	driver, err := e.driver()
+	if err != nil {
+		return nil, err
+	}
 	show := newProgress(e)
 	run, err := runner.Run(ctx, s, runner.Options{
-		Driver: embedded.Driver{}, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
+		Driver: driver, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
 		Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
 	})
 	show.clear()

@@ -18,6 +18,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
@@ -104,6 +105,27 @@ func (e *env) seed() (uint64, error) {
 	return s, nil
 }
 
+// driver returns what brings the mesh up, on the data plane that --proxy names. What a lab that was
+// killed has left of its Envoys goes first.
+func (e *env) driver() (topology.Driver, error) {
+	d := embedded.Driver{Proxy: e.flags.proxy}
+	if d.Proxy != "envoy" {
+		return d, nil
+	}
+	state, err := stateDir()
+	if err != nil {
+		return nil, environment(err)
+	}
+	d.Dir = filepath.Join(state, "envoy")
+	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
+		return nil, environment(clean(err))
+	}
+	if n := envoy.Sweep(d.Dir); n > 0 {
+		e.log.Warn("ended what a killed mesh-lab had left", "envoys", n)
+	}
+	return d, nil
+}
+
 // keep is how many records of each kind a lab remembers; what needs more of them watches.
 const keep = 20_000
 
@@ -120,7 +142,11 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	if len(c.Objects) == 0 {
 		return nil, 0, usage("the configuration is empty")
 	}
-	m, err := embedded.Driver{}.Up(ctx, topology.Spec{
+	driver, err := e.driver()
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
 	})
 	if err != nil {
@@ -146,11 +172,14 @@ func notes(m topology.Mesh) []istio.Diagnostic {
 func upError(err error) error {
 	var x *exitError
 	var errno syscall.Errno
+	var missing *envoy.NotFoundError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &x):
 		return err
+	case errors.As(err, &missing), errors.Is(err, embedded.ErrEnvoy):
+		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)
 	}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -41,9 +42,10 @@ type LocalServer struct {
 	Conn   *grpc.ClientConn // for subscribe.Client
 
 	mu       sync.Mutex
-	listener *bufconn.Listener // nil while stopped
+	open     []func() (net.Listener, error) // sockets beside the one in memory
+	listener *bufconn.Listener              // nil while stopped
 	grpc     *grpc.Server
-	served   chan struct{}
+	served   *sync.WaitGroup
 }
 
 // Local starts a server in memory. Close ends it.
@@ -67,8 +69,25 @@ func Local(c clock.Clock, sink Sink) *LocalServer {
 		panic("control: local connection: " + err.Error()) // the target above is well-formed
 	}
 	l.Conn = conn
-	l.Start()
+	l.serve(nil)
 	return l
+}
+
+// Listen serves on a socket, too, whenever the server runs: for proxies that are processes of their
+// own. open opens it again after each Stop.
+func (l *LocalServer) Listen(open func() (net.Listener, error)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = append(l.open, open)
+	if l.listener == nil {
+		return nil
+	}
+	on, err := open()
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	l.grow(on)
+	return nil
 }
 
 var errStopped = errors.New("control plane is stopped")
@@ -84,21 +103,43 @@ func (l *LocalServer) dial(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 // Start serves again after Stop; clients find back by themselves.
-func (l *LocalServer) Start() {
+func (l *LocalServer) Start() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listener != nil {
-		return
+		return nil
 	}
+	var sockets []net.Listener
+	for _, open := range l.open {
+		on, err := open()
+		if err != nil {
+			for _, s := range sockets {
+				s.Close()
+			}
+			return fmt.Errorf("control: %w", err)
+		}
+		sockets = append(sockets, on)
+	}
+	l.serve(sockets)
+	l.Conn.ResetConnectBackoff()
+	return nil
+}
+
+// serve begins to serve in memory and on sockets.
+func (l *LocalServer) serve(sockets []net.Listener) {
 	l.listener = bufconn.Listen(pipeBuffer)
 	l.grpc = grpc.NewServer(GRPCOptions()...)
 	l.Server.Register(l.grpc)
-	l.served = make(chan struct{})
-	go func(g *grpc.Server, on net.Listener, served chan struct{}) {
-		defer close(served)
-		_ = g.Serve(on) // ends with Stop, and only then
-	}(l.grpc, l.listener, l.served)
-	l.Conn.ResetConnectBackoff()
+	l.served = &sync.WaitGroup{}
+	for _, on := range append(sockets, l.listener) {
+		l.grow(on)
+	}
+}
+
+// grow serves on one more listener.
+func (l *LocalServer) grow(on net.Listener) {
+	g := l.grpc
+	l.served.Go(func() { _ = g.Serve(on) }) // ends with Stop, and only then
 }
 
 // Stop ends all streams and refuses new ones: a control plane that is down. Proxies keep what they
@@ -110,7 +151,7 @@ func (l *LocalServer) Stop() {
 		return
 	}
 	l.grpc.Stop()
-	<-l.served
+	l.served.Wait()
 	l.listener = nil
 }
 

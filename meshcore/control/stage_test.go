@@ -192,7 +192,9 @@ func TestControlPlaneGoesAndComesBack(t *testing.T) {
 		if err := same(x.snapshot(), s); err != nil {
 			t.Error(err)
 		}
-		l.local.Start()
+		if err := l.local.Start(); err != nil {
+			l.t.Fatal(err)
+		}
 		l.set(snapshots{"a.default": s}) // waits until the proxy is back
 		if n := x.count(); n != updates {
 			t.Errorf("%d updates although nothing changed", n-updates)
@@ -204,7 +206,9 @@ func TestControlPlaneGoesAndComesBack(t *testing.T) {
 			_, err := l.Set(t.Context(), snapshots{"a.default": want})
 			done <- err
 		}()
-		l.local.Start()
+		if err := l.local.Start(); err != nil {
+			l.t.Fatal(err)
+		}
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

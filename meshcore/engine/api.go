@@ -92,6 +92,7 @@ type Event struct {
 	Local    bool   // Reset: by our side (local reset); ConnectFail: no socket or no local address
 	Refused  bool   // Reset: HTTP/2 REFUSED_STREAM
 	Stream   bool   // Reset: HTTP/2 RST_STREAM, not the connection
+	Pending  bool   // Overflow: no connection was ready, and none may be waited for
 }
 
 // ConnInfo is what is known of a downstream connection when a filter chain is chosen.

@@ -22,12 +22,26 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 	x.reset(e, c, ci, now, 0)
 	x.head, x.hcm = m.Head, c.hcm
 	x.complete = true
-	x.Record.Protocol = protocolOf(ci, m.Head)
+	// The record has no request: the codec never gave the connection manager one, nor its version.
+	if x.Record.Protocol = "HTTP/1.1"; ci.HTTP2 {
+		x.Record.Protocol = "HTTP/2"
+	}
 	if m.Flag != "" {
 		x.flag(m.Flag)
-	} else {
-		x.note()
 	}
+	x.buf = ci.Remote.AppendTo(x.buf[:0])
+	x.Record.Remote = x.intern(x.buf)
 	return x.stand(x.reply(localReply{status: m.Status, body: m.Body, details: m.Details,
 		grpc: -1}))
+}
+
+// NoChain makes the record of a connection that no filter chain of its listener takes. Envoy has it
+// in the listener's access log (listener_manager/active_stream_listener_base.cc newConnection).
+func (e *Engine) NoChain(x *Exchange, l *Listener, ci *ConnInfo, began, now clock.Instant) {
+	x.reset(e, &Chain{listener: l}, ci, began, 0)
+	x.Record.Protocol = "TCP"
+	x.buf = ci.Remote.AppendTo(x.buf[:0])
+	x.Record.Remote = x.intern(x.buf)
+	x.flag("NR")
+	x.finish(now)
 }

@@ -16,7 +16,6 @@ import (
 type HTTPOptions struct {
 	IdleTimeout           time.Duration // connection without request: 1 h unless set, 0 none
 	StreamIdleTimeout     time.Duration // 5 min unless set, 0 none
-	RequestTimeout        time.Duration // whole request received, 0 none
 	RequestHeadersTimeout time.Duration // request head received, 0 none
 	DelayedCloseTimeout   time.Duration // 1 s unless set
 	MaxConnectionDuration time.Duration // 0 none
@@ -142,7 +141,9 @@ func (c *compiler) httpOptions(h *hcm, m *hcmv3.HttpConnectionManager) {
 	if d := m.GetDelayedCloseTimeout(); d != nil {
 		o.DelayedCloseTimeout = c.duration("delayed_close_timeout", d)
 	}
-	o.RequestTimeout = c.duration("request_timeout", m.GetRequestTimeout())
+	if c.duration("request_timeout", m.GetRequestTimeout()) > 0 {
+		c.fail("request_timeout", notCarried)
+	}
 	o.RequestHeadersTimeout = c.duration("request_headers_timeout", m.GetRequestHeadersTimeout())
 	if kb := m.GetMaxRequestHeadersKb(); kb != nil {
 		o.MaxHeadersKB = int(kb.GetValue())

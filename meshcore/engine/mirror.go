@@ -63,23 +63,17 @@ func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 		if !p.fraction.holds(draw(x.rnd, drawStream, 0)) {
 			continue
 		}
-		at := observe.Attempt{Cluster: p.name, Start: now}
 		cl := p.cluster.Load()
 		var ep *Endpoint
 		if cl != nil {
 			ep = x.chooseCopy(cl, draw(x.rnd, drawMirror, i))
 		}
-		if ep == nil {
-			at.Flags = "UH"
-			if cl == nil {
-				at.Flags = "NC"
-			}
-			x.addMirror(at)
+		if ep == nil { // nothing is sent, and no access log tells of it
 			continue
 		}
 		w := ep.Workload()
-		at.Upstream, at.Pod, at.Version = ep.host.Address, w.Pod, w.Version
-		x.addMirror(at)
+		x.addMirror(observe.Attempt{Cluster: p.name, Start: now, Upstream: ep.host.Address,
+			Pod: w.Pod, Version: w.Version})
 		ep.host.Active.Add(1)
 		m := &Mirror{Endpoint: ep, Head: x.shadow(h, p), Deadline: noDeadline,
 			rnd: draw(x.rnd, drawMirror, i)}

@@ -173,6 +173,9 @@ func (x *Exchange) attempted(ev Event, now clock.Instant) Directive {
 	case Timeout:
 		return x.timedOut(now)
 	case Overflow:
+		if ev.Pending {
+			x.noHost()
+		}
 		return x.broken(resetOverflow, ev, now)
 	case ConnectFail:
 		if ev.Local {
@@ -185,6 +188,14 @@ func (x *Exchange) attempted(ev Event, now clock.Instant) Directive {
 		return x.broken(reasonOf(ev), ev, now)
 	}
 	return x.standing
+}
+
+// noHost takes the host out of the record: a pool that does not even let a stream wait names none
+// (source/common/conn_pool/conn_pool_base.cc newStreamImpl: onPoolFailure with a null host).
+func (x *Exchange) noHost() {
+	a := &x.attempts[len(x.attempts)-1]
+	a.Upstream, a.Pod, a.Version = "", "", ""
+	x.Record.Upstream, x.Record.Dest = "", observe.Workload{}
 }
 
 func (x *Exchange) connected(now clock.Instant) Directive {
@@ -427,7 +438,7 @@ func (x *Exchange) forwarding(ev Event, now clock.Instant) Directive {
 		return x.timedOut(now)
 	case Reset:
 		why := reasonOf(ev)
-		if why == resetTermination && !x.cluster.HTTP2 {
+		if why == resetTermination && !x.cluster.HTTP2 && x.upstreamStatus != 101 {
 			// An HTTP/1.1 body that is cut is an error of the codec (measured with 1.40).
 			why = resetProtocol
 		}

@@ -20,7 +20,6 @@ func (e *Engine) StartTCP(x *Exchange, c *Chain, ci *ConnInfo, now clock.Instant
 	x.cluster = t.cluster.Load()
 	if x.cluster == nil { // source/common/tcp_proxy/tcp_proxy.cc: no cluster is a missing route
 		x.flag("NC")
-		x.Record.Details = "cluster_not_found"
 		return x.cut()
 	}
 	x.Record.Cluster = t.name
@@ -61,7 +60,8 @@ func (x *Exchange) connectTCP(now clock.Instant) Directive {
 
 // HandleTCP takes an event of a TCP exchange: Connected (answered by Forward: copy bytes both
 // ways), ConnectFail, ConnectTimeout, Overflow (answered by Attempt or Abort), Sent (both ends
-// are finished), Reset, ClientGone, Timeout (answered by Done).
+// are finished), Reset (by the upstream, unless it is Local), ClientGone, Timeout (answered by
+// Done).
 func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 	x.now = now
 	if x.state == stateAttempt && x.ep != nil {
@@ -87,11 +87,13 @@ func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 			return x.cut()
 		}
 	}
-	if ev.Kind == Timeout && x.state == stateForward {
-		if lasts := x.chain.tcp.lasts; lasts > 0 && now.Sub(x.start) >= lasts {
+	if x.state == stateForward {
+		lasts := x.chain.tcp.lasts
+		switch {
+		case ev.Kind == Timeout && lasts > 0 && now.Sub(x.start) >= lasts:
 			x.flag("DT") // tcp_proxy.cc onMaxDownstreamConnectionDuration
-		} else {
-			x.Record.Details = "idle_timeout"
+		case ev.Kind == Reset && !ev.Local:
+			x.flag("UR") // tcp_proxy.cc onUpstreamEvent, detectedCloseType RemoteReset
 		}
 	}
 	return x.finish(now)

@@ -36,7 +36,7 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	q := d.p.poolOf(dir.Endpoint)
 	up, refused := q.take(&w.wait)
 	if refused {
-		return d.report(engine.Event{Kind: engine.Overflow})
+		return d.report(w.wait.failed)
 	}
 	if up == nil {
 		var ev engine.Event

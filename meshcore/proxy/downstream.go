@@ -188,6 +188,16 @@ func (d *downstream) close() {
 	close(d.ended)
 }
 
+// unmatched records a connection that no filter chain takes.
+func (d *downstream) unmatched() {
+	w := works.Get().(*work)
+	now := d.p.opt.Clock.Now()
+	w.x.Record.BytesReceived, w.x.Record.BytesSent = 0, 0
+	d.p.opt.Engine.NoChain(&w.x, d.listener, &d.info, now, now)
+	d.p.opt.Sink.Record(&w.x.Record)
+	works.Put(w)
+}
+
 // begin finds out what the connection is and which filter chain serves it.
 func (d *downstream) begin() bool {
 	d.info.Direct = addrPort(d.conn.RemoteAddr())
@@ -206,6 +216,7 @@ func (d *downstream) begin() bool {
 	}
 	d.chain = l.Chain(&d.info)
 	if d.chain == nil {
+		d.unmatched()
 		return false
 	}
 	d.shown.Store(d.chain)

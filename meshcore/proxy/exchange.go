@@ -46,7 +46,7 @@ func (d *downstream) request(w *work) (again bool) {
 	}
 	if w.req.Minor == 0 && !d.chain.HTTP.AcceptHTTP10 {
 		return d.refuse(w, engine.Malformed{Status: 426, Details: "low_version", Head: &w.req,
-			Body: h1.Reason(426)}, now)
+			Body: h1.Reason(426), Flag: "DPE"}, now)
 	}
 	if w.req.Expect100 && !d.chain.HTTP.Proxy100Continue {
 		w.req.Del("expect")
@@ -54,11 +54,12 @@ func (d *downstream) request(w *work) (again bool) {
 			return false
 		}
 	}
-	if err := d.preread(w); err != nil {
-		return d.malformed(w, err, now)
-	}
+	bad := d.preread(w)
 	dir := d.p.opt.Engine.Start(&w.x, d.chain, &d.info, &w.req, now, d.p.random())
 	d.limit.Store(int64(w.x.StreamIdleTimeout()))
+	if bad != nil && (dir.Kind == engine.Attempt || dir.Kind == engine.Wait) {
+		dir = d.badBody(bad)
+	}
 	if w.complete && !w.req.NoBody {
 		dir = w.x.Handle(engine.Event{Kind: engine.RequestComplete}, now)
 	}
@@ -149,7 +150,8 @@ func (d *downstream) end(kind engine.EventKind) engine.Directive {
 // slow answers a request head that did not come in time (conn_manager_impl.cc
 // onRequestHeaderTimeout, onIdleTimeout).
 func (d *downstream) slow(w *work, now clock.Instant) (again bool) {
-	m := engine.Malformed{Status: 408, Details: "request_header_timeout", Head: &w.req}
+	m := engine.Malformed{Status: 408, Details: "request_header_timeout", Head: &w.req,
+		Body: "request header timeout"}
 	if d.chain.HTTP.RequestHeadersTimeout == 0 {
 		m.Details, m.Body, m.Flag = "stream_idle_timeout", "stream timeout", "SI"
 	}
@@ -164,6 +166,22 @@ func (d *downstream) malformed(w *work, err error, now clock.Instant) (again boo
 	}
 	return d.refuse(w, engine.Malformed{Status: bad.Status, Details: bad.Details, Head: &w.req,
 		Body: h1.Reason(bad.Status), Flag: "DPE"}, now)
+}
+
+// badBody answers a request whose head is good and whose body, as far as it came with the head, is
+// not: the request has been routed, and is given up.
+func (d *downstream) badBody(err error) engine.Directive {
+	w := d.w
+	w.last = true
+	now := d.p.opt.Clock.Now()
+	for _, m := range w.x.Mirrors() {
+		m.Done(engine.Event{Kind: engine.Reset, Local: true}, now)
+	}
+	var bad *h1.Error
+	if !errors.As(err, &bad) {
+		return d.report(engine.Event{Kind: engine.ClientGone})
+	}
+	return d.report(engine.Event{Kind: engine.BadRequest, Reason: bad.Details})
 }
 
 // refuse answers a request that the engine does not judge, and gives the connection up.

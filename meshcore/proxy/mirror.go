@@ -92,7 +92,7 @@ func (m *mirror) run() {
 	w := &waiter{breaker: breakerOf(m.m.Endpoint), wake: m.nudge}
 	up, refused := m.pool.take(w)
 	if refused {
-		m.done(engine.Event{Kind: engine.Overflow})
+		m.done(w.failed)
 		return
 	}
 	if up == nil {

@@ -54,7 +54,8 @@ func (p *Proxy) poolOf(ep *engine.Endpoint) *pool {
 	return n
 }
 
-// take assigns an idle connection, lets w wait (both nil), or refuses.
+// take assigns an idle connection, lets w wait (both nil), or refuses it, with
+// w.failed.
 func (q *pool) take(w *waiter) (up *upstream, refused bool) {
 	q.mu.Lock()
 	for n := len(q.idle); n > 0; n = len(q.idle) {
@@ -70,6 +71,7 @@ func (q *pool) take(w *waiter) (up *upstream, refused bool) {
 		if w.breaker.Admit(breaker.Pool{Ready: true}).Overflow {
 			q.idle = append(q.idle, up)
 			q.mu.Unlock()
+			w.failed = engine.Event{Kind: engine.Overflow}
 			return nil, true
 		}
 		q.mu.Unlock()
@@ -78,6 +80,7 @@ func (q *pool) take(w *waiter) (up *upstream, refused bool) {
 	defer q.mu.Unlock()
 	a := w.breaker.Admit(q.view())
 	if a.Overflow {
+		w.failed = engine.Event{Kind: engine.Overflow, Pending: true}
 		return nil, true
 	}
 	w.done.Store(false)

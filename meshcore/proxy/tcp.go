@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
@@ -128,10 +130,16 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 		return engine.Event{Kind: engine.Sent}
 	case d.stalled.Load():
 		return engine.Event{Kind: engine.Timeout}
-	case d.gone.Load():
-		return engine.Event{Kind: engine.ClientGone}
+	case wasReset(err, "write") || wasReset(sentErr, "read"):
+		return engine.Event{Kind: engine.Reset}
 	}
-	return engine.Event{Kind: engine.Reset}
+	return engine.Event{Kind: engine.ClientGone}
+}
+
+// wasReset says that an operation found its connection reset by the peer.
+func wasReset(err error, op string) bool {
+	var o *net.OpError
+	return errors.As(err, &o) && o.Op == op && errors.Is(o, syscall.ECONNRESET)
 }
 
 // copy carries one direction.

@@ -35,9 +35,7 @@ func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
 		close(ended)
 	}
 	ev := d.tunnelDown(&dir)
-	if ev.Kind == engine.Sent {
-		d.ending()
-	}
+	d.ending()
 	w.up.conn.Close() // ends the pump's write, as the deadline ends its read
 	d.conn.SetReadDeadline(past)
 	<-ended
@@ -64,8 +62,8 @@ func (d *downstream) tunnelDown(dir *engine.Directive) engine.Event {
 			continue
 		case err != nil:
 			return resetBy(err)
-		case fin:
-			return engine.Event{Kind: engine.Sent}
+		case fin: // to Envoy any end of the upstream's is a reset
+			return engine.Event{Kind: engine.Reset}
 		}
 		w.sent += int64(len(b))
 		if d.srv.WriteBody(b, false) != nil || d.srv.Flush() != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
@@ -56,13 +57,33 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, false))
 	}
 	m.set(next)
-	res, err := m.local.Server.Set(ctx, next.snaps)
+	res, err := m.push(ctx, next)
 	if err != nil {
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
 	}
 	took := m.clock.Now().Sub(began)
 	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
 		m.stopGone(ctx, next.reg)
+}
+
+// push gives a state to the proxies and waits until it is in effect.
+func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
+	if m.envoys == nil {
+		return m.local.Server.Set(ctx, s.sent)
+	}
+	if err := m.open(s.reg); err != nil {
+		return control.Result{}, err
+	}
+	alive, stop := m.envoys.whileAlive(ctx)
+	defer stop()
+	res, err := m.local.Server.Set(alive, s.sent)
+	if err == nil {
+		err = m.bound(alive, s.snaps)
+	}
+	if err != nil && ctx.Err() == nil && alive.Err() != nil {
+		return res, context.Cause(alive)
+	}
+	return res, err
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.
@@ -76,6 +97,11 @@ func (m *mesh) plan(
 	reg = m.without(reg)
 	t := translate.New(c, reg)
 	snaps := map[string]*xds.Snapshot{}
+	sent := snaps
+	var link *linker
+	if m.envoys != nil {
+		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker()
+	}
 	var all []istio.Diagnostic
 	for _, p := range reg.Pods {
 		if p.Role == translate.Sidecar || p.Role == translate.Gateway {
@@ -88,9 +114,17 @@ func (m *mesh) plan(
 			s, diags := t.Snapshot(p)
 			snaps[p.ID()] = s
 			all = append(all, diags...)
+			if link != nil {
+				var err error
+				if sent[p.ID()], err = link.snapshot(p, s); err != nil {
+					return state{}, err
+				}
+			}
 		}
 	}
-	return state{config: c, reg: reg, dns: newNames(reg), snaps: snaps, notes: notes}, refused(all)
+	return state{
+		config: c, reg: reg, dns: newNames(reg), snaps: snaps, sent: sent, notes: notes,
+	}, refused(all)
 }
 
 func (m *mesh) set(s state) {
@@ -109,9 +143,9 @@ func (m *mesh) back(ctx context.Context, old state, told bool) error {
 	defer cancel()
 	err := m.start(ctx, old.reg)
 	if told {
-		snaps := maps.Clone(old.snaps)
-		maps.DeleteFunc(snaps, func(id string, _ *xds.Snapshot) bool { return m.isKilled(id) })
-		if _, serr := m.local.Server.Set(ctx, snaps); serr != nil && ctx.Err() == nil {
+		old.sent = maps.Clone(old.sent)
+		maps.DeleteFunc(old.sent, func(id string, _ *xds.Snapshot) bool { return m.isKilled(id) })
+		if _, serr := m.push(ctx, old); serr != nil && ctx.Err() == nil {
 			err = errors.Join(err, fmt.Errorf("take the change back: %w", serr))
 		} // else the control plane is away; proxies get it when they are back
 	}

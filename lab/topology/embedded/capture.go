@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 
-	"github.com/mesh-lab/mesh-lab/meshcore/engine"
-	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
@@ -35,29 +32,29 @@ func (m *mesh) Capture(from, address string) (network, at string, release func()
 	if err != nil {
 		return "", "", nil, err
 	}
-	if c.pod != nil && c.pod.spec.Load().Role == translate.Sidecar && c.pod.alive() {
-		stop, err := c.pod.proxy.Serve(l, proxy.Origin{
-			Bind: engine.Address{
-				AddrPort: netip.AddrPortFrom(netip.IPv4Unspecified(), outboundPort)},
-			Local:  to,
-			Remote: netip.AddrPortFrom(c.addr, 0),
-		})
+	if c.pod != nil && c.pod.spec.Load().Role == translate.Sidecar && c.pod.side != nil {
+		stop, err := c.pod.side.capture(l, to)
 		if err != nil {
 			remove()
 			return "", "", nil, errors.Join(err, l.Close())
 		}
 		return "unix", l.Addr().String(), func() { stop(); remove() }, nil
 	}
-	r := &relay{m: m, client: c, to: to, l: l}
-	go r.accept()
+	r := m.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return m.dialAs(ctx, c, to)
+	})
 	return "unix", l.Addr().String(), func() { r.close(); remove() }, nil
 }
 
-// unixSocket opens a socket: on Linux in the abstract name space, which leaves no file.
+// socketName names a socket of this lab in Linux' abstract name space, which leaves no file.
+func (n *network) socketName(what string) string {
+	return fmt.Sprintf("@mesh-lab-%d/%d/%s", os.Getpid(), n.block, what)
+}
+
+// unixSocket opens a socket for connections that are captured.
 func (n *network) unixSocket() (net.Listener, func(), error) {
-	name := fmt.Sprintf("mesh-lab-%d-%d", os.Getpid(), sockets.Add(1))
 	if n.block != 0 {
-		l, err := net.Listen("unix", "@"+name)
+		l, err := net.Listen("unix", n.socketName(fmt.Sprint("capture", sockets.Add(1))))
 		return l, func() {}, err
 	}
 	dir, err := os.MkdirTemp("", "mesh-lab-")
@@ -71,17 +68,24 @@ func (n *network) unixSocket() (net.Listener, func(), error) {
 	return l, func() { os.RemoveAll(dir) }, nil
 }
 
-// relay carries the bytes of a client that has no sidecar of its own.
+// relay passes bytes on between the connections that a socket takes and those that it opens.
 type relay struct {
-	m      *mesh
-	client client
-	to     netip.AddrPort
-	l      net.Listener
+	l    net.Listener
+	dial func(context.Context, net.Conn) (net.Conn, error) // for a connection that came
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	done  bool
 	wg    sync.WaitGroup
+}
+
+// relay begins to pass on what comes to a socket.
+func (m *mesh) relay(
+	l net.Listener, dial func(context.Context, net.Conn) (net.Conn, error),
+) *relay {
+	r := &relay{l: l, dial: dial}
+	r.wg.Go(r.accept)
+	return r
 }
 
 func (r *relay) accept() {
@@ -113,8 +117,12 @@ func (r *relay) keep(c net.Conn) bool {
 
 func (r *relay) carry(c net.Conn) {
 	defer r.drop(c)
-	up, err := r.m.dialAs(context.Background(), r.client, r.to)
-	if err != nil || !r.keep(up) {
+	up, err := r.dial(context.Background(), c)
+	if err != nil {
+		reset(c)
+		return
+	}
+	if !r.keep(up) {
 		return
 	}
 	defer r.drop(up)
@@ -127,6 +135,13 @@ func (r *relay) carry(c net.Conn) {
 	io.Copy(c, up) //nolint:errcheck // as above
 	c.Close()
 	<-ended
+}
+
+// reset has a connection end as one that nobody took.
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetLinger(0) //nolint:errcheck // it may be gone
+	}
 }
 
 func closeWrite(c net.Conn) {

@@ -56,7 +56,11 @@ func (m *mesh) dialAs(ctx context.Context, c client, to netip.AddrPort) (net.Con
 	from := netip.AddrPortFrom(c.addr, 0)
 	if c.pod != nil && c.pod.spec.Load().Role == translate.Sidecar {
 		if at := c.pod.socket(outboundPort); at != "" {
-			return m.net.connect(ctx, target{address: at, proxy: true}, from, to)
+			if m.envoys != nil {
+				m.envoys.reachable(to)
+			}
+			t := target{address: at, proxy: true, envoy: m.envoys != nil}
+			return m.net.connect(ctx, t, from, to)
 		}
 		return nil, errRefused // the sidecar is not there: nothing leaves the pod
 	}

@@ -33,6 +33,11 @@ import (
 
 // Driver brings up embedded meshes.
 type Driver struct {
+	// Proxy is the data plane: "meshcore", our own (also when empty), or "envoy", one real Envoy
+	// process for each sidecar and gateway.
+	Proxy string
+	// Dir is where files of a lab with real Envoys go; empty: the directory for temporary files.
+	Dir string
 	// Tamper, when set, changes what each data plane carries out, behind the control plane's back:
 	// a mesh that is wrong in one thing. Tests prove with it that scenarios notice.
 	Tamper func(*xds.Snapshot) *xds.Snapshot
@@ -53,6 +58,8 @@ type mesh struct {
 	log    *slog.Logger
 	ended  context.Context // with Close
 	end    context.CancelFunc
+	runDir string
+	envoys *envoys // nil: our own data plane
 
 	apply chan struct{} // held by who changes the mesh: one at a time
 
@@ -69,6 +76,7 @@ type state struct {
 	reg    *translate.Registry
 	dns    *names
 	snaps  map[string]*xds.Snapshot
+	sent   map[string]*xds.Snapshot // snaps, as the proxies need them
 	notes  []istio.Diagnostic
 }
 
@@ -87,10 +95,15 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 		spec: s, tamper: d.Tamper, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
 		now:   state{config: &istio.Config{Mesh: s.Config.Mesh}, reg: reg, dns: newNames(reg)},
 		apply: make(chan struct{}, 1), pool: &subscribe.Pool{}, pods: map[string]*pod{},
-		killed: map[string]bool{},
+		killed: map[string]bool{}, runDir: d.Dir,
 	}
 	m.ended, m.end = context.WithCancel(context.Background())
 	m.local = control.Local(c, m.rec)
+	if d.Proxy == "envoy" {
+		if err := m.startEnvoys(ctx); err != nil {
+			return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
+		}
+	}
 	if _, err := m.Apply(ctx, s.Config); err != nil {
 		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
 	}
@@ -178,14 +191,16 @@ func (m *mesh) running() []*pod {
 
 // Settle waits until every exchange that has ended is recorded.
 func (m *mesh) Settle(ctx context.Context) error {
-	for _, p := range m.running() {
-		if p.proxy != nil {
-			if err := p.proxy.Settle(ctx); err != nil {
-				return err
-			}
+	var wg sync.WaitGroup
+	pods := m.running()
+	errs := make([]error, len(pods))
+	for i, p := range pods {
+		if p.side != nil {
+			wg.Go(func() { errs[i] = p.side.settle(ctx) })
 		}
 	}
-	return nil
+	wg.Wait()
+	return cmp.Or(errs...)
 }
 
 // closeTimeout bounds how long the end of a lab, or the way back from a refused change, may take.
@@ -213,6 +228,9 @@ func (m *mesh) Close(ctx context.Context) error {
 	}
 	wg.Wait()
 	errs = append(errs, m.local.Close())
+	if m.envoys != nil {
+		errs = append(errs, m.envoys.close())
+	}
 	m.net.close()
 	return errors.Join(errs...)
 }

@@ -23,9 +23,13 @@ type network struct {
 	block byte         // second octet of this lab's loopback addresses; 0: one shared address
 	lock  net.Listener // holds the block while the lab lives
 
-	mu    sync.Mutex
-	hosts map[netip.Addr]*host
-	extra uint16 // next address for logical addresses outside of the pods' range
+	low uint16 // ports below this one are not this user's to bind
+
+	mu     sync.Mutex
+	hosts  map[netip.Addr]*host
+	byReal map[netip.Addr]netip.Addr // logical addresses
+	extra  uint16                    // next address for logical ones outside of the pods' range
+	ends   uint16                    // numbers the client's ends of captured connections
 }
 
 // host is what stands at one logical address.
@@ -37,6 +41,7 @@ type host struct {
 	anyApp  func(port uint16) (string, error)
 	proxied bool // a sidecar takes what arrives
 	gateway bool
+	envoy   bool // the proxy knows real addresses
 }
 
 // The first and last second octet of loopback addresses that labs take, and the port that is bound
@@ -51,10 +56,11 @@ const (
 // ones; a block is free again when its process ends, however it ends. A shared network has one
 // loopback address alone.
 func newNetwork(shared bool) (*network, error) {
-	n := &network{hosts: map[netip.Addr]*host{}}
+	n := &network{hosts: map[netip.Addr]*host{}, byReal: map[netip.Addr]netip.Addr{}}
 	if shared || !distinctLoopback() {
 		return n, nil
 	}
+	n.low = privilegedPorts()
 	return n, n.take(firstBlock, lastBlock)
 }
 
@@ -102,15 +108,19 @@ func (n *network) host(a netip.Addr) *host {
 		n.extra++
 	}
 	n.hosts[a] = h
+	if n.block != 0 {
+		n.byReal[h.real] = a
+	}
 	return h
 }
 
 // settle gives a logical address to a pod.
-func (n *network) settle(a netip.Addr, p *pod, role translate.Role) {
+func (n *network) settle(a netip.Addr, p *pod, role translate.Role, envoy bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := n.host(a)
 	h.pod, h.proxied, h.gateway = p, role == translate.Sidecar, role == translate.Gateway
+	h.envoy = envoy && (h.proxied || h.gateway)
 }
 
 // forget takes a pod's logical address away.
@@ -127,13 +137,17 @@ func (n *network) bind(a netip.Addr, port uint16) (net.Listener, error) {
 	n.mu.Lock()
 	real := n.host(a).real
 	n.mu.Unlock()
-	at := netip.AddrPortFrom(real, port)
+	return n.listen(netip.AddrPortFrom(a, port), netip.AddrPortFrom(real, n.shift(port)))
+}
+
+// listen opens the socket for a logical address.
+func (n *network) listen(logical, at netip.AddrPort) (net.Listener, error) {
 	if n.block == 0 {
-		at = netip.AddrPortFrom(real, 0)
+		at = netip.AddrPortFrom(at.Addr(), 0)
 	}
 	l, err := net.Listen("tcp4", at.String())
 	if err != nil {
-		return nil, fmt.Errorf("embedded: listen for %s: %w", netip.AddrPortFrom(a, port), err)
+		return nil, fmt.Errorf("embedded: listen for %s: %w", logical, err)
 	}
 	return l, nil
 }
@@ -167,8 +181,17 @@ func (k *known) Close() error {
 
 // target is where a connection to a logical address really goes.
 type target struct {
-	address string
-	proxy   bool // begins with a PROXY protocol header
+	address string // of TCP, or the path of a unix socket
+	proxy   bool   // begins with a PROXY protocol header
+	envoy   bool   // the header has the real destination
+}
+
+// network tells unix sockets by their paths.
+func (t target) network() string {
+	if t.address[0] == '@' || t.address[0] == '/' {
+		return "unix"
+	}
+	return "tcp4"
 }
 
 // errRefused is what a port without a listener answers.
@@ -215,11 +238,12 @@ func (n *network) route(to netip.AddrPort) (target, error) {
 		n.mu.Unlock()
 		return n.app(to)
 	}
+	envoy := h.envoy
 	n.mu.Unlock()
 	if !ok {
 		return target{}, errRefused
 	}
-	return target{address: at, proxy: true}, nil
+	return target{address: at, proxy: true, envoy: envoy}, nil
 }
 
 // connect dials a target. from is bound as the source when this lab has addresses of its own.
@@ -230,15 +254,21 @@ func (n *network) connect(
 	if from.Addr().IsLoopback() && n.block != 0 {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from.Addr(), 0))
 	}
-	c, err := d.DialContext(ctx, "tcp4", t.address)
+	c, err := d.DialContext(ctx, t.network(), t.address)
 	if err != nil {
 		return nil, err
 	}
 	if !t.proxy {
 		return c, nil
 	}
-	if from.Port() == 0 {
+	if u, ok := c.(*net.UnixConn); ok {
+		from = netip.AddrPortFrom(from.Addr(), n.end())
+		c = captured{u, net.TCPAddrFromAddrPort(from)}
+	} else if from.Port() == 0 {
 		from = netip.AddrPortFrom(from.Addr(), uint16(c.LocalAddr().(*net.TCPAddr).Port))
+	}
+	if t.envoy {
+		to = n.place(to)
 	}
 	if _, err := c.Write(proxyHeader(from, to)); err != nil {
 		c.Close()

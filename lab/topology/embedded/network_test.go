@@ -63,7 +63,7 @@ func TestOutside(t *testing.T) {
 
 // TestManyHosts gives addresses outside of the pods' range real ones of their own.
 func TestManyHosts(t *testing.T) {
-	n := &network{block: 64, hosts: map[netip.Addr]*host{}}
+	n := &network{block: 64, hosts: map[netip.Addr]*host{}, byReal: map[netip.Addr]netip.Addr{}}
 	seen := map[netip.Addr]bool{}
 	at := netip.MustParseAddr("198.51.100.1")
 	for range 3000 {

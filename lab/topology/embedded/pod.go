@@ -14,19 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
-	"github.com/mesh-lab/mesh-lab/meshcore/clock"
-	"github.com/mesh-lab/mesh-lab/meshcore/engine"
-	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
-	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
-	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
-	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
 )
@@ -46,12 +37,21 @@ type pod struct {
 	transport *http.Transport
 	ended     context.Context // with the pod
 	end       context.CancelFunc
-	proxy     *proxy.Proxy
-	stopSub   func() // ends the ADS subscription and the engine's timer; waits
+	side      sidecar // nil without one
 
 	mu        sync.Mutex
 	apps      []net.Listener
 	published map[uint16]net.Listener // gateway: target port → socket for the user's own clients
+}
+
+// sidecar is a pod's data plane: our own, or a real Envoy.
+type sidecar interface {
+	// capture hands the sidecar a socket whose connections are the app's to an address.
+	capture(l net.Listener, to netip.AddrPort) (stop func(), err error)
+	// settle waits until every exchange that has ended is recorded.
+	settle(ctx context.Context) error
+	// close ends it at once.
+	close(ctx context.Context) error
 }
 
 // startPod starts a pod's app and proxy. The proxy has no configuration until the next push.
@@ -59,14 +59,22 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 	p := &pod{m: m, published: map[uint16]net.Listener{}}
 	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
-	m.net.settle(s.IP, p, s.Role)
+	m.net.settle(s.IP, p, s.Role, m.envoys != nil)
 	if s.Role != translate.Gateway {
 		if err := p.startApp(s); err != nil {
 			return nil, errors.Join(err, p.close(context.Background()))
 		}
 	}
 	if s.Role == translate.Sidecar || s.Role == translate.Gateway {
-		p.startProxy(s)
+		var err error
+		if m.envoys != nil {
+			err = p.startEnvoy(s)
+		} else {
+			p.startMeshcore(s)
+		}
+		if err != nil {
+			return nil, errors.Join(err, p.close(context.Background()))
+		}
 	}
 	m.mu.Lock()
 	m.pods[s.ID()] = p
@@ -161,7 +169,7 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	if ok {
 		return at, nil
 	}
-	l, err := p.m.net.bind(ip, port)
+	l, err := p.m.net.bindApp(ip, port)
 	if err != nil {
 		return "", err
 	}
@@ -171,61 +179,6 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	p.m.net.mu.Unlock()
 	go p.server.Serve(l) //nolint:errcheck // ends with http.ErrServerClosed when the pod stops
 	return l.Addr().String(), nil
-}
-
-// startProxy starts the pod's sidecar, or the gateway, and its subscription to the control plane.
-func (p *pod) startProxy(s *translate.Pod) {
-	e := engine.New(engine.Options{
-		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()),
-		Workload: observe.Workload{
-			Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
-			Service: s.Labels["app"], Version: s.Labels["version"],
-		},
-		KeepHeaders: p.m.spec.KeepHeaders,
-		Removed:     proxy.Removed,
-		Checks:      &p.m.checks,
-		Changed:     p.m.rec.Change,
-		Wake:        func(at clock.Instant) { p.proxy.Wake(at) },
-		Wall:        p.m.clock.Wall,
-		IP:          s.IP,
-		Locality: lb.Locality{
-			Region: s.Locality.Region, Zone: s.Locality.Zone, SubZone: s.Locality.Subzone,
-		},
-	})
-	p.proxy = proxy.New(proxy.Options{
-		Engine: e, Network: &podNetwork{p: p}, Clock: p.m.clock, Sink: p.m.rec, Log: p.m.log,
-		Seed: clock.Sub(p.m.spec.Seed, "proxy", s.ID()),
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	sub := &subscribe.Client{
-		Node: &corev3.Node{Id: nodeID(s)}, Pool: p.m.pool, Conn: p.m.local.Conn, Delta: true,
-		Target: dataPlane{ctx, e, p.proxy, p.m.tamper},
-	}
-	go func() {
-		defer close(done)
-		sub.Run(ctx) //nolint:errcheck // ends with the context
-	}()
-	p.stopSub = func() { cancel(); <-done }
-}
-
-// dataPlane feeds the subscription's snapshots to the data plane.
-type dataPlane struct {
-	ctx    context.Context
-	engine *engine.Engine
-	proxy  *proxy.Proxy
-	tamper func(*xds.Snapshot) *xds.Snapshot
-}
-
-// Check says whether the engine can carry a resource out.
-func (d dataPlane) Check(m proto.Message) error { return d.engine.Check(m) }
-
-// Update puts a snapshot into effect.
-func (d dataPlane) Update(s *xds.Snapshot) error {
-	if d.tamper != nil {
-		s = d.tamper(s)
-	}
-	return d.proxy.Update(d.ctx, s)
 }
 
 // nodeID is the node id that Istio's agent gives to a proxy.
@@ -292,9 +245,6 @@ func (p *pod) differs(s *translate.Pod) bool {
 		!maps.Equal(o.Annotations, s.Annotations) || !reflect.DeepEqual(o.Containers, s.Containers)
 }
 
-// alive says whether the pod has a proxy that runs.
-func (p *pod) alive() bool { return p.proxy != nil }
-
 // socket returns where the proxy really listens for one of its ports; empty when it does not.
 func (p *pod) socket(port uint16) string {
 	n := p.m.net
@@ -336,11 +286,8 @@ func (m *mesh) stop(ctx context.Context, p *pod) error {
 func (p *pod) close(ctx context.Context) error {
 	var errs []error
 	p.end()
-	if p.stopSub != nil {
-		p.stopSub()
-	}
-	if p.proxy != nil {
-		errs = append(errs, p.proxy.Close())
+	if p.side != nil {
+		errs = append(errs, p.side.close(ctx))
 	}
 	if p.server != nil {
 		errs = append(errs, p.server.Close())
@@ -350,54 +297,6 @@ func (p *pod) close(ctx context.Context) error {
 	}
 	p.m.net.forget(p.spec.Load().IP, p)
 	return errors.Join(errs...)
-}
-
-// podNetwork is the network as one pod's proxy sees it.
-type podNetwork struct{ p *pod }
-
-// Listen binds a listener's logical address. A gateway's ports are published on 127.0.0.1 too.
-func (n *podNetwork) Listen(
-	_ context.Context, addr engine.Address,
-) (net.Listener, bool, error) {
-	ip := n.p.spec.Load().IP
-	l, err := n.p.m.net.bind(ip, addr.Port())
-	if err != nil {
-		return nil, false, err
-	}
-	l = n.p.m.net.publish(ip, addr.Port(), l)
-	if n.p.spec.Load().Role == translate.Gateway {
-		if l, err = n.p.publish(addr, l); err != nil {
-			return nil, false, err
-		}
-	}
-	return l, true, nil
-}
-
-// publish opens a gateway's port on 127.0.0.1 for the user's own clients, who come from outside. It
-// is closed with the listener.
-func (p *pod) publish(addr engine.Address, l net.Listener) (net.Listener, error) {
-	out, err := p.m.outside(p.servicePort(addr.Port()))
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	_, err = p.proxy.Serve(out, proxy.Origin{
-		Bind: addr, Local: netip.AddrPortFrom(p.spec.Load().IP, addr.Port()),
-		Remote: netip.AddrPortFrom(topology.OutsideAddr, 0),
-	})
-	if err != nil {
-		return nil, errors.Join(err, out.Close(), l.Close())
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.published[addr.Port()] = out
-	return &known{Listener: l, closed: func() {
-		p.mu.Lock()
-		if p.published[addr.Port()] == out {
-			delete(p.published, addr.Port())
-		}
-		p.mu.Unlock()
-		out.Close()
-	}}, nil
 }
 
 // servicePort is the port under which the gateway's Service offers one of its ports.
@@ -427,22 +326,3 @@ func (m *mesh) outside(port uint16) (net.Listener, error) {
 }
 
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-
-// Dial connects the pod's proxy to a logical address: to its own app, to another pod, or to one
-// behind a Service.
-func (n *podNetwork) Dial(
-	ctx context.Context, from netip.Addr, at engine.Address,
-) (net.Conn, error) {
-	s, to := n.p.spec.Load(), at.AddrPort
-	// What comes from 127.0.0.6 has passed the inbound listener and is the app's. A pod that calls
-	// itself by its own address meets its own sidecar again, as under Istio's iptables
-	// (tools/istio-iptables/pkg/capture/run.go: appN => Envoy (client) => Envoy (server) => appN).
-	if to.Addr().IsLoopback() || to.Addr() == s.IP && from.IsValid() {
-		t, err := n.p.m.net.app(netip.AddrPortFrom(s.IP, to.Port()))
-		if err != nil {
-			return nil, err
-		}
-		return n.p.m.net.connect(ctx, t, netip.AddrPortFrom(from, 0), to)
-	}
-	return n.p.m.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), n.p.m.balance(to))
-}

@@ -88,8 +88,7 @@ func (m *mesh) StopControlPlane(context.Context) error {
 
 // StartControlPlane brings it back.
 func (m *mesh) StartControlPlane(context.Context) error {
-	m.local.Start()
-	return nil
+	return m.local.Start()
 }
 
 var (

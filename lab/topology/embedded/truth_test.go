@@ -15,6 +15,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
 )
 
@@ -148,7 +149,16 @@ type count struct{ compared, waiting atomic.Int64 }
 
 // TestTruth sends the recorded requests through our mesh and compares the replies, flags and
 // destinations with those that istiod and Envoy together gave.
-func TestTruth(t *testing.T) {
+func TestTruth(t *testing.T) { testTruth(t, embedded.Driver{}) }
+
+// TestTruthEnvoy does the same with a real Envoy beside every app, configured by our control plane:
+// what differs there is the control plane's doing, or the lab's.
+func TestTruthEnvoy(t *testing.T) {
+	testenvoy.Binary(t)
+	testTruth(t, embedded.Driver{Proxy: "envoy", Dir: t.TempDir()})
+}
+
+func testTruth(t *testing.T, d embedded.Driver) {
 	var n count
 	t.Cleanup(func() { // after the cases, which run side by side
 		t.Logf("%d requests compared, %d cases or requests wait", n.compared.Load(), n.waiting.Load())
@@ -175,16 +185,18 @@ func TestTruth(t *testing.T) {
 				n.waiting.Add(1)
 				t.Skipf("waits: %s", diags[0])
 			}
-			playCase(t, c, config, &n)
+			playCase(t, d, c, config, &n)
 		})
 	}
 }
 
 // playCase brings a case's mesh up and plays its requests.
-func playCase(t *testing.T, c truth.Case, config *istio.Config, n *count) {
+func playCase(
+	t *testing.T, d embedded.Driver, c truth.Case, config *istio.Config, n *count,
+) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	m, err := embedded.Driver{}.Up(ctx, topology.Spec{Config: config, Seed: 7})
+	m, err := d.Up(ctx, topology.Spec{Config: config, Seed: 7})
 	if err != nil {
 		t.Fatal(err)
 	}

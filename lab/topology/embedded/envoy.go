@@ -1,0 +1,295 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/control"
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// envoys is what the real Envoys of a lab have in common: the binary, where their files are, and
+// the service that takes their access logs.
+type envoys struct {
+	m       *mesh
+	binary  envoy.Binary
+	dir     string
+	control string // the socket of the control plane
+	reports string // the socket of the access log service
+	logs    *als.Server
+	server  *grpc.Server
+	served  sync.WaitGroup
+
+	mu      sync.Mutex
+	dead    map[string]error // pods whose Envoy has died of itself
+	told    chan struct{}    // closed when one dies
+	virtual map[netip.AddrPort]*relay
+}
+
+// ErrEnvoy is why real Envoys can not be started, or have died.
+var ErrEnvoy = errors.New("the real Envoy")
+
+// startEnvoys prepares a lab for real Envoys.
+func (m *mesh) startEnvoys(ctx context.Context) error {
+	if m.net.block == 0 {
+		return fmt.Errorf("%w needs a loopback address for each pod, as Linux has them; "+
+			"--proxy meshcore does without", ErrEnvoy)
+	}
+	e := &envoys{
+		m: m, dead: map[string]error{}, told: make(chan struct{}),
+		virtual: map[netip.AddrPort]*relay{},
+		control: m.net.socketName("control"), reports: m.net.socketName("reports"),
+	}
+	var err error
+	if e.binary, err = envoy.Locate(ctx); err != nil {
+		return err
+	}
+	if e.dir, err = os.MkdirTemp(m.runDir, "envoy-"); err != nil {
+		return fmt.Errorf("embedded: %w", err)
+	}
+	m.envoys = e
+	err = m.local.Listen(func() (net.Listener, error) { return net.Listen("unix", e.control) })
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", e.reports)
+	if err != nil {
+		return fmt.Errorf("embedded: access log service: %w", err)
+	}
+	e.logs = als.New(als.Options{
+		Clock: m.clock, Sink: m.rec, Node: e.node, Place: m.net.logical, Workload: e.workload,
+		KeepHeaders: m.spec.KeepHeaders,
+	})
+	e.server = grpc.NewServer(control.GRPCOptions()...)
+	e.logs.Register(e.server)
+	e.served.Go(func() { _ = e.server.Serve(l) }) // ends with Stop
+	return nil
+}
+
+// node says who a proxy is that reports.
+func (e *envoys) node(id string) (als.Proxy, bool) {
+	parsed, err := xds.ParseNodeID(id)
+	e.m.mu.RLock()
+	defer e.m.mu.RUnlock()
+	p := e.m.pods[parsed.Key()]
+	if err != nil || p == nil {
+		return als.Proxy{}, false
+	}
+	s := p.spec.Load()
+	return als.Proxy{Name: s.ID(), Workload: workloadOf(s)}, true
+}
+
+// workload says who is at a logical address.
+func (e *envoys) workload(at netip.AddrPort) observe.Workload {
+	for _, p := range e.m.Registry().Pods {
+		if p.IP == at.Addr() {
+			return workloadOf(p)
+		}
+	}
+	return observe.Workload{}
+}
+
+// workloadOf is how records name a pod.
+func workloadOf(s *translate.Pod) observe.Workload {
+	return observe.Workload{
+		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
+		Service: s.Labels["app"], Version: s.Labels["version"],
+	}
+}
+
+// close ends what the Envoys of the lab shared. They themselves have ended.
+func (e *envoys) close() error {
+	for _, r := range e.relays() {
+		r.close()
+	}
+	if e.server != nil {
+		e.server.Stop()
+	}
+	e.served.Wait()
+	return os.RemoveAll(e.dir)
+}
+
+func (e *envoys) relays() []*relay {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.virtual))
+}
+
+// died remembers an Envoy that ended without being told to.
+func (e *envoys) died(pod string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dead[pod] = err
+	close(e.told)
+	e.told = make(chan struct{})
+}
+
+// gone forgets the death of a pod that is stopped.
+func (e *envoys) gone(pod string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.dead, pod)
+}
+
+// alive returns why a pod's Envoy has died, and what is told when another one does.
+func (e *envoys) alive() (error, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, pod := range slices.Sorted(maps.Keys(e.dead)) {
+		errs = append(errs, fmt.Errorf("%w: %w", ErrEnvoy, e.dead[pod]))
+	}
+	return errors.Join(errs...), e.told
+}
+
+// whileAlive returns a context that ends when an Envoy dies; its cause says which and why.
+func (e *envoys) whileAlive(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	err, told := e.alive()
+	if err != nil {
+		cancel(err)
+	}
+	go func() {
+		select {
+		case <-told:
+			err, _ := e.alive()
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// envoySidecar is a real Envoy as a pod's sidecar or gateway.
+type envoySidecar struct {
+	pod     *pod
+	process *envoy.Process
+	watched chan struct{} // closed when the process has ended and that is known
+
+	mu        sync.Mutex
+	published map[uint16]*relay // gateway: what the user's own clients come through
+}
+
+// outbound is the socket that takes what a pod's app sends.
+func (e *envoys) outbound(pod string) string { return e.m.net.socketName("outbound." + pod) }
+
+// startEnvoy starts the pod's Envoy. It has no configuration until the next push.
+func (p *pod) startEnvoy(s *translate.Pod) error {
+	e := p.m.envoys
+	ejections := als.Ejections{Proxy: s.ID(), Instant: p.m.clock.Instant, Place: p.m.net.logical}
+	process, err := envoy.Start(p.ended, envoy.Options{
+		Binary: e.binary, Name: s.ID(), Dir: e.dir, Log: p.m.log,
+		Node:    &corev3.Node{Id: nodeID(s), Cluster: s.Workload + "." + s.Namespace},
+		Control: e.control, Reports: e.reports, Delta: true,
+		Source: p.m.net.place(netip.AddrPortFrom(s.IP, 0)).Addr(),
+		Ejections: func(line []byte) {
+			c, ok, err := ejections.Change(line)
+			switch {
+			case err != nil:
+				p.m.log.Warn("outlier event", "pod", s.ID(), "err", err)
+			case ok:
+				p.m.rec.Change(c)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	side := &envoySidecar{
+		pod: p, process: process, watched: make(chan struct{}), published: map[uint16]*relay{},
+	}
+	p.side = side
+	go func() {
+		defer close(side.watched)
+		<-process.Exited()
+		if err := process.Err(); err != nil {
+			e.died(s.ID(), err)
+		}
+	}()
+	return nil
+}
+
+// capture passes a socket's connections on with the header that says where they go.
+func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), err error) {
+	c := client{addr: s.pod.spec.Load().IP, namespace: s.pod.spec.Load().Namespace, pod: s.pod}
+	r := s.pod.m.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return s.pod.m.dialAs(ctx, c, to)
+	})
+	return r.close, nil
+}
+
+// What settle asks Envoy for: how many log entries it has made, and how many requests are under
+// way.
+const (
+	entriesMade = "access_logs.grpc_access_log.logs_written"
+	ownRequest  = "http.admin.downstream_rq_active"
+	settleStats = `^access_logs\.grpc_access_log\.logs_written$|^http\..*\.downstream_rq_active$`
+)
+
+// settle waits until every log entry that Envoy has made has come. The entry of an exchange whose
+// end the client has seen may still be in the making, as long as Envoy counts it among its
+// requests; those that go on for longer are not waited for.
+func (s *envoySidecar) settle(ctx context.Context) error {
+	const looks, pause = 10, 2 * time.Millisecond
+	node := s.pod.spec.Load().ID()
+	for range looks {
+		stats, err := s.process.Stats(ctx, settleStats)
+		if err != nil {
+			if dead, _ := s.pod.m.envoys.alive(); dead != nil {
+				return dead
+			}
+			return err
+		}
+		if err := s.pod.m.envoys.logs.Await(ctx, node, stats[entriesMade]); err != nil {
+			return err
+		}
+		delete(stats, entriesMade)
+		delete(stats, ownRequest)
+		active := uint64(0)
+		for _, n := range stats {
+			active += n
+		}
+		if active == 0 {
+			break
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// close ends the process and what leads to it.
+func (s *envoySidecar) close(ctx context.Context) error {
+	e := s.pod.m.envoys
+	s.mu.Lock()
+	open := slices.Collect(maps.Values(s.published))
+	clear(s.published)
+	s.mu.Unlock()
+	for _, r := range open {
+		r.close()
+	}
+	err := s.process.Stop(ctx)
+	<-s.watched
+	e.gone(s.pod.spec.Load().ID())
+	return err
+}
