@@ -2,7 +2,10 @@ package lab_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -129,8 +132,38 @@ func (d *daemon) exit() int {
 	return 0
 }
 
+// adminClient asks an admin port that is a pipe.
+func adminClient(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}}
+}
+
+// serving returns when the workers of the proxy at an admin port have started.
+func (d *daemon) serving(admin string) {
+	d.t.Helper()
+	c := adminClient(admin)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(time.Minute)
+	for {
+		body, err := get(c, "http://admin/stats?filter=listener_manager.workers_started")
+		if err == nil && body == "listener_manager.workers_started: 1\n" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-d.ended:
+			d.t.Fatalf("%s ended (%v)", d.name, d.err)
+		case <-limit:
+			d.t.Fatalf("%s does not serve: %s %v", d.name, body, err)
+		}
+	}
+}
+
 // dataPlane starts a proxy of a kind on a bootstrap and returns when it serves.
-func dataPlane(t *testing.T, kind, name, bootstrap string) *daemon {
+func dataPlane(t *testing.T, kind, name, bootstrap, admin string) *daemon {
 	t.Helper()
 	args := []string{"mesh-lab", "proxy"}
 	if kind == "envoy" {
@@ -138,6 +171,6 @@ func dataPlane(t *testing.T, kind, name, bootstrap string) *daemon {
 	}
 	d := launch(t, name, append(args, "-c", bootstrap, "--concurrency", "1",
 		"--disable-hot-restart", "-l", "info")...)
-	d.await("starting workers")
+	d.serving(admin)
 	return d
 }

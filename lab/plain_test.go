@@ -3,7 +3,6 @@ package lab_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -106,7 +105,7 @@ func TestPlainConfiguration(t *testing.T) {
 			if v.await(".*OK"); v.exit() != 0 {
 				t.Error("validate: exit status ", v.exit())
 			}
-			d := dataPlane(t, kind, kind, file)
+			d := dataPlane(t, kind, kind, file, filepath.Join(filepath.Dir(file), "admin"))
 			for _, c := range cases {
 				got[kind] = append(got[kind], c.play(t))
 			}
@@ -231,10 +230,7 @@ func (c plainCase) play(t *testing.T) string {
 // admin asks our admin port for what tools ask, after all cases have been played.
 func admin(t *testing.T, path string) {
 	t.Helper()
-	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}}}
+	c := adminClient(path)
 	for _, row := range []struct {
 		method, url string
 		status      int

@@ -113,7 +113,7 @@ func TestRedirected(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			dataPlane(t, kind, kind, file)
+			dataPlane(t, kind, kind, file, filepath.Join(dir, "app.admin"))
 			cp.await("(?s)connected node=app-0.default ip=10.0.0.2.*msg=pushed proxies=1")
 
 			// The test's own connection is made by this thread, in its network.

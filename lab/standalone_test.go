@@ -225,7 +225,7 @@ func (h *halves) proxy(kind, name, ip, api string) *daemon {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	return dataPlane(h.t, kind, name, file)
+	return dataPlane(h.t, kind, name, file, filepath.Join(h.dir, name+".admin"))
 }
 
 // load sends requests without a pause until it is stopped.
