@@ -67,15 +67,20 @@ func unmarshal(f File, lax bool, b *bootstrapv3.Bootstrap) error {
 // place is where Go's proto packages say that an error is.
 var place = regexp.MustCompile(`^proto:[\s\x{a0}]*(?:syntax error )?\(line (\d+):\d+\): `)
 
+// unknown is what they say of a type that is not linked into the program.
+var unknown = regexp.MustCompile(
+	`unable to resolve "?(?:type\.googleapis\.com/)?([^"\]]+)"?: "?not found"?`)
+
 // placed begins an error with its line.
 func placed(err error) error {
 	if err == nil {
 		return nil
 	}
-	if m := place.FindStringSubmatch(err.Error()); m != nil {
-		return fmt.Errorf("line %s: %s", m[1], err.Error()[len(m[0]):])
+	text := unknown.ReplaceAllString(err.Error(), "$1 is not carried out, or there is no such type")
+	if m := place.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("line %s: %s", m[1], text[len(m[0]):])
 	}
-	return err
+	return errors.New(text)
 }
 
 // toJSON writes YAML as JSON in which every key stands on its own line in the YAML, so that what is
@@ -100,13 +105,19 @@ type writer struct {
 	line int
 }
 
-// maxDepth bounds how deep a value may be nested, and with it how deep aliases lead.
-const maxDepth = 100
+// maxDepth bounds how deep a value may be nested, and maxJSON how much aliases may make of it.
+const (
+	maxDepth = 100
+	maxJSON  = 64 << 20
+)
 
 // node writes a value.
 func (w *writer) node(n *yaml.Node, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("line %d: nested deeper than %d", n.Line, maxDepth)
+	}
+	if w.out.Len() > maxJSON {
+		return fmt.Errorf("line %d: aliases make more than %d MiB", n.Line, maxJSON>>20)
 	}
 	w.at(n.Line)
 	switch n.Kind {

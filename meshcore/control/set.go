@@ -29,8 +29,8 @@ func Optional(nodes ...string) Option {
 }
 
 // Patience has a Set go on without proxies that refuse, or that answer later than d in a stage, as
-// istiod does: each proxy is its own. Who refuses is given nothing of the later stages; who is late
-// is given them without a pause between. The Result names both.
+// istiod does: each proxy is its own. Who refuses or is late is given nothing of the later stages,
+// so that another Set is needed once it answers. The Result names both.
 func Patience(d time.Duration) Option { return func(p *plan) { p.patience = d } }
 
 // Result says what a Set did.
@@ -100,7 +100,10 @@ func (s *Server) Set(
 		if err != nil {
 			return result.at(s, p, began), err
 		}
-		result.Late = late
+		for _, key := range late {
+			delete(p.targets, key)
+			result.Late = append(result.Late, key)
+		}
 		for _, r := range w.refused {
 			delete(p.targets, r.Node)
 			result.Refused = append(result.Refused, r)

@@ -149,12 +149,15 @@ func (p *Pilot) Serve(ctx context.Context, l net.Listener) error {
 
 // push gives proxies what they are to have, whenever that may have changed.
 func (p *Pilot) push(ctx context.Context) {
-	end := time.NewTimer(grace)
+	end, retry, again := time.NewTimer(grace), time.NewTimer(grace), patience
 	defer end.Stop()
+	defer retry.Stop()
+	retry.Stop()
 	for {
 		select {
 		case <-p.wake:
 		case <-end.C:
+		case <-retry.C:
 		case <-ctx.Done():
 			return
 		}
@@ -172,6 +175,12 @@ func (p *Pilot) push(ctx context.Context) {
 		}
 		for _, late := range r.Late {
 			p.log.Warn("has not answered", "node", late)
+		}
+		if len(r.Late) > 0 { // try again, less and less often
+			again = min(2*again, grace)
+			retry.Reset(again)
+		} else {
+			again = patience
 		}
 	}
 }
