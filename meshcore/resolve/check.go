@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
+	getaddrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -11,7 +13,7 @@ import (
 //
 // Ignored: respect_dns_ttl, for the machine's resolver tells no TTL, so that dns_refresh_rate
 // holds; dns_jitter, which spreads lookups in time; wait_for_warm_on_init, for all clusters are
-// waited for.
+// waited for; of typed_dns_resolver_config all but servers of its own: how to ask is the machine's.
 func check(c *clusterv3.Cluster) error {
 	bad := func(field, format string, args ...any) error {
 		return fmt.Errorf("Cluster %s: %s: %s", c.GetName(), field, fmt.Sprintf(format, args...))
@@ -25,6 +27,17 @@ func check(c *clusterv3.Cluster) error {
 	} {
 		if d.value != nil && d.value.AsDuration() < 1e6 {
 			return bad(d.field, "value must be greater than 1ms")
+		}
+	}
+	if a := c.GetTypedDnsResolverConfig().GetTypedConfig(); a != nil {
+		var cares caresv3.CaresDnsResolverConfig
+		switch {
+		case a.MessageIs(&getaddrinfov3.GetAddrInfoDnsResolverConfig{}):
+		case !a.MessageIs(&cares):
+			return bad("typed_dns_resolver_config", "%s is not carried out yet", a.GetTypeUrl())
+		case a.UnmarshalTo(&cares) != nil || len(cares.GetResolvers()) > 0:
+			return bad("typed_dns_resolver_config.typed_config.resolvers",
+				"is not carried out yet; the machine's own resolver is asked")
 		}
 	}
 	list := c.GetLoadAssignment().GetEndpoints()

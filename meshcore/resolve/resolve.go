@@ -261,6 +261,7 @@ func plain(from *clusterv3.Cluster, as clusterv3.Cluster_DiscoveryType) *cluster
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: as}
 	c.DnsRefreshRate, c.DnsFailureRefreshRate, c.DnsJitter = nil, nil, nil
 	c.DnsLookupFamily, c.RespectDnsTtl, c.WaitForWarmOnInit = 0, false, nil
+	c.TypedDnsResolverConfig = nil
 	if as == clusterv3.Cluster_EDS {
 		c.LoadAssignment = nil
 		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{

@@ -12,7 +12,9 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -161,7 +163,20 @@ func TestStatic(t *testing.T) {
 	custom := dns(clusterv3.Cluster_STRICT_DNS, 0, "a")
 	custom.LoadAssignment.Endpoints[0].LbEndpoints[0].GetEndpoint().Address.GetSocketAddress().
 		ResolverName = "x"
+	resolver := func(servers ...*corev3.Address) *clusterv3.Cluster {
+		a, err := anypb.New(&caresv3.CaresDnsResolverConfig{Resolvers: servers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := dns(clusterv3.Cluster_STRICT_DNS, 0, "a")
+		c.TypedDnsResolverConfig = &corev3.TypedExtensionConfig{Name: "cares", TypedConfig: a}
+		return c
+	}
+	if c, err := Static(resolver()); err != nil || c.GetTypedDnsResolverConfig() != nil {
+		t.Errorf("%v %v", c, err)
+	}
 	for want, c := range map[string]*clusterv3.Cluster{
+		"typed_config.resolvers: is not carried out yet":                                        resolver(&corev3.Address{}),
 		"dns_refresh_rate: value must be greater than 1ms":                                      fast,
 		"lb_endpoints[0].endpoint.address.socket_address.resolver_name: is not carried out yet": custom,
 		"must have a single": dns(clusterv3.Cluster_LOGICAL_DNS, 0, "a", "b"),
