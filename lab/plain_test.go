@@ -69,7 +69,7 @@ static_resources:
 {{end}}
 {{define "hcm"}}{name: envoy.filters.network.http_connection_manager, typed_config: {
   "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
-  stat_prefix: {{.}}, generate_request_id: false,
+  stat_prefix: {{.}}, generate_request_id: false, use_remote_address: {{eq . "front"}},
   http_filters: [{name: envoy.filters.http.router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}],
   route_config: {name: local, virtual_hosts: [{name: all, domains: ["*"], routes: [
     {match: {path: /direct}, direct_response: {status: 201, body: {inline_string: "from {{.}}"}}},
@@ -175,7 +175,7 @@ func plain(t *testing.T) (file string, cases []plainCase) {
 // seen answers with what an app can see of where a request comes from.
 func seen(w http.ResponseWriter, r *http.Request) {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	fmt.Fprintf(w, "%s %s from %s\n", r.Method, r.URL.Path, host)
+	fmt.Fprintf(w, "%s %s from %s\n%q\n", r.Method, r.URL.Path, host, r.Header["X-Forwarded-For"])
 }
 
 func plainCases(dir string, front, app int) []plainCase {
@@ -194,6 +194,7 @@ func plainCases(dir string, front, app int) []plainCase {
 		"\x9c\x40" + "\x23\x78" // 192.0.2.7:40000 to 240.0.0.8:9080
 	return append(out,
 		plainCase{"pipe", "unix", filepath.Join(dir, "front"), get("/direct")},
+		plainCase{"pipe, to the app", "unix", filepath.Join(dir, "front"), get("/static")},
 		plainCase{"captured, v1", "unix", capture, v1("240.0.0.7 40000 9080") + get("/direct")},
 		plainCase{"captured, v2", "unix", capture, v2 + get("/static")},
 		plainCase{"captured, to a TCP proxy", "unix", capture,

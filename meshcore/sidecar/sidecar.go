@@ -116,14 +116,12 @@ func New(o Options) (*Sidecar, error) {
 	}
 	node := o.Bootstrap.GetNode()
 	name := node.GetId()
-	var ip netip.Addr
 	if id, err := xds.ParseNodeID(name); err == nil {
 		name = id.Key()
-		ip, _ = netip.ParseAddr(id.IP)
 	}
 	l := node.GetLocality()
 	s.engine = engine.New(engine.Options{
-		Node: name, IP: ip, Seed: clock.Sub(o.Seed, "engine"), Removed: proxy.Removed,
+		Node: name, IP: host.Own(), Seed: clock.Sub(o.Seed, "engine"), Removed: proxy.Removed,
 		Workload: workload(node), Wall: s.clock.Wall,
 		Wake:     func(at clock.Instant) { s.proxy.Wake(at) },
 		Changed:  func(c observe.Change) { o.Log.Info(c.Kind, "endpoint", c.What) },

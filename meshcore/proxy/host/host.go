@@ -84,6 +84,21 @@ func (Network) Dial(ctx context.Context, from netip.Addr, to engine.Address) (ne
 	return d.DialContext(ctx, "tcp", to.String())
 }
 
+// Own returns the machine's own IPv4 address: the first that is not loopback, as Envoy chooses it
+// (source/common/network/utility.cc getLocalAddress); 127.0.0.1 when there is no other.
+func Own() netip.Addr {
+	list, _ := net.InterfaceAddrs() // none, when they can not be had
+	for _, a := range list {
+		if n, ok := a.(*net.IPNet); ok {
+			ip, _ := netip.AddrFromSlice(n.IP)
+			if ip = ip.Unmap(); ip.Is4() && !ip.IsLoopback() {
+				return ip
+			}
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
 // Local returns the address at which a connection arrived; the zero value for unix sockets.
 func (Network) Local(c net.Conn) netip.AddrPort { return addrPort(c.LocalAddr()) }
 
