@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -291,7 +292,7 @@ func (l *load) more(n int) map[string]int {
 	for until := l.total + n; l.total < until; {
 		l.grown.Wait()
 	}
-	return l.served
+	return maps.Clone(l.served)
 }
 
 // lost checks that no request has failed.
