@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"fmt"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -16,7 +17,8 @@ import (
 // waited for; of typed_dns_resolver_config all but servers of its own: how to ask is the machine's.
 func check(c *clusterv3.Cluster) error {
 	bad := func(field, format string, args ...any) error {
-		return fmt.Errorf("Cluster %s: %s: %s", c.GetName(), field, fmt.Sprintf(format, args...))
+		return errors.New("Cluster " + c.GetName() + ": " + field + ": " + // in the engine's form
+			fmt.Sprintf(format, args...))
 	}
 	for _, d := range []struct {
 		field string
