@@ -1,13 +1,18 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 )
 
 // finding is one thing that doctor looked at.
@@ -24,8 +29,8 @@ func doctorCommand(e *env) *cobra.Command {
 		Short:   "Say what this machine can run, and what is missing",
 		Example: "  mesh-lab doctor -o json",
 		Args:    none,
-		RunE: func(*cobra.Command, []string) error {
-			all := examine()
+		RunE: func(c *cobra.Command, _ []string) error {
+			all := examine(c.Context())
 			if e.output == "json" {
 				return json.NewEncoder(e.out).Encode(all)
 			}
@@ -35,8 +40,8 @@ func doctorCommand(e *env) *cobra.Command {
 					mark = "·"
 				}
 				fmt.Fprintf(e.out, "%s %-22s %s\n", mark, f.Name, f.Note)
-				if f.Way != "" {
-					fmt.Fprintf(e.out, "  %-22s → %s\n", "", f.Way)
+				for line := range strings.Lines(f.Way) {
+					fmt.Fprintf(e.out, "  %-22s → %s\n", "", strings.TrimSpace(line))
 				}
 			}
 			return nil
@@ -47,7 +52,7 @@ func doctorCommand(e *env) *cobra.Command {
 }
 
 // examine looks at the machine, and says what this version leaves out.
-func examine() []finding {
+func examine(ctx context.Context) []finding {
 	return []finding{
 		{"platform", true, fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH,
 			runtime.NumCPU()), ""},
@@ -56,11 +61,30 @@ func examine() []finding {
 		{"topology docker", false, "not there yet" + tool("docker"), ""},
 		{"topology kubernetes", false, "not there yet" + tool("kubectl"), ""},
 		{"topology sim", false, "not there yet", ""},
-		{"--proxy envoy", false, "not there yet" + tool("envoy"), ""},
+		realEnvoy(ctx),
 		{"mutual TLS", false, "left out of this version: hops are plain text, so the transport " +
 			"sockets, TLS filter chains and x-forwarded-client-cert of istiod's are absent", ""},
 		{"protocols", true, "HTTP/1.1 and plain TCP; HTTP/2, gRPC and TLS are not there yet", ""},
 	}
+}
+
+// realEnvoy says which Envoy would serve, or why none can.
+func realEnvoy(ctx context.Context) finding {
+	f := finding{Name: "--proxy envoy"}
+	b, err := envoy.Locate(ctx)
+	if err == nil {
+		f.OK = true
+		f.Note = fmt.Sprintf("Envoy %s, from %s: %s", b.Version, b.From, b.Path)
+		return f
+	}
+	var missing *envoy.NotFoundError
+	if !errors.As(err, &missing) {
+		f.Note, f.Way = err.Error(), "name one that runs, or unset "+envoy.FromVariable
+		return f
+	}
+	f.Note = "no Envoy: " + strings.Join(missing.Looked, "; ")
+	f.Way = strings.Join(envoy.Ways, "\n")
+	return f
 }
 
 // tool says whether a program is installed.

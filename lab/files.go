@@ -101,6 +101,7 @@ type source struct {
 	app        string
 	meshConfig string
 	unknown    string
+	exact      bool
 }
 
 // config reads it; warnings are printed, errors are returned all together.

@@ -64,6 +64,7 @@ func writable(file string) error {
 
 func runCommand(e *env) *cobra.Command {
 	var o outputs
+	var exact bool
 	c := &cobra.Command{
 		Use:   "run SCENARIO...",
 		Short: "Run scenarios and give a verdict for each",
@@ -74,7 +75,8 @@ Exit status: 0 everything passed, 1 a verdict failed, 2 invalid input, 3 inconcl
 failed, 4 the environment could not do it, 130 interrupted.`,
 		Example: `  mesh-lab run canary
   mesh-lab run scenarios/ --junit results.xml
-  mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json`,
+  mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json
+  mesh-lab run canary --exact              # weights come out to the request`,
 		Args: wants(1, -1, "which scenario? A file, a directory, or one of "+
 			strings.Join(scenarios.Names(), ", ")),
 		ValidArgsFunction: scenarioNames,
@@ -82,17 +84,18 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 			if err := o.check(); err != nil {
 				return err
 			}
-			return e.run(c.Context(), args, &o)
+			return e.run(c.Context(), args, exact, &o)
 		},
 	}
 	o.flags(c)
+	exactFlag(c, &exact)
 	c.Flags().StringVar(&o.history, "history", "", "write the recorded run to `FILE` (JSON lines)")
 	outputFlag(e, c, "text", "json")
 	return c
 }
 
 // run runs every scenario; invalid ones are reported before anything starts.
-func (e *env) run(ctx context.Context, args []string, o *outputs) error {
+func (e *env) run(ctx context.Context, args []string, exact bool, o *outputs) error {
 	var all []*scenarios.Scenario
 	var errs []error
 	for _, a := range args {
@@ -103,7 +106,7 @@ func (e *env) run(ctx context.Context, args []string, o *outputs) error {
 	if err := errors.Join(errs...); err != nil {
 		return &exitError{exitUsage, err}
 	}
-	w := &writer{env: e, outputs: o}
+	w := &writer{env: e, outputs: o, exact: exact}
 	outcomes := []assert.Outcome{}
 	for _, s := range all {
 		res, err := e.runOne(ctx, s, w)
@@ -146,7 +149,8 @@ func (e *env) runOne(
 	show := newProgress(e)
 	run, err := runner.Run(ctx, s, runner.Options{
 		Driver: driver, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
-		Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
+		Exact: w.exact, Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
+		AccessLog: e.accessLog(),
 	})
 	show.clear()
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {
@@ -251,6 +255,7 @@ type writer struct {
 	*env
 	outputs *outputs
 	results []*reports.Result
+	exact   bool // of the runs
 }
 
 // write computes a run's Result and writes what is written run by run.

@@ -1,17 +1,23 @@
 package lab_test
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/mesh-lab/mesh-lab/lab"
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 )
 
 func TestMain(m *testing.M) {
@@ -24,14 +30,26 @@ func TestMain(m *testing.M) {
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Condition: func(what string) (bool, error) {
+			if what != "envoy" {
+				return false, fmt.Errorf("there is no condition %q", what)
+			}
+			_, err := envoy.Locate(t.Context())
+			if err != nil && strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
+				return false, fmt.Errorf("envoy is required: %w", err)
+			}
+			return err == nil, nil
+		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MESHLAB_STATE", e.WorkDir+"/state")
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("MESHLAB_ENVOY", os.Getenv("MESHLAB_ENVOY"))
 			e.Values[key{}] = map[string]*process{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": status, "start": start, "signal": send, "ended": ended,
+			"envoys": envoys,
 		},
 	})
 }
@@ -122,6 +140,39 @@ func ended(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("exit status %s, want %s", code, args[1])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(p.text.String()), 0o600))
+}
+
+// envoys waits until so many real Envoys of this script's labs run: envoys N. They are known by their
+// bootstrap files.
+func envoys(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	late := time.After(10 * time.Second)
+	for {
+		got := countEnvoys(ts.Getenv("MESHLAB_STATE"))
+		if got == want {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-late:
+			ts.Fatalf("%d Envoys run, want %d", got, want)
+		}
+	}
+}
+
+// countEnvoys counts the processes whose command line names a file below a folder.
+func countEnvoys(folder string) (n int) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // only a bad pattern fails
+	for _, name := range lines {
+		text, err := os.ReadFile(name)
+		if err == nil && bytes.Contains(text, []byte(folder+"/envoy/")) {
+			n++
+		}
+	}
+	return n
 }
 
 func processes(ts *testscript.TestScript) map[string]*process {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
@@ -148,6 +150,7 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	}
 	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
+		Exact: s.exact, AccessLog: e.accessLog(),
 	})
 	if err != nil {
 		return nil, 0, upError(err)
@@ -156,7 +159,33 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	for _, d := range notes(m) {
 		fmt.Fprintf(e.err, "note: %s\n", d)
 	}
+	if x, ok := m.(topology.Exact); ok && s.exact {
+		now := reports.Exactness(x.Exactness())
+		for _, line := range reports.Exactly(&now) {
+			fmt.Fprintf(e.err, "note: %s\n", line)
+		}
+	}
 	return m, seed, nil
+}
+
+// accessLog prints the proxies' access logs with -v, marked as kubectl logs --prefix marks them.
+// Results on standard output stay readable: they go where progress and logs go.
+func (e *env) accessLog() func(pod string, line []byte) {
+	if e.flags.verbose == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	var buf []byte
+	return func(pod string, line []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		buf = append(append(append(buf[:0], "[pod/"...), pod...), "/istio-proxy] "...)
+		buf = append(buf, line...)
+		if len(line) == 0 || line[len(line)-1] != '\n' {
+			buf = append(buf, '\n')
+		}
+		e.err.Write(buf) //nolint:errcheck // nobody is there to be told
+	}
 }
 
 // notes are what the lab did of its own accord, such as making a gateway pod.
@@ -172,13 +201,12 @@ func notes(m topology.Mesh) []istio.Diagnostic {
 func upError(err error) error {
 	var x *exitError
 	var errno syscall.Errno
-	var missing *envoy.NotFoundError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &x):
 		return err
-	case errors.As(err, &missing), errors.Is(err, embedded.ErrEnvoy):
+	case errors.Is(err, embedded.ErrEnvoy):
 		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)
@@ -213,6 +241,10 @@ func (e *env) lab(
 	ctx context.Context, s source, name string,
 ) (*remote.Client, func() error, error) {
 	if len(s.files) == 0 && s.app == "" {
+		if s.exact {
+			return nil, nil, usage("--exact is for a lab of the command's own (-f, --app); " +
+				"`mesh-lab up --exact` is for one that stays")
+		}
 		c, err := running(ctx, name)
 		return c, func() error { return nil }, err
 	}
@@ -232,8 +264,16 @@ func sourceFlags(c *cobra.Command, s *source) {
 	f.StringVar(&s.app, "app", "", "a bundled app: `NAME` of one that mesh-lab apps lists")
 	f.StringVar(&s.meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
 	f.StringVar(&s.unknown, "unknown-image", "", "`APP` to run for images that are not bundled")
+	exactFlag(c, &s.exact)
 	c.RegisterFlagCompletionFunc("app", //nolint:errcheck // the flag exists
 		cobra.FixedCompletions(sampleapps.Bundles(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// exactFlag adds --exact.
+func exactFlag(c *cobra.Command, exact *bool) {
+	c.Flags().BoolVar(exact, "exact", false,
+		"enumerate weights, fault and mirror percentages instead of drawing them; "+
+			"alters what a real Envoy is given, and says so")
 }
 
 // answered turns an error of a lab into one with an exit status.

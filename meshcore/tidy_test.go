@@ -19,20 +19,22 @@ const module = "github.com/mesh-lab/mesh-lab/"
 // imports says which packages of this module each package may import, tests aside. A package that is
 // not listed may import nothing of the module: list it here when it comes.
 var imports = map[string][]string{
-	"meshcore":                {},
-	"meshcore/clock":          {},
-	"meshcore/xds":            {},
-	"meshcore/istio":          {},
-	"meshcore/wire":           {},
-	"meshcore/wire/h1":        {"meshcore/wire"},
-	"meshcore/observe":        {"meshcore/clock"},
-	"meshcore/translate":      {"meshcore/istio", "meshcore/xds"},
-	"meshcore/engine/match":   {"meshcore/wire"},
-	"meshcore/engine/lb":      {"meshcore/clock"},
-	"meshcore/engine/outlier": {"meshcore/clock"},
-	"meshcore/engine/breaker": {},
+	"meshcore":                  {},
+	"meshcore/clock":            {},
+	"meshcore/xds":              {},
+	"meshcore/istio":            {},
+	"meshcore/wire":             {},
+	"meshcore/wire/h1":          {"meshcore/wire"},
+	"meshcore/observe":          {"meshcore/clock"},
+	"meshcore/translate":        {"meshcore/istio", "meshcore/xds"},
+	"meshcore/exact":            {"meshcore/xds"},
+	"meshcore/engine/match":     {"meshcore/wire"},
+	"meshcore/engine/lb":        {"meshcore/clock"},
+	"meshcore/engine/outlier":   {"meshcore/clock"},
+	"meshcore/engine/breaker":   {},
+	"meshcore/engine/formatter": {},
 	"meshcore/engine": {
-		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe",
+		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
 		"meshcore/engine/*",
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
@@ -48,7 +50,7 @@ var imports = map[string][]string{
 		"meshcore/proxy", "meshcore/proxy/host", "meshcore/resolve", "meshcore/subscribe",
 		"meshcore/xds",
 	},
-	"meshcore/envoy/als": {"meshcore/clock", "meshcore/observe"},
+	"meshcore/envoy/als": {"meshcore/clock", "meshcore/exact", "meshcore/observe"},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
@@ -71,6 +73,7 @@ var imports = map[string][]string{
 	},
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
+	"lab/logfile":             {},
 	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
@@ -99,8 +102,9 @@ var imports = map[string][]string{
 // pure lists the packages that are given time and randomness and touch nothing outside.
 var pure = []string{
 	"meshcore/xds", "meshcore/istio", "meshcore/wire", "meshcore/wire/h1", "meshcore/observe",
-	"meshcore/translate", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
-	"meshcore/engine/outlier", "meshcore/engine/breaker", "scenarios", "scenarios/assert", "reports",
+	"meshcore/translate", "meshcore/exact", "meshcore/engine", "meshcore/engine/match", "meshcore/engine/lb",
+	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
+	"scenarios", "scenarios/assert", "reports",
 }
 
 // excused lists what may exceed a limit, with the reason.

@@ -27,7 +27,7 @@ func Judge(run *Run) (*Result, error) {
 		Schema: ResultSchema, Scenario: s.Name, Topology: h.Topology, Proxy: h.Proxy,
 		Seed: strconv.FormatUint(h.Seed, 16), Version: h.Version, Reason: h.Stopped,
 		Steps: []StepResult{}, Faults: faults(&run.History), DurationMS: milliseconds(h.Duration),
-		File: h.File, About: s.About, Mesh: h.Mesh,
+		File: h.File, About: s.About, Mesh: h.Mesh, Exact: h.Exact,
 	}
 	if !h.Began.IsZero() {
 		res.Began = h.Began.UTC().Format(time.RFC3339)
@@ -247,7 +247,14 @@ func again(res *Result) string {
 	if name == "" || name == res.Scenario+".yaml" {
 		name = res.Scenario
 	}
-	return "mesh-lab run " + name + " --seed " + res.Seed
+	command := "mesh-lab run " + name + " --seed " + res.Seed
+	if res.Proxy == "envoy" {
+		command += " --proxy envoy"
+	}
+	if res.Exact != nil {
+		command += " --exact"
+	}
+	return command
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

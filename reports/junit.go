@@ -85,6 +85,14 @@ func suite(r *Result) junitSuite {
 			{"again", again(r)},
 		},
 	}
+	if x := r.Exact; x != nil {
+		for _, l := range x.Enumerated {
+			s.Properties = append(s.Properties, junitProperty{"exact enumerated", l})
+		}
+		for _, l := range x.Altered {
+			s.Properties = append(s.Properties, junitProperty{"exact altered", l})
+		}
+	}
 	add := func(c junitCase) {
 		s.Tests++
 		switch {

@@ -180,6 +180,41 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// TestExactly shows what --exact did to a real Envoy, what stayed random, and a share to the request.
+func TestExactly(t *testing.T) {
+	run := story{n: 2600}.run(t)
+	run.Header.Proxy = "envoy"
+	at := "route 8080, recommendation.default.svc.cluster.local:8080, /: "
+	run.Header.Exact = &Exactness{
+		Enumerated: []string{at + "weights 90/10 by x-mesh-lab-draw-split"},
+		Altered:    []string{at + "weights 90/10 by x-mesh-lab-draw-split (header_name)"},
+		Random:     []string{"listener 10.96.0.20_3306: weights 50/50 of TCP connections"},
+	}
+	for i := range run.History.Requests {
+		r := &run.History.Requests[i]
+		if n := i / 2; r.Start < run.Header.Steps[0].Until && r.Reporter == observe.Source {
+			r.Exact = map[string]string{"split": "a1"}
+			if n%10 == 5 {
+				r.Dest.Version = "v2"
+				r.Cluster = strings.Replace(r.Cluster, "|v1|", "|v2|", 1)
+			}
+		}
+	}
+	res := result(t, run)
+	var b bytes.Buffer
+	if err := Text(&b, res, TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "exact.txt", b.Bytes())
+	b.Reset()
+	if err := JUnit(&b, res); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), `<property name="exact altered" value="`+at) {
+		t.Errorf("JUnit does not say what was altered:\n%s", b.String())
+	}
+}
+
 // A recorded run gives the same reports again.
 func TestRunReadsWhatItWrote(t *testing.T) {
 	run := stories["fail"].run(t)

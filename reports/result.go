@@ -35,6 +35,7 @@ type Result struct {
 	About      string         `json:"about,omitempty"`
 	Mesh       MeshRun        `json:"mesh"`
 	Began      string         `json:"began,omitempty"` // RFC 3339
+	Exact      *Exactness     `json:"exact,omitempty"` // with --exact
 }
 
 // StepResult is what one step came to. Load is fortio's own JSON of its load; a step with several

@@ -32,13 +32,24 @@ type Header struct {
 	Began    time.Time     `json:"began"`
 	Duration time.Duration `json:"duration_ns"`
 	Mesh     MeshRun       `json:"mesh"`
-	Steps    []StepRun     `json:"steps"` // those that began, in order
+	Exact    *Exactness    `json:"exact,omitempty"` // with --exact
+	Steps    []StepRun     `json:"steps"`           // those that began, in order
 	// Places says where objects are written: "VirtualService default/recommendation" → "file:line",
 	// after the last step.
 	Places map[string]string `json:"places,omitempty"`
 	// Stopped says why the run ended before its last step: interrupted, or what the environment
 	// could not do.
 	Stopped string `json:"stopped,omitempty"`
+}
+
+// Exactness is what the proxies of a run enumerated instead of drawing it (--exact).
+type Exactness struct {
+	Enumerated []string `json:"enumerated,omitempty"`
+	// Random is what stayed random, beside the choice of a pod of a cluster.
+	Random []string `json:"random,omitempty"`
+	// Altered is what was changed for it in what the proxies were given; nothing for our own,
+	// which enumerates by itself.
+	Altered []string `json:"altered,omitempty"`
 }
 
 // MeshRun is the mesh that was brought up.

@@ -107,6 +107,11 @@ func (t *text) head() {
 		t.line("  mesh  %s · %s · ready in %s", strings.Join(m.Workloads, " "),
 			plural(int64(m.Sidecars), "sidecar"), took(m.Ready))
 	}
+	if r.Exact != nil {
+		for _, l := range Exactly(r.Exact) {
+			t.line("  %s", l)
+		}
+	}
 }
 
 // circled is a step's number as the story shows it.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 )
 
 // target is a row: a chain of hops in front of the backend.
@@ -35,7 +37,7 @@ type measured struct {
 type lab struct{ dir string }
 
 // targets lists the rows that can be had here, and says what is missing.
-func (b *lab) targets() (rows []*target, missing []string) {
+func (b *lab) targets(ctx context.Context) (rows []*target, missing []string) {
 	rows = []*target{{name: "no proxy"}}
 	add := func(name string, start func(context.Context, int, string, string) (*process, error)) {
 		rows = append(rows,
@@ -56,10 +58,10 @@ func (b *lab) targets() (rows []*target, missing []string) {
 	} else {
 		missing = append(missing, "haproxy")
 	}
-	if p := findEnvoy(); p != "" {
-		add("Envoy sidecar", b.envoy(p))
+	if e, err := envoy.Locate(ctx); err == nil {
+		add("Envoy sidecar", b.envoy(e.Path))
 	} else {
-		missing = append(missing, "envoy (MESHLAB_ENVOY, or on PATH)")
+		missing = append(missing, "envoy ("+envoy.Ways[0]+"; `mesh-lab doctor` says more)")
 	}
 	for _, t := range rows {
 		if t.hops > 0 {
@@ -67,15 +69,6 @@ func (b *lab) targets() (rows []*target, missing []string) {
 		}
 	}
 	return rows, missing
-}
-
-func findEnvoy() string {
-	for _, n := range []string{os.Getenv("MESHLAB_ENVOY"), "envoy"} {
-		if p, err := exec.LookPath(n); err == nil {
-			return p
-		}
-	}
-	return ""
 }
 
 // file writes the resources of hop i.
@@ -214,7 +207,7 @@ func benchProxies(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(dir)
 	b := &lab{dir: dir}
-	rows, missing := b.targets()
+	rows, missing := b.targets(ctx)
 	if len(missing) > 0 {
 		fmt.Println("not here, so not compared:", strings.Join(missing, ", "))
 	}

@@ -72,11 +72,15 @@ type worker struct {
 	captured bool                // the sender's own sidecar records what it sends
 }
 
+// lag is how many answers may wait for their records; the collector keeps many more.
+const lag = 256
+
 // all runs the connections and emits the results one at a time.
 func (w *worker) all(ctx context.Context, emit func(Result) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan sentRequest)
+	// Whoever has its answer sends the next request; it does not wait for records.
+	results := make(chan sentRequest, lag)
 	var wg sync.WaitGroup
 	for range min(w.plan.Concurrency, w.plan.Count) {
 		wg.Go(func() { w.connection(ctx, results) })

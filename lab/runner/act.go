@@ -114,6 +114,7 @@ func (r *run) become(ctx context.Context, c *istio.Config, did *reports.Did) err
 	r.config = c
 	did.Proxies, did.Total, did.Took = applied.Proxies, applied.Total, applied.Took
 	r.place(c)
+	r.exactness()
 	return nil
 }
 

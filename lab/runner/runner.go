@@ -27,9 +27,12 @@ type Options struct {
 	Proxy    string
 	Seed     uint64
 	Version  string
+	Exact    bool // the proxies enumerate what they would draw
 	Log      *slog.Logger
-	Progress func(Progress) // called from the runner's goroutine; may be nil
-	Now      time.Time      // when the run begins
+	// AccessLog is topology.Spec's.
+	AccessLog func(pod string, line []byte)
+	Progress  func(Progress) // called from the runner's goroutine; may be nil
+	Now       time.Time      // when the run begins
 }
 
 // Progress is what is going on, for a person who waits.
@@ -115,12 +118,13 @@ func (r *run) up(ctx context.Context) error {
 	r.config = c
 	r.mesh, err = r.opt.Driver.Up(ctx, topology.Spec{
 		Config: c, Seed: r.opt.Seed, UnknownImage: r.s.Mesh.UnknownImage, Log: r.opt.Log,
-		KeepHeaders: r.s.KeepHeaders(),
+		KeepHeaders: r.s.KeepHeaders(), Exact: r.opt.Exact, AccessLog: r.opt.AccessLog,
 	})
 	if err != nil {
 		return err
 	}
 	r.out.Header.Mesh = describe(r.mesh)
+	r.exactness()
 	r.place(c)
 	return nil
 }
@@ -148,6 +152,31 @@ func describe(m topology.Mesh) reports.MeshRun {
 		}
 	}
 	return out
+}
+
+// exactness remembers what the proxies enumerate; each configuration adds to it.
+func (r *run) exactness() {
+	x, ok := r.mesh.(topology.Exact)
+	if !r.opt.Exact || !ok {
+		return
+	}
+	now, h := x.Exactness(), &r.out.Header
+	if h.Exact == nil {
+		h.Exact = &reports.Exactness{}
+	}
+	h.Exact.Enumerated = union(h.Exact.Enumerated, now.Enumerated)
+	h.Exact.Random = union(h.Exact.Random, now.Random)
+	h.Exact.Altered = union(h.Exact.Altered, now.Altered)
+}
+
+// union appends the lines of more that are not there yet.
+func union(lines, more []string) []string {
+	for _, l := range more {
+		if !slices.Contains(lines, l) {
+			lines = append(lines, l)
+		}
+	}
+	return lines
 }
 
 // place remembers where objects are written, for reports.

@@ -30,9 +30,16 @@ type Spec struct {
 	UnknownImage string // app to run for images that are not known; empty: refuse them
 	Log          *slog.Logger
 	KeepHeaders  []string // request headers to keep in records, lower-case
+	// AccessLog takes the lines that proxies write to /dev/stdout, /dev/stderr or a file, as
+	// meshConfig says; pod is POD.NAMESPACE. line is borrowed, and it is called from many
+	// goroutines. nil: they are lost.
+	AccessLog func(pod string, line []byte)
 	// FixedPorts publishes gateways on their own port numbers where these are free, so that a
 	// person finds them there; otherwise any free port will do.
 	FixedPorts bool
+	// Exact has each proxy enumerate what it would draw: weights, faults and mirrors come out to
+	// the request.
+	Exact bool
 }
 
 // Mesh is a running mesh. Its methods are safe for concurrent use.
@@ -91,6 +98,13 @@ type TypeStatus struct {
 	Nack        string // last refusal, empty when the last version was accepted
 }
 
+// Exactness is what a mesh enumerates instead of drawing it.
+type Exactness struct {
+	Enumerated []string // what is enumerated, and by which header a request may ask for a draw
+	Random     []string // what stays random, beside the choice of a pod
+	Altered    []string // what was changed in the configuration of the proxies for it
+}
+
 // Optional powers, asked for by type assertion.
 type (
 	// Killer stops and starts pods.
@@ -101,6 +115,10 @@ type (
 	// Executor sends a request to a pod's own app on localhost, as kubectl exec ... curl would.
 	Executor interface {
 		Exec(ctx context.Context, pod string, r *http.Request) (*http.Response, error)
+	}
+	// Exact tells what a mesh does that was asked to be exact.
+	Exact interface {
+		Exactness() Exactness
 	}
 	// ControlPlane takes the control plane away and back.
 	ControlPlane interface {

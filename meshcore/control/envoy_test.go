@@ -2,7 +2,6 @@ package control_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,21 +23,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
-
-// envoyBinary finds the real Envoy, or skips the test; where it is required, its absence is a
-// failure.
-func envoyBinary(t *testing.T) string {
-	t.Helper()
-	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
-	if err != nil {
-		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
-			t.Fatal("envoy is required: ", err)
-		}
-		t.Skip("no envoy (set MESHLAB_ENVOY to its path): ", err)
-	}
-	return binary
-}
 
 const bootstrap = `
 node: {id: sidecar~10.244.0.2~real.default~default.svc.cluster.local, cluster: real}
@@ -74,7 +60,7 @@ type realEnvoy struct {
 }
 
 func startEnvoy(t *testing.T, api string) *realEnvoy {
-	binary := envoyBinary(t)
+	binary := envoy.Binary(t).Path
 	e := &realEnvoy{t: t, Server: control.New(control.Options{Clock: clock.NewReal()})}
 	var err error
 	if e.dir, err = os.MkdirTemp("", "ads"); err != nil { // short: the path of a socket is limited

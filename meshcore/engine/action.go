@@ -142,6 +142,11 @@ func (a *action) pick(h *wire.Head, rnd uint64) *target {
 			}
 		}
 	}
+	return a.at(n)
+}
+
+// at is the cluster of a draw.
+func (a *action) at(n uint64) *target {
 	n %= a.total
 	for i := range a.targets {
 		if n < a.targets[i].weight {

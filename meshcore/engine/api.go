@@ -85,14 +85,15 @@ type Event struct {
 	Kind     EventKind
 	Head     *wire.Head // ResponseHead
 	Fin      bool
-	Reused   bool   // Reset: the connection was a reused one
-	HeadSent bool   // Reset: the request head had been written
-	Protocol bool   // Reset: the upstream broke the protocol (Envoy: 502 protocol_error)
-	Reason   string // transport failure reason, in Envoy's words, for details and body
-	Local    bool   // Reset: by our side (local reset); ConnectFail: no socket or no local address
-	Refused  bool   // Reset: HTTP/2 REFUSED_STREAM
-	Stream   bool   // Reset: HTTP/2 RST_STREAM, not the connection
-	Pending  bool   // Overflow: no connection was ready, and none may be waited for
+	Conn     *UpstreamConn // Connected; nil when nothing is known of it
+	Reused   bool          // Reset: the connection was a reused one
+	HeadSent bool          // Reset: the request head had been written
+	Protocol bool          // Reset: the upstream broke the protocol (Envoy: 502 protocol_error)
+	Reason   string        // transport failure reason, in Envoy's words, for details and body
+	Local    bool          // Reset: by our side (local reset); ConnectFail: no socket or address
+	Refused  bool          // Reset: HTTP/2 REFUSED_STREAM
+	Stream   bool          // Reset: HTTP/2 RST_STREAM, not the connection
+	Pending  bool          // Overflow: no connection was ready, and none may be waited for
 }
 
 // ConnInfo is what is known of a downstream connection when a filter chain is chosen.
@@ -103,6 +104,8 @@ type ConnInfo struct {
 	Transport string         // "raw_buffer" or "tls"
 	ALPN      []string       // what the inspector found: "http/1.1", "h2c", TLS ALPN
 	SNI       string
+	ID        uint64        // unique among the proxy's connections
+	Born      clock.Instant // accepted
 	// HTTP2 says that the downstream speaks HTTP/2.
 	HTTP2 bool
 }

@@ -210,6 +210,7 @@ func (c *Cluster) assign(a *assignment, now clock.Instant) {
 				if w := ep.dest.Load(); w == nil || *w != h.workload {
 					ep.dest.Store(&h.workload)
 				}
+				ep.metadata.Store(h.metadata)
 				keep[h.addr] = ep
 				l.Endpoints = append(l.Endpoints,
 					lb.Endpoint{Host: &ep.host, Weight: h.weight, Unhealthy: h.unhealthy})

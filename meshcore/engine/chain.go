@@ -31,6 +31,9 @@ type Chain struct {
 	match    chainMatch
 	hcm      *hcm
 	tcp      *tcpProxy
+	logs     []accessLog
+	logKind  string // ACCESS_LOG_TYPE
+	metadata *corev3.Metadata
 }
 
 // chainMatch is a compiled FilterChainMatch. An empty list asks for nothing.
@@ -47,7 +50,7 @@ type chainMatch struct {
 }
 
 func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.FilterChain) *Chain {
-	ch := &Chain{Name: m.GetName(), listener: l, BufferLimit: 1 << 20}
+	ch := &Chain{Name: m.GetName(), listener: l, BufferLimit: 1 << 20, metadata: m.GetMetadata()}
 	if b := lm.GetPerConnectionBufferLimitBytes(); b != nil {
 		ch.BufferLimit = int(b.GetValue())
 	}
@@ -59,10 +62,12 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 			leaveAny := c.in("typed_config")
 			ch.hcm = c.hcm(l, h)
 			ch.HTTP, ch.StatPrefix = &ch.hcm.opt, h.GetStatPrefix()
+			ch.logs, ch.logKind = c.accessLogs(h.GetAccessLog()), "DownstreamEnd"
 			leaveAny()
 		case c.any(f.GetTypedConfig(), t):
 			leaveAny := c.in("typed_config")
 			ch.tcp, ch.StatPrefix = c.tcpProxy(t), t.GetStatPrefix()
+			ch.logs, ch.logKind = c.accessLogs(t.GetAccessLog()), "TcpConnectionEnd"
 			ch.TCPIdle, ch.TCPDuration = ch.tcp.idle, ch.tcp.lasts
 			leaveAny()
 		default:

@@ -36,6 +36,7 @@ type Cluster struct {
 	e         *Engine
 	kind      clusterv3.Cluster_DiscoveryType
 	service   string // EDS resource name
+	metadata  *corev3.Metadata
 	shown     string // alt_stat_name: what %UPSTREAM_CLUSTER% gives
 	source    netip.Addr
 	header    string // ORIGINAL_DST: the request header with the address
@@ -57,7 +58,7 @@ type Cluster struct {
 }
 
 func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
-	out := &Cluster{e: c.e, Name: m.GetName(), kind: m.GetType(),
+	out := &Cluster{e: c.e, Name: m.GetName(), kind: m.GetType(), metadata: m.GetMetadata(),
 		ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour, cleanup: 5 * time.Second,
 		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue()),
 		hosts:                    map[Address]*Endpoint{},

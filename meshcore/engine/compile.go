@@ -200,8 +200,10 @@ const (
 	drawCors
 	drawOutlier
 	drawMirror
-	drawRetry = 16 // + attempt: back-off
-	drawHost  = 96 // + attempt: load balancing
+	drawRetry    = 16  // + attempt: back-off
+	drawHost     = 96  // + attempt: load balancing
+	drawStreamID = 238 // and the next: a TCP connection's id
+	drawUnique   = 240 // and those behind: UNIQUE_ID
 )
 
 func draw(rnd uint64, k uint8, attempt int) uint64 {

@@ -308,24 +308,8 @@ func (x *Exchange) requestID(h *wire.Head, at int, edge bool) {
 		return
 	}
 	hi, lo := draw(x.rnd, drawRequestIDHigh, 0), draw(x.rnd, drawRequestIDLow, 0)
-	hi = hi&^0xf000 | 0x4000 // version 4
-	lo = lo&^(3<<62) | 2<<62 // variant 1
-	const digits = "0123456789abcdef"
 	var b [36]byte
-	n := 0
-	for i := range 32 {
-		if i == 8 || i == 12 || i == 16 || i == 20 {
-			b[n] = '-'
-			n++
-		}
-		half := hi
-		if i >= 16 {
-			half = lo
-		}
-		b[n] = digits[half>>(60-4*(i&15))&15]
-		n++
-	}
-	v := h.Bytes(view(b[:]))
+	v := h.Bytes(view(appendUUID(b[:0], hi, lo)))
 	if at >= 0 {
 		h.Fields[at].Value = v
 	} else {
@@ -394,4 +378,21 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 		}
 	}
 	panic("engine: a filter chain without router")
+}
+
+// appendUUID appends a random UUID of these bits.
+func appendUUID(out []byte, hi, lo uint64) []byte {
+	hi = hi&^0xf000 | 0x4000 // version 4
+	lo = lo&^(3<<62) | 2<<62 // variant 1
+	for i := range 32 {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			out = append(out, '-')
+		}
+		half := hi
+		if i >= 16 {
+			half = lo
+		}
+		out = append(out, "0123456789abcdef"[half>>(60-4*(i&15))&15])
+	}
+	return out
 }

@@ -26,6 +26,9 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 	if x.Record.Protocol = "HTTP/1.1"; ci.HTTP2 {
 		x.Record.Protocol = "HTTP/2"
 	}
+	if x.log.unread = m.Flag != "" || m.Details == "request_header_timeout"; !x.log.unread {
+		x.log.at.requested = now
+	}
 	if m.Flag != "" {
 		x.flag(m.Flag)
 	}
@@ -38,10 +41,11 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 // NoChain makes the record of a connection that no filter chain of its listener takes. Envoy has it
 // in the listener's access log (listener_manager/active_stream_listener_base.cc newConnection).
 func (e *Engine) NoChain(x *Exchange, l *Listener, ci *ConnInfo, began, now clock.Instant) {
-	x.reset(e, &Chain{listener: l}, ci, began, 0)
+	x.reset(e, &Chain{listener: l, logs: l.logs, logKind: "NotSet"}, ci, began, 0)
 	x.Record.Protocol = "TCP"
 	x.buf = ci.Remote.AppendTo(x.buf[:0])
 	x.Record.Remote = x.intern(x.buf)
 	x.flag("NR")
 	x.finish(now)
+	x.chain, x.log.connection = nil, 0 // as the log has it
 }

@@ -25,6 +25,8 @@ type Endpoint struct {
 	host    lb.Host
 	monitor *outlier.Monitor // nil without outlier detection
 	dest    atomic.Pointer[observe.Workload]
+	// metadata is the LbEndpoint's.
+	metadata atomic.Pointer[corev3.Metadata]
 }
 
 // Active returns the number of requests in flight (Envoy's host rq_active).
@@ -66,6 +68,7 @@ type assigned struct {
 	unhealthy bool
 	hashKey   string
 	workload  observe.Workload
+	metadata  *corev3.Metadata
 }
 
 func (c *compiler) assignment(m *endpointv3.ClusterLoadAssignment) *assignment {
@@ -93,7 +96,8 @@ func (c *compiler) assignment(m *endpointv3.ClusterLoadAssignment) *assignment {
 
 func (c *compiler) assigned(m *endpointv3.LbEndpoint) assigned {
 	out := assigned{addr: c.address("endpoint.address", m.GetEndpoint().GetAddress()),
-		weight: m.GetLoadBalancingWeight().GetValue(), workload: workloadOf(m.GetMetadata())}
+		weight: m.GetLoadBalancingWeight().GetValue(), workload: workloadOf(m.GetMetadata()),
+		metadata: m.GetMetadata()}
 	if w := m.GetLoadBalancingWeight(); w != nil && w.GetValue() == 0 {
 		c.fail("load_balancing_weight", "value must be greater than or equal to 1")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
@@ -25,8 +26,13 @@ type Options struct {
 	// mirrored copies.
 	IP   netip.Addr
 	Seed uint64
+	// Exact has the draws of routes enumerated instead of drawn: weights, faults and mirrors come
+	// out to the request.
+	Exact bool
 	// KeepHeaders names the request headers (lower-case) that records keep.
 	KeepHeaders []string
+	// Getenv reads the proxy's environment for %ENVIRONMENT(X)%; nil: it is empty.
+	Getenv func(name string) (value string, ok bool)
 	// Checks may be shared by the engines of a process; nil: its own.
 	Checks *Checks
 	// Removed is called during Update and Tick for each endpoint that left the configuration:
@@ -47,7 +53,8 @@ type Engine struct {
 	opt   Options
 	dates atomic.Pointer[dateText]
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex                   // guards what follows
+	exact     map[string]*exact.Enumerator // by route
 	clusters  map[string]*slot[Cluster]
 	routes    map[string]*slot[routeConfig]
 	listeners atomic.Pointer[[]*Listener] // sorted by name; read without mu
@@ -59,7 +66,8 @@ type Engine struct {
 // New returns an engine without configuration.
 func New(opt Options) *Engine {
 	e := &Engine{opt: opt, clusters: map[string]*slot[Cluster]{},
-		routes: map[string]*slot[routeConfig]{}, checked: map[proto.Message]any{}}
+		routes: map[string]*slot[routeConfig]{}, checked: map[proto.Message]any{},
+		exact: map[string]*exact.Enumerator{}}
 	if e.opt.Checks == nil {
 		e.opt.Checks = &Checks{}
 	}

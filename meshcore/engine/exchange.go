@@ -6,6 +6,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
@@ -18,13 +19,18 @@ type Exchange struct {
 	// exchange is used again.
 	Record observe.Request
 
-	e     *Engine
-	chain *Chain
-	hcm   *hcm
-	ci    *ConnInfo
-	head  *wire.Head // the request's
-	resp  *wire.Head // the response's, once there is one
-	rnd   uint64
+	// Downstream and Upstream are what the exchange cost on the wire. The driver sets them before
+	// Log.
+	Downstream, Upstream wire.Traffic
+
+	e        *Engine
+	listener *Listener
+	chain    *Chain
+	hcm      *hcm
+	ci       *ConnInfo
+	head     *wire.Head // the request's
+	resp     *wire.Head // the response's, once there is one
+	rnd      uint64
 
 	state    state
 	standing Directive     // what the driver is doing now
@@ -36,6 +42,8 @@ type Exchange struct {
 	route    *route
 	target   *target
 	next     int // filter
+	draws    exact.Draws
+	drawn    bool
 	delaying *fault
 	// tellOperation: the response names the route's operation (inbound).
 	tellOperation bool
@@ -74,6 +82,9 @@ type Exchange struct {
 	attempts       []observe.Attempt
 	copies         []observe.Attempt
 
+	logs []accessLog
+	log  logState
+
 	text    []byte // where the record's strings are
 	buf     []byte
 	hostBuf [256]byte
@@ -111,22 +122,33 @@ func (e *Engine) Start(x *Exchange, c *Chain, ci *ConnInfo, h *wire.Head,
 	x.reset(e, c, ci, now, rnd)
 	x.head, x.hcm = h, c.hcm
 	x.Record.Protocol = protocolOf(ci, h)
-	x.complete = h.NoBody
+	if x.complete = h.NoBody; x.complete {
+		x.log.at.requested = now
+	}
 	x.grpc = isGRPC(h)
 	return x.stand(x.decode(now))
 }
 
-func (x *Exchange) reset(e *Engine, c *Chain, ci *ConnInfo, now clock.Instant, rnd uint64) {
+// renew makes the exchange as new, keeping what has capacity.
+func (x *Exchange) renew(e *Engine, ci *ConnInfo, now clock.Instant, rnd uint64) {
 	if x.skip == nil {
 		x.skip = x.skipHost
 	}
 	text, buf, path, attempts := x.text, x.buf, x.pathBuf, x.attempts
 	copies, tried, skip, reply := x.copies, x.tried[:0], x.skip, x.replyHead
-	cookies := x.setCookies[:0]
-	*x = Exchange{e: e, chain: c, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf,
+	cookies, reached := x.setCookies[:0], x.log.reached[:0]
+	*x = Exchange{e: e, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf,
 		pathBuf: path, attempts: attempts, copies: copies, tried: tried, skip: skip,
 		replyHead: reply, setCookies: cookies, completeAt: noDeadline, connectedAt: noDeadline,
 		duration: noDeadline, remote: ci.Remote}
+	x.log = logState{reached: reached, at: newMoments(), connection: ci.ID,
+		conn: UpstreamConn{Began: noDeadline, Connected: noDeadline}}
+}
+
+func (x *Exchange) reset(e *Engine, c *Chain, ci *ConnInfo, now clock.Instant, rnd uint64) {
+	x.renew(e, ci, now, rnd)
+	x.chain, x.listener = c, c.listener
+	x.logs, x.log.kind = c.logs, c.logKind
 	r := &x.Record
 	r.Start, r.Proxy, r.Workload = now, e.opt.Node, e.opt.Workload.Workload
 	r.Version, r.Namespace = e.opt.Workload.Version, e.opt.Workload.Namespace
@@ -176,7 +198,7 @@ func (x *Exchange) requestComplete(now clock.Instant) Directive {
 	if x.complete {
 		return x.standing
 	}
-	x.complete = true
+	x.complete, x.log.at.requested = true, now
 	d := x.standing
 	if x.state == stateAttempt || x.state == stateForward {
 		x.completeAt = now

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
@@ -27,9 +28,15 @@ func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 		f, p := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}
 		switch {
 		case c.any(a, f):
-			out.fault = map[string]*fault{name: c.fault(f)}
+			if out.fault == nil {
+				out.fault = map[string]*fault{}
+			}
+			out.fault[name] = c.fault(f)
 		case c.any(a, p):
-			out.cors = map[string]*corsPolicy{name: c.corsPolicy(p)}
+			if out.cors == nil {
+				out.cors = map[string]*corsPolicy{}
+			}
+			out.cors[name] = c.corsPolicy(p)
 		default:
 			c.notCarried("", a.GetTypeUrl())
 		}
@@ -114,6 +121,7 @@ func (f *fault) applies(x *Exchange, h *wire.Head) bool {
 // fault runs the fault filter: a delay, then perhaps an abort; go on when done is false. Route
 // time-outs start behind it, in the router, and so do not bound the delay.
 func (x *Exchange) fault(filter *httpFilter, now clock.Instant) (d Directive, done bool) {
+	x.enumerate()
 	f := filter.fault
 	if r := x.route; r != nil {
 		own := r.filters.fault[filter.name]
@@ -133,7 +141,7 @@ func (x *Exchange) fault(filter *httpFilter, now clock.Instant) (d Directive, do
 		return d, false
 	}
 	x.delaying = f
-	if f.delay > 0 && f.delayChance.holds(draw(x.rnd, drawDelay, 0)) {
+	if f.delay > 0 && x.holds(f, f.delayChance, exact.Delay, drawDelay) {
 		f.active.Add(1)
 		x.flag("DI")
 		x.state, x.until = stateDelay, now.Add(f.delay)
@@ -145,7 +153,7 @@ func (x *Exchange) fault(filter *httpFilter, now clock.Instant) (d Directive, do
 
 // abort is the second half of the fault filter.
 func (x *Exchange) abort(f *fault) (d Directive, done bool) {
-	if f.abort == 0 && f.abortGRPC < 0 || !f.abortChance.holds(draw(x.rnd, drawAbort, 0)) {
+	if f.abort == 0 && f.abortGRPC < 0 || !x.holds(f, f.abortChance, exact.Abort, drawAbort) {
 		return d, false
 	}
 	x.flag("FI")

@@ -132,7 +132,7 @@ func (o *operations) mutate(x *Exchange, h *wire.Head, inline func(string) bool)
 		default:
 			continue
 		}
-		if v := a.value.eval(x, h); len(v) > 0 || a.empty {
+		if v := a.value.eval(x); len(v) > 0 || a.empty {
 			h.Del(a.name) // it moves to the end, as in Envoy
 			h.Add(a.name, view(v))
 		}
@@ -148,7 +148,7 @@ func (o *operations) mutate(x *Exchange, h *wire.Head, inline func(string) bool)
 		default:
 			continue
 		}
-		if v := a.value.eval(x, h); len(v) > 0 || a.empty {
+		if v := a.value.eval(x); len(v) > 0 || a.empty {
 			appendHeader(h, a.name, v, inline)
 		}
 	}

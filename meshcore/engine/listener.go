@@ -36,6 +36,8 @@ type Listener struct {
 	tls      *inspector
 	chains   []*Chain
 	fallback *Chain // default_filter_chain
+	logs     []accessLog
+	metadata *corev3.Metadata
 	byPort   map[uint16][]*Chain
 }
 
@@ -63,7 +65,8 @@ func (c *compiler) listener(m *listenerv3.Listener) *Listener {
 		ContinueOnTimeout: m.GetContinueOnListenerFiltersTimeout(),
 		Outbound:          m.GetTrafficDirection() == corev3.TrafficDirection_OUTBOUND,
 		bind:              m.GetBindToPort() == nil || m.GetBindToPort().GetValue(),
-		handover:          m.GetUseOriginalDst().GetValue()}
+		handover:          m.GetUseOriginalDst().GetValue(), metadata: m.GetMetadata()}
+	l.logs = c.listenerLogs(m.GetAccessLog())
 	if d := m.GetListenerFiltersTimeout(); d != nil {
 		l.InspectTimeout = c.duration("listener_filters_timeout", d)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
@@ -16,14 +17,16 @@ type mirrorPolicy struct {
 	name     string
 	cluster  *slot[Cluster]
 	fraction fraction
-	keepHost bool // disable_shadow_host_suffix_append
+	below    uint64 // enumerated draws that are copied
+	keepHost bool   // disable_shadow_host_suffix_append
 }
 
 func (c *compiler) mirrors(list []*routev3.RouteAction_RequestMirrorPolicy) []mirrorPolicy {
 	var out []mirrorPolicy
 	for i, m := range list {
 		p := mirrorPolicy{name: m.GetCluster(), cluster: c.e.clusterSlot(m.GetCluster()),
-			fraction: fraction{100, 100}, keepHost: m.GetDisableShadowHostSuffixAppend()}
+			fraction: fraction{100, 100}, below: exact.MirrorLimit(list, i),
+			keepHost: m.GetDisableShadowHostSuffixAppend()}
 		if m.GetCluster() == "" {
 			leave := c.at("request_mirror_policies", i)
 			c.fail("cluster", "value is required")
@@ -54,13 +57,12 @@ func (x *Exchange) Mirrors() []*Mirror {
 	return out
 }
 
-// chooseMirrors makes the copies. The fraction is judged by the stream's random value, the same
-// that chose the weighted cluster (router.cc shouldShadow takes the stream id).
+// chooseMirrors makes the copies.
 func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 	list := x.route.action.mirrors
 	for i := range list {
 		p := &list[i]
-		if !p.fraction.holds(draw(x.rnd, drawStream, 0)) {
+		if !x.mirrored(i) {
 			continue
 		}
 		cl := p.cluster.Load()

@@ -115,5 +115,6 @@ func methodName(x *Exchange, m []byte) string {
 func (x *Exchange) releaseRecord() {
 	x.head, x.resp, x.route, x.target = nil, nil, nil, nil
 	x.ep, x.answered, x.cluster, x.ci = nil, nil, nil, nil
+	x.log.endpoint, x.log.vhost, x.logs = nil, nil, nil
 	clear(x.tried)
 }

@@ -11,6 +11,10 @@ import (
 // onUpstreamHeaders).
 func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 	h, ep := ev.Head, x.ep
+	x.log.at.answered = now
+	if !ev.Fin {
+		x.log.at.bodyArrived = now
+	}
 	joinLines(h, responseInline)
 	x.resp = h
 	if x.route.vhost.attemptInResponse {
@@ -33,6 +37,7 @@ func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 		x.retry.drop()
 	}
 	x.Record.UpstreamTime = now.Sub(a.Start)
+	x.log.at.responding = now
 	if x.completeAt != noDeadline && !x.hcm.suppress {
 		ms := now.Sub(x.completeAt).Milliseconds()
 		set(h, "x-envoy-upstream-service-time", number(h, ms))
@@ -218,7 +223,7 @@ func (x *Exchange) finishReply(body []byte) {
 	if x.head != nil && string(x.head.Method) == "HEAD" {
 		body, h.NoBody = nil, true
 	}
-	x.replyBody = body
+	x.replyBody, x.log.at.responding = body, x.now
 	x.state, x.started = stateReply, true
 }
 
@@ -281,6 +286,12 @@ func (x *Exchange) finish(now clock.Instant) Directive {
 	r.Duration = now.Sub(x.start)
 	x.buf = x.appendFlags(x.buf[:0])
 	r.Flags = x.intern(x.buf)
-	x.releaseRecord()
+	x.log.at.finished = now
+	if x.log.at.responding != noDeadline {
+		x.log.at.responded = now
+	}
+	if !x.Logged() {
+		x.releaseRecord()
+	}
 	return Directive{Kind: Done, Deadline: noDeadline}
 }

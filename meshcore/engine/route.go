@@ -10,12 +10,14 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
 // route is a compiled Route.
 type route struct {
 	name      string
+	metadata  *corev3.Metadata
 	config    string // the Istio object it came from: metadata istio.config
 	vhost     *vhost
 	path      match.Path
@@ -25,7 +27,8 @@ type route struct {
 	grpc      bool
 	operation []byte // decorator's, for propagation; nil without
 	filters   perFilter
-	own       chainOfMutations // of a route without cluster
+	own       chainOfMutations  // of a route without cluster
+	exact     *exact.Enumerator // of what is drawn; nil: at random
 
 	action   *action
 	redirect *redirect
@@ -39,7 +42,8 @@ type direct struct {
 
 func (c *compiler) route(v *vhost, m *routev3.Route, s scope) *route {
 	r := &route{name: m.GetName(), vhost: v, filters: c.perFilter(m.GetTypedPerFilterConfig()),
-		config: istioConfig(m.GetMetadata())}
+		config: istioConfig(m.GetMetadata()), metadata: m.GetMetadata(),
+		exact: c.enumerator(v, m, s)}
 	c.match(r, m.GetMatch())
 	if d := m.GetDecorator(); d != nil {
 		if d.GetOperation() == "" {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
@@ -32,6 +33,7 @@ type vhost struct {
 	attemptInResponse bool
 	timeoutRetry      bool // include_is_timeout_retry_header
 	filters           perFilter
+	metadata          *corev3.Metadata
 }
 
 func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
@@ -51,7 +53,7 @@ func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
 			c.fail("name", "Only unique names for virtual hosts are permitted: %s", v.GetName())
 		}
 		names = append(names, v.GetName())
-		out := c.vhost(v, scope{top: top, limit: limit,
+		out := c.vhost(v, scope{config: m.GetName(), top: top, limit: limit,
 			specificWins: m.GetMostSpecificHeaderMutationsWins()})
 		if len(v.GetDomains()) == 0 {
 			c.fail("domains", "value must contain at least 1 item(s)")
@@ -72,6 +74,7 @@ func (c *compiler) routeConfig(m *routev3.RouteConfiguration) *routeConfig {
 
 // scope is what routes take over from what they stand in.
 type scope struct {
+	config       string // the route configuration
 	top, vhost   *mutations
 	vhostMessage *routev3.VirtualHost
 	specificWins bool
@@ -83,7 +86,8 @@ func (c *compiler) vhost(m *routev3.VirtualHost, s scope) *vhost {
 		attemptCount:      m.GetIncludeRequestAttemptCount(),
 		attemptInResponse: m.GetIncludeAttemptCountInResponse(),
 		timeoutRetry:      m.GetIncludeIsTimeoutRetryHeader(),
-		filters:           c.perFilter(m.GetTypedPerFilterConfig())}
+		filters:           c.perFilter(m.GetTypedPerFilterConfig()),
+		metadata:          m.GetMetadata()}
 	if m.GetName() == "" {
 		c.fail("name", "value length must be at least 1 characters")
 	}
@@ -109,6 +113,7 @@ func (rc *routeConfig) find(x *Exchange, h *wire.Head) *route {
 	if !ok {
 		return nil
 	}
+	x.log.vhost = v
 	path := match.PathOf(h.Target)
 	for _, r := range v.routes {
 		if r.matches(x, h, path) {

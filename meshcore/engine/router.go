@@ -10,6 +10,7 @@ import (
 
 // router is the router filter (source/common/router/router.cc decodeHeaders).
 func (x *Exchange) router(now clock.Instant) Directive {
+	x.enumerate()
 	h, r := x.head, x.route
 	if r == nil {
 		x.flag("NR")
@@ -42,6 +43,7 @@ func (x *Exchange) router(now clock.Instant) Directive {
 	if r.vhost.attemptCount {
 		set(h, "x-envoy-attempt-count", bytesOf("1"))
 	}
+	x.removeDraws(h)
 	for _, o := range x.target.change.request {
 		o.mutate(x, h, requestInline)
 	}
@@ -113,6 +115,7 @@ func (x *Exchange) rewriteHead(a *action) {
 // send starts an attempt.
 func (x *Exchange) send(ep *Endpoint, now clock.Instant) Directive {
 	x.ep, x.state, x.connectedAt = ep, stateAttempt, noDeadline
+	x.beginAttempt(ep, now)
 	x.counted, x.headSent = false, false
 	if x.retry.policy != nil && (x.retry.policy.otherHosts || x.retry.policy.priorities > 0) {
 		x.tried = append(x.tried, ep)
@@ -164,10 +167,10 @@ func (x *Exchange) deadline() clock.Instant {
 func (x *Exchange) attempted(ev Event, now clock.Instant) Directive {
 	switch ev.Kind {
 	case Connected:
-		return x.connected(now)
+		return x.connected(ev, now)
 	case ResponseHead:
 		if x.connectedAt == noDeadline {
-			x.connected(now)
+			x.connected(ev, now)
 		}
 		return x.response(ev, now)
 	case Timeout:
@@ -198,10 +201,11 @@ func (x *Exchange) noHost() {
 	x.Record.Upstream, x.Record.Dest = "", observe.Workload{}
 }
 
-func (x *Exchange) connected(now clock.Instant) Directive {
+func (x *Exchange) connected(ev Event, now clock.Instant) Directive {
 	d := x.standing
 	if x.connectedAt == noDeadline {
 		x.connectedAt = now
+		x.reach(ev, now)
 		x.count()
 		x.ep.result(outlier.LocalOriginConnectSuccess, 0, now, draw(x.rnd, drawOutlier, x.attempt))
 		d.Deadline = x.deadline()
@@ -281,6 +285,7 @@ func reasonOf(ev Event) resetReason {
 // broken is onUpstreamReset.
 func (x *Exchange) broken(why resetReason, ev Event, now clock.Instant) Directive {
 	ep := x.ep
+	x.lose(ev, now)
 	if why != resetOverflow { // not the host's fault
 		ep.result(outlier.LocalOriginConnectFailed, 0, now, draw(x.rnd, drawOutlier, x.attempt))
 	}
@@ -432,6 +437,7 @@ func (x *Exchange) upstreamTimeout(now clock.Instant, details string) Directive 
 func (x *Exchange) forwarding(ev Event, now clock.Instant) Directive {
 	switch ev.Kind {
 	case Sent:
+		x.log.at.received = now
 		x.endAttempt(now, 0, "")
 		return x.finish(now)
 	case Timeout:

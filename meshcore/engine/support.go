@@ -19,8 +19,7 @@ type fields map[protoreflect.Name]string
 const (
 	stats    = "statistics only"
 	traces   = "tracing only: no header or decision depends on it"
-	records  = "every request is recorded anyway"
-	describe = "describes, decides nothing"
+	describe = "describes, decides nothing; only access logs tell it"
 	sockets  = "tunes sockets or memory, not behaviour"
 	fetching = "resources come with the snapshot"
 	later    = "belongs to mutual TLS; without it the header is removed, as here"
@@ -29,7 +28,7 @@ const (
 
 // supported is the one list of what the engine carries out.
 var supported = join(listenerFields, httpFields, routeFields, filterFields,
-	clusterFields, coreFields)
+	clusterFields, coreFields, logFields)
 
 func join(tables ...map[protoreflect.FullName]fields) map[protoreflect.FullName]fields {
 	out := map[protoreflect.FullName]fields{}

@@ -8,10 +8,9 @@ var listenerFields = map[protoreflect.FullName]fields{
 		"filter_chains", "use_original_dst", "default_filter_chain", "listener_filters",
 		"listener_filters_timeout",
 		"continue_on_listener_filters_timeout", "traffic_direction", "bind_to_port",
-		"per_connection_buffer_limit_bytes").
+		"per_connection_buffer_limit_bytes", "access_log").
 		because(stats, "stat_prefix").
 		because(describe, "metadata").
-		because(records, "access_log").
 		because(sockets, "max_connections_to_accept_per_socket_event", "enable_reuse_port",
 			"tcp_backlog_size", "connection_balance_config", "deprecated_v1", "transparent",
 			"freebind"),
@@ -37,9 +36,8 @@ var listenerFields = map[protoreflect.FullName]fields{
 		"name", "weight"),
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": yes("cluster", "weighted_clusters",
 		"idle_timeout", "max_connect_attempts", "max_downstream_connection_duration",
-		"hash_policy").
-		because(stats, "stat_prefix").
-		because(records, "access_log", "access_log_options"),
+		"hash_policy", "access_log").
+		because(stats, "stat_prefix"),
 }
 
 // httpFields is what the engine carries out of the HTTP connection manager.
@@ -52,9 +50,9 @@ var httpFields = map[protoreflect.FullName]fields{
 		"via", "generate_request_id", "preserve_external_request_id",
 		"always_set_request_id_in_response", "proxy_100_continue", "upgrade_configs",
 		"normalize_path", "merge_slashes", "path_with_escaped_slashes_action",
-		"request_id_extension", "strip_any_host_port", "strip_matching_host_port", "tracing").
+		"request_id_extension", "strip_any_host_port", "strip_matching_host_port", "tracing",
+		"access_log").
 		because(stats, "stat_prefix").
-		because(records, "access_log", "access_log_options").
 		because(later, "forward_client_cert_details", "set_current_client_cert_details").
 		because(sockets, "http2_protocol_options"),
 	hcmPackage + "Rds":        yes("config_source", "route_config_name"),

@@ -77,8 +77,7 @@ var routeFields = map[protoreflect.FullName]fields{
 var filterFields = map[protoreflect.FullName]fields{
 	"envoy.extensions.filters.http.router.v3.Router": yes("suppress_envoy_headers").
 		because(stats, "dynamic_stats", "suppress_grpc_request_failure_code_stats").
-		because(traces, "start_child_span").
-		because(records, "upstream_log", "upstream_log_options"),
+		because(traces, "start_child_span"),
 	"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": fields{}.because(stats,
 		"emit_filter_state", "stats_for_all_methods", "individual_method_stats_allowlist",
 		"enable_upstream_stats"),

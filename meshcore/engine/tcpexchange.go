@@ -48,6 +48,7 @@ func (x *Exchange) connectTCP(now clock.Instant) Directive {
 		return x.cut()
 	}
 	x.ep, x.state = ep, stateAttempt
+	x.beginAttempt(ep, now)
 	a := observe.Attempt{Cluster: x.Record.Cluster, Upstream: ep.host.Address, Start: now}
 	if w := ep.dest.Load(); w != nil {
 		a.Pod, a.Version = w.Pod, w.Version
@@ -69,6 +70,7 @@ func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 		switch ev.Kind {
 		case Connected:
 			x.count()
+			x.reach(ev, now)
 			x.ep.result(outlier.LocalOriginConnectSuccessFinal, 0, now, rnd)
 			x.state = stateForward
 			return Directive{Kind: Forward, Endpoint: x.ep, Deadline: noDeadline}
@@ -78,6 +80,8 @@ func (x *Exchange) HandleTCP(ev Event, now clock.Instant) Directive {
 				r = outlier.LocalOriginTimeout
 			}
 			x.ep.result(r, 0, now, rnd)
+			x.log.reached = append(x.log.reached, reached{host: x.ep.host.Address})
+			x.lose(ev, now)
 			x.flag(flag)
 			x.endAttempt(now, 0, flag)
 			return x.connectTCP(now)

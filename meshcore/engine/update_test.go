@@ -54,9 +54,9 @@ func TestRefusals(t *testing.T) {
 		{"route", `{name: r, requestHeadersToAdd: [{header: {key: ":path", value: /}}]}`,
 			"RouteConfiguration r: request_headers_to_add[0].header.key: :-prefixed or host headers " +
 				"may not be modified"},
-		{"route", `{name: r, requestHeadersToAdd: [{header: {key: a, value: "%DYNAMIC_METADATA(x)%"}}]}`,
+		{"route", `{name: r, requestHeadersToAdd: [{header: {key: a, value: "%CEL(x)%"}}]}`,
 			"RouteConfiguration r: request_headers_to_add[0].header.value: command operator " +
-				"%DYNAMIC_METADATA(x)% is not carried out yet"},
+				"%CEL% is not carried out yet: expressions are not evaluated"},
 		{"route", `{name: r, virtualHosts: [{name: v, domains: [a], routes: [{match: {prefix: /},
 			route: {cluster: c, regexRewrite: {pattern: {regex: a}, substitution: "\\1"}}}]}]}`,
 			"RouteConfiguration r: virtual_hosts[0].routes[0].route.regex_rewrite.substitution: " +

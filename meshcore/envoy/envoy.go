@@ -43,6 +43,9 @@ type Options struct {
 	Dir     string       // the run directory: bootstrap, log, pid file
 	Name    string       // what the files in Dir are called: POD.NAMESPACE
 
+	// AccessLog takes the lines that Envoy writes to /dev/stdout, each with its end; nil: they
+	// stand in its log. line is borrowed, and it is called by one goroutine at a time.
+	AccessLog func(line []byte)
 	// Ejections is given each line of the outlier detection event log, as it comes, one after the
 	// other. It may be nil.
 	Ejections func(line []byte)
@@ -114,6 +117,9 @@ func (p *Process) start() (err error) {
 func (p *Process) command(log *os.File) {
 	p.cmd = exec.Command(p.options.Binary.Path, arguments(p.options.Level, p.files.bootstrap)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if p.options.AccessLog != nil {
+		p.cmd.Stdout = &lineWriter{take: p.options.AccessLog}
+	}
 	p.cmd.SysProcAttr = attributes()
 }
 
@@ -334,5 +340,24 @@ func newFiles(dir, name string) (files, error) {
 func (f files) remove() {
 	for _, name := range []string{f.bootstrap, f.pid, f.admin} {
 		_ = os.Remove(name) // it may be gone; an abstract socket never was there
+	}
+}
+
+// lineWriter passes whole lines on.
+type lineWriter struct {
+	take func(line []byte)
+	rest []byte
+}
+
+// Write takes a piece of the output.
+func (w *lineWriter) Write(b []byte) (int, error) {
+	w.rest = append(w.rest, b...)
+	for {
+		n := bytes.IndexByte(w.rest, '\n') + 1
+		if n == 0 {
+			return len(b), nil
+		}
+		w.take(w.rest[:n])
+		w.rest = append(w.rest[:0], w.rest[n:]...)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,7 +196,7 @@ func (s *search) funcE(ctx context.Context) (Binary, bool) {
 	for _, folder := range folders {
 		entries, err := os.ReadDir(folder)
 		if err != nil {
-			s.note("%s: %v", FromFuncE, unwrapped(err))
+			s.note("%s: %s: %v", FromFuncE, folder, unwrapped(err))
 			continue
 		}
 		versions := make([]string, 0, len(entries))
@@ -338,16 +339,21 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 		return "", fmt.Errorf("%s: %w", name, cause)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w%s", name, unwrapped(err), lastLine(complaint.String()))
+		if said := lastLine(complaint.String()); said != "" {
+			return "", fmt.Errorf("%s: %s", name, said)
+		}
+		return "", fmt.Errorf("%s: %w", name, unwrapped(err))
 	}
 	return out.String(), nil
 }
 
 // unwrapped is what went wrong, without the names that the caller says better.
 func unwrapped(err error) error {
-	var e *exec.Error
-	if errors.As(err, &e) {
-		return e.Err
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
 	}
 	return err
 }
@@ -355,8 +361,5 @@ func unwrapped(err error) error {
 // lastLine is where programs say what is wrong.
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)
-	if text == "" {
-		return ""
-	}
-	return ": " + text[strings.LastIndexByte(text, '\n')+1:]
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }

@@ -21,14 +21,15 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
 // Validate asks Envoy whether it would take a snapshot, without serving it; the error is Envoy's
 // own. What would come over ADS is made static for that (what is dynamic passes unseen): clusters
-// have their endpoints, connection managers their routes. Routes are held to name clusters that are
-// there.
+// have their endpoints, connection managers their routes. A route to a cluster that is not there is
+// taken, as it is over RDS.
 func Validate(ctx context.Context, b Binary, s *xds.Snapshot) error {
 	config, err := static(s)
 	if err != nil {
@@ -163,11 +164,12 @@ func inline(s *xds.Snapshot, f *listenerv3.Filter) error {
 		if routes == nil {
 			return fmt.Errorf("no route configuration %s in the snapshot", rds.RouteConfigName)
 		}
-		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{
-			RouteConfig: proto.CloneOf(routes)}
-	}
-	if routes := hcm.GetRouteConfig(); routes != nil {
-		routes.ValidateClusters = nil // Envoy's default for what is static: true
+		routes = proto.CloneOf(routes)
+		if routes.ValidateClusters == nil {
+			// route.proto: false is the default of what comes over RDS, true of what is static.
+			routes.ValidateClusters = wrapperspb.Bool(false)
+		}
+		hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
 	}
 	a, err := anypb.New(&hcm)
 	if err != nil {

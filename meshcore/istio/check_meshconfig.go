@@ -3,6 +3,8 @@ package istio
 import (
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 )
 
@@ -16,6 +18,7 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 	if m.ProtocolDetectionTimeout.AsDuration()%time.Millisecond != 0 {
 		c.errorf("protocolDetectionTimeout", "must be whole milliseconds")
 	}
+	c.accessLogFormat(m)
 	c.retries("defaultHttpRetryPolicy", m.DefaultHttpRetryPolicy)
 	c.localities("localityLbSetting", m.LocalityLbSetting, true)
 	c.connectionPool(
@@ -29,6 +32,19 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 	c.defaultExportTo("defaultDestinationRuleExportTo", m.DefaultDestinationRuleExportTo)
 	if msg := dnsLabel(m.RootNamespace); msg != "" {
 		c.errorf("rootNamespace", "%s", msg)
+	}
+}
+
+// accessLogFormat: istiod only logs an error, and takes the default
+// (pilot/pkg/model/telemetry_logging.go).
+func (c *checker) accessLogFormat(m *meshconfig.MeshConfig) {
+	if m.AccessLogEncoding != meshconfig.MeshConfig_JSON || m.AccessLogFormat == "" {
+		return
+	}
+	loose := protojson.UnmarshalOptions{DiscardUnknown: true}
+	if err := loose.Unmarshal([]byte(m.AccessLogFormat), &structpb.Struct{}); err != nil {
+		c.warnf("accessLogFormat", "is no JSON object, as accessLogEncoding JSON wants it; "+
+			"the default format is used")
 	}
 }
 

@@ -132,11 +132,9 @@ var meshFields = fieldTable{
 			`connectTimeout protocolDetectionTimeout outboundTrafficPolicy defaultServiceExportTo
 			defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace
 			localityLbSetting pathNormalization defaultHttpRetryPolicy defaultTrafficPolicy
-			defaultConfig`,
+			defaultConfig accessLogFile accessLogFormat accessLogEncoding disableEnvoyListenerLog`,
 		),
-		noEffect("the lab records every request itself, with every field of the access log",
-			`accessLogFile accessLogFormat accessLogEncoding enableEnvoyAccessLogService
-			disableEnvoyListenerLog`),
+		notYetUnless("false", "use accessLogFile", "enableEnvoyAccessLogService"),
 		noEffect("the lab exports no traces or metrics", `enableTracing enablePrometheusMerge
 			defaultProviders extensionProviders inboundClusterStatName outboundClusterStatName`),
 		noEffect("the lab reads no Ingress", `ingressClass ingressService ingressControllerMode
@@ -176,8 +174,9 @@ var meshFields = fieldTable{
 			privateKeyProvider caCertificatesPem sds drainDuration terminationDrainDuration`),
 		noEffect("the lab exports no traces or metrics", `zipkinAddress statsdUdpAddress
 			envoyMetricsServiceAddress envoyMetricsService envoyAccessLogService tracing
-			statNameLength extraStatTags proxyStatsMatcher fileFlushInterval fileFlushMinSizeKb
-			statsCompression`),
+			statNameLength extraStatTags proxyStatsMatcher statsCompression`),
+		noEffect("the lines of access logs are shown as they come",
+			"fileFlushInterval fileFlushMinSizeKb"),
 		notYetUnless("REDIRECT", "", "interceptionMode"),
 		notYet("", "gatewayTopology proxyMetadata runtimeValues connectionSettings"),
 	),

@@ -58,6 +58,9 @@ type Request struct {
 
 	Hash    uint64            `json:"hash,omitempty"`    // the hash policy's value, 0 without one
 	Headers map[string]string `json:"headers,omitempty"` // those that the run keeps
+	// Exact names, by decision (abort, delay, split, mirror), the sequence of draws that the
+	// proxy took the request's from; nil when it drew at random.
+	Exact map[string]string `json:"exact,omitempty"`
 }
 
 // Attempt is one try at an upstream host, or one mirrored copy.

@@ -115,6 +115,7 @@ func TestAllocs(t *testing.T) {
 		"GET":           {settings{}, browserGet, 0},
 		"GET, time-out": {settings{timeout: 15e9}, browserGet, 0},
 		"GET, retries":  {settings{retries: 2}, browserGet, 0},
+		"GET, logged":   {settings{logged: true}, browserGet, 0},
 		"POST":          {settings{retries: 2}, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 5},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -46,7 +46,7 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	}
 	w.up = up
 	reused := up.requests > 0
-	now := d.report(engine.Event{Kind: engine.Connected, Reused: reused})
+	now := d.report(engine.Event{Kind: engine.Connected, Reused: reused, Conn: &up.seen})
 	if now.Kind != engine.Attempt {
 		return now
 	}
@@ -260,6 +260,7 @@ func (d *downstream) releaseUpstream(usable bool) {
 		usable = up.setDeadline(d.p, clock.Never) == nil
 	}
 	d.w.up = nil
+	d.w.upstream.Add(up.Traffic())
 	d.w.wait.breaker.Finish()
 	up.pool.release(up, usable)
 }

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // settings is the configuration of a test bed.
 type settings struct {
+	logged   bool // with an access log
 	retries  int
 	timeout  time.Duration
 	delay    time.Duration

@@ -75,7 +75,8 @@ type work struct {
 	mirrors   []*mirror
 	received  int64
 	sent      int64
-	headSent  bool // of the response
+	upstream  wire.Traffic // of all attempts
+	headSent  bool         // of the response
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
@@ -86,7 +87,7 @@ func (w *work) reset() {
 	w.resp.Reset()
 	w.up, w.body, w.upload, w.mirrors = nil, nil, nil, nil
 	w.complete, w.ending, w.headSent, w.last = false, false, false, false
-	w.received, w.sent = 0, 0
+	w.received, w.sent, w.upstream = 0, 0, wire.Traffic{}
 	w.wait.wake, w.wait.breaker, w.wait.up = nil, nil, nil
 }
 
@@ -96,6 +97,7 @@ func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
 		ended: make(chan struct{}),
 		wake:  make(chan struct{}, 1), born: p.opt.Clock.Now(),
 	}
+	d.info.ID, d.info.Born = p.conns.Add(1), d.born
 	d.srv = h1.NewServer(conn, h1.RequestLimits)
 	d.srv.Partial = d.partial
 	d.nudge = func() {
@@ -194,6 +196,9 @@ func (d *downstream) unmatched() {
 	now := d.p.opt.Clock.Now()
 	w.x.Record.BytesReceived, w.x.Record.BytesSent = 0, 0
 	d.p.opt.Engine.NoChain(&w.x, d.listener, &d.info, now, now)
+	if w.x.Logged() {
+		w.x.Log(d.p.opt.AccessLog, now)
+	}
 	d.p.opt.Sink.Record(&w.x.Record)
 	works.Put(w)
 }
@@ -248,6 +253,15 @@ func (d *downstream) restore() bool {
 		}
 	}
 	return true
+}
+
+// log writes the access logs of an exchange that has ended.
+func (d *downstream) log(downstream, upstream wire.Traffic) {
+	x := &d.w.x
+	if x.Logged() {
+		x.Downstream, x.Upstream = downstream, upstream
+		x.Log(d.p.opt.AccessLog, d.p.opt.Clock.Now())
+	}
 }
 
 // addrPort returns a socket address; sockets without one (unix, pipes) have the zero address.

@@ -102,6 +102,7 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	again = intact && whole && !w.last && !d.draining.Load() && !d.gone.Load()
 	d.endMirrors()
 	w.x.Record.BytesReceived = w.received
+	d.log(d.srv.Traffic(), w.upstream)
 	d.p.record(d.chain, &w.x.Record)
 	if w.ending {
 		w.ending = false

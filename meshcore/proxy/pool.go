@@ -114,6 +114,7 @@ func (q *pool) connect(b *breaker.Breaker) {
 // dial makes a connection and gives it to the longest-waiting stream. Its failure takes all waiting
 // streams along (purgePendingStreams).
 func (q *pool) dial(b *breaker.Breaker) {
+	began := q.p.opt.Clock.Now()
 	conn, ev := q.p.dial(q.ep)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -126,6 +127,7 @@ func (q *pool) dial(b *breaker.Breaker) {
 	}
 	up := &upstream{Client: h1.NewClient(conn), conn: conn, pool: q, breaker: b}
 	up.born = q.p.opt.Clock.Now()
+	up.seen = q.p.seen(conn, q.ep, began)
 	if q.removed && len(q.waiters) == 0 || !q.p.track(conn) {
 		q.drop(up)
 		return
@@ -263,6 +265,16 @@ func (p *Proxy) dial(ep *engine.Endpoint) (net.Conn, engine.Event) {
 		return nil, engine.Event{Kind: engine.ConnectTimeout}
 	}
 	return nil, engine.Event{Kind: engine.ConnectFail, Reason: connectReason(err)}
+}
+
+// seen notes what access logs tell of a new connection.
+func (p *Proxy) seen(c net.Conn, ep *engine.Endpoint, began clock.Instant) engine.UpstreamConn {
+	out := engine.UpstreamConn{ID: p.conns.Add(1), Local: addrPort(c.LocalAddr()), Began: began,
+		Connected: p.opt.Clock.Now()}
+	if l, ok := p.opt.Network.(Locator); ok {
+		out.Local = l.LocalAddr(c, ep.Source, ep.Addr.AddrPort)
+	}
+	return out
 }
 
 // connectReason words a failed connection as Envoy's transport_failure_reason does.

@@ -40,6 +40,8 @@ type Options struct {
 	Seed    uint64
 	Sink    Sink
 	Log     *slog.Logger // nil: discard
+	// AccessLog takes the lines of access logs; nil: discard.
+	AccessLog engine.LogSink
 
 	portable bool // watch for hang-ups without epoll
 }
@@ -62,6 +64,12 @@ type Kernel interface {
 	// OriginalDst returns where a connection was going before the kernel redirected it; false when
 	// it was not redirected.
 	OriginalDst(c net.Conn) (netip.AddrPort, bool)
+}
+
+// Locator is a Network whose connections have other addresses at our end than their sockets have.
+type Locator interface {
+	// LocalAddr returns the logical address of our end of a connection that Dial made.
+	LocalAddr(conn net.Conn, from netip.Addr, to netip.AddrPort) netip.AddrPort
 }
 
 // Sink takes the records. r is borrowed until Record returns; it is called from many goroutines.
@@ -87,6 +95,7 @@ type Proxy struct {
 	cancel context.CancelFunc
 	watch  watcher
 	peers  atomic.Uint32 // ports for peers that have none
+	conns  atomic.Uint64 // connections so far, of both sides: numbers them
 	seq    atomic.Uint64 // requests and TCP connections so far: numbers their random values
 
 	update sync.Mutex // engine.Update, engine.Tick and the listeners change one at a time
@@ -124,12 +133,20 @@ func New(opt Options) *Proxy {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	if p.opt.AccessLog == nil {
+		p.opt.AccessLog = noLog{}
+	}
 	p.tickAt = clock.Never
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.watch = p.newWatcher()
 	p.spawn(p.sweeper)
 	return p
 }
+
+type noLog struct{}
+
+// AccessLog forgets the line.
+func (noLog) AccessLog(string, []byte) {}
 
 // spawn runs f unless the proxy is closed; Close waits for its end.
 func (p *Proxy) spawn(f func()) bool {

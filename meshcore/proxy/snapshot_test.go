@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	"testing"
 	"time"
 
@@ -78,6 +80,7 @@ func snapshot(s settings) *xds.Snapshot {
 
 func manager(s settings) *hcmv3.HttpConnectionManager {
 	m := &hcmv3.HttpConnectionManager{
+		AccessLog:           logs(s),
 		StatPrefix:          "m",
 		RouteSpecifier:      &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(s)},
 		NormalizePath:       wrapperspb.Bool(true),
@@ -151,4 +154,13 @@ func cluster(name string, b *limits) *clusterv3.Cluster {
 			MaxRetries:         wrapperspb.UInt32(1 << 30),
 		}}},
 	}
+}
+
+// logs is Envoy's default log, if one is asked for.
+func logs(s settings) []*accesslogv3.AccessLog {
+	if !s.logged {
+		return nil
+	}
+	return []*accesslogv3.AccessLog{{ConfigType: &accesslogv3.AccessLog_TypedConfig{
+		TypedConfig: typed(&filelogv3.FileAccessLog{Path: "/dev/null"})}}}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
 // serveTCP carries a connection of a TCP chain: one upstream connection, bytes both ways.
@@ -37,7 +38,10 @@ func (d *downstream) serveTCP() {
 			panic("proxy: unexpected TCP directive")
 		}
 	}
-	d.p.record(d.chain, &x.Record)
+	r := &x.Record
+	d.log(wire.Traffic{Received: r.BytesReceived, Sent: r.BytesSent},
+		wire.Traffic{Received: r.BytesSent, Sent: r.BytesReceived})
+	d.p.record(d.chain, r)
 	if w.ending {
 		d.p.settle.ended(w.epoch)
 	}
@@ -56,6 +60,7 @@ func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
 	if a := b.Admit(breaker.Pool{}); a.Overflow {
 		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
 	}
+	began := now()
 	conn, ev := d.p.dial(dir.Endpoint)
 	if conn == nil {
 		b.Abandon()
@@ -72,7 +77,8 @@ func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
 		return x.HandleTCP(engine.Event{Kind: engine.Reset, Local: true}, now())
 	}
 	defer d.p.untrack(conn)
-	next := x.HandleTCP(engine.Event{Kind: engine.Connected}, now())
+	seen := d.p.seen(conn, dir.Endpoint, began)
+	next := x.HandleTCP(engine.Event{Kind: engine.Connected, Conn: &seen}, now())
 	if next.Kind != engine.Forward {
 		return next
 	}

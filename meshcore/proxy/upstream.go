@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
@@ -16,6 +17,7 @@ type upstream struct {
 	conn    net.Conn
 	pool    *pool
 	breaker *breaker.Breaker // that counts the connection
+	seen    engine.UpstreamConn
 
 	requests int
 	born     clock.Instant

@@ -44,7 +44,10 @@ func pages() []page {
 		{"/ready", "print server state, return 200 if LIVE, otherwise return 503", false,
 			(*Sidecar).ready},
 		{"/reopen_logs", "reopen access logs", true,
-			func(_ *Sidecar, w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "OK\n") }},
+			func(s *Sidecar, w http.ResponseWriter, _ *http.Request) {
+				s.logs.reopen()
+				fmt.Fprint(w, "OK\n")
+			}},
 		{"/server_info", "print server version/status information", false, (*Sidecar).serverInfo},
 		{"/stats", "print server stats", false, (*Sidecar).serveStats},
 		{"/stats/prometheus", "print server stats in prometheus format", false,

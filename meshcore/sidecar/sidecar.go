@@ -54,6 +54,7 @@ type Sidecar struct {
 	began  time.Time
 	quit   chan struct{} // POST /quitquitquit
 	failed healthcheck
+	logs   accessLogs
 }
 
 // Validate says what of a bootstrap's resources can not be carried out; it opens no socket.
@@ -115,6 +116,7 @@ func New(o Options) (*Sidecar, error) {
 		counts: &counters{},
 	}
 	node := o.Bootstrap.GetNode()
+	s.logs.log = o.Log
 	name := node.GetId()
 	if id, err := xds.ParseNodeID(name); err == nil {
 		name = id.Key()
@@ -129,7 +131,7 @@ func New(o Options) (*Sidecar, error) {
 	})
 	s.proxy = proxy.New(proxy.Options{
 		Engine: s.engine, Network: host.Network{}, Clock: s.clock, Sink: s.counts, Log: o.Log,
-		Seed: clock.Sub(o.Seed, "proxy"),
+		AccessLog: &s.logs, Seed: clock.Sub(o.Seed, "proxy"),
 	})
 	s.plane = newPlane(s)
 	if a := o.Bootstrap.GetAdmin().GetAddress(); a != nil {
@@ -210,7 +212,9 @@ func (s *Sidecar) Close() error {
 		s.admin.Close()
 	}
 	s.plane.resolver.Close()
-	return s.proxy.Close()
+	err := s.proxy.Close()
+	s.logs.reopen()
+	return err
 }
 
 // State is what /ready and /server_info say.

@@ -32,6 +32,7 @@ func (ix *index) gatewayListeners(p *Pod, m *managers) []*listenerv3.Listener {
 			}},
 			TrafficDirection:                     corev3.TrafficDirection_OUTBOUND,
 			MaxConnectionsToAcceptPerSocketEvent: wrapperspb.UInt32(1),
+			AccessLog:                            m.logs.listener,
 		})
 	}
 	return out

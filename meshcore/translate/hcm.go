@@ -38,6 +38,7 @@ type managers struct {
 	tracing   *hcmv3.HttpConnectionManager_Tracing
 	filters   []*hcmv3.HttpFilter
 	requestID *hcmv3.RequestIDExtension
+	logs      accessLogs
 }
 
 func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
@@ -45,6 +46,7 @@ func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
 	return &managers{
 		mesh:    mesh,
 		tracing: tracing(mesh, p),
+		logs:    newAccessLogs(mesh),
 		filters: []*hcmv3.HttpFilter{
 			httpFilter("envoy.filters.http.grpc_stats", &grpcstatsv3.FilterConfig{
 				EmitFilterState: true,
@@ -75,6 +77,7 @@ func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 		HttpFilters:        m.filters,
 		RequestIdExtension: m.requestID,
 		Tracing:            m.tracing,
+		AccessLog:          m.logs.traffic,
 		// Gateways append the client's address to x-forwarded-for; sidecars leave the header alone.
 		UseRemoteAddress:     wrapperspb.Bool(c == gatewayClass),
 		StreamIdleTimeout:    durationpb.New(0),
@@ -159,13 +162,17 @@ func grpcWeb(m *hcmv3.HttpConnectionManager) {
 }
 
 // tcpProxy makes the filter that passes bytes on to a cluster.
-func tcpProxy(cluster string) *listenerv3.Filter {
-	return networkFilter(tcpProxyName, newTCPProxy(cluster))
+func (l accessLogs) tcpProxy(cluster string) *listenerv3.Filter {
+	return networkFilter(tcpProxyName, l.newTCPProxy(cluster))
 }
 
-func newTCPProxy(cluster string) *tcpv3.TcpProxy {
+// blackHole makes the filter that takes connections to the listener itself, which no log tells of.
+func blackHole() *listenerv3.Filter { return accessLogs{}.tcpProxy(blackHoleCluster) }
+
+func (l accessLogs) newTCPProxy(cluster string) *tcpv3.TcpProxy {
 	return &tcpv3.TcpProxy{
 		StatPrefix:       cluster,
+		AccessLog:        l.traffic,
 		ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster},
 	}
 }

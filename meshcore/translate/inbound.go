@@ -67,12 +67,13 @@ func (ix *index) virtualInbound(ports []*inboundPort, m *managers) *listenerv3.L
 			Name: "virtualInbound-blackhole",
 			// A connection to the listener itself would come back for ever.
 			FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: wrapperspb.UInt32(own)},
-			Filters:          []*listenerv3.Filter{tcpProxy(blackHoleCluster)},
+			Filters:          []*listenerv3.Filter{blackHole()},
 		}},
 		TrafficDirection:                     corev3.TrafficDirection_INBOUND,
 		ContinueOnListenerFiltersTimeout:     true,
 		ListenerFiltersTimeout:               ix.mesh.GetProtocolDetectionTimeout(),
 		MaxConnectionsToAcceptPerSocketEvent: wrapperspb.UInt32(1),
+		AccessLog:                            m.logs.listener,
 	}
 	if l.ListenerFiltersTimeout == nil {
 		l.ListenerFiltersTimeout = durationpb.New(0)
@@ -127,7 +128,7 @@ func (c *inboundChain) chains(m *managers) []*listenerv3.FilterChain {
 	if !c.protocol.isHTTP() {
 		chain := &listenerv3.FilterChain{
 			Name: c.tcpName, FilterChainMatch: c.match(),
-			Filters: []*listenerv3.Filter{tcpProxy(c.cluster)},
+			Filters: []*listenerv3.Filter{m.logs.tcpProxy(c.cluster)},
 		}
 		out = append(append(out, inboundTransport(chain)...), chain)
 	}

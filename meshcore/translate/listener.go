@@ -60,7 +60,7 @@ func (ix *index) egressCluster() string {
 
 // virtualOutbound takes every captured connection and hands it to the listener of its original
 // destination; what none takes is its own.
-func (ix *index) virtualOutbound() *listenerv3.Listener {
+func (ix *index) virtualOutbound(m *managers) *listenerv3.Listener {
 	return &listenerv3.Listener{
 		Name:           "virtualOutbound",
 		Address:        socketAddress(wildcard, ix.outboundPort()),
@@ -72,15 +72,16 @@ func (ix *index) virtualOutbound() *listenerv3.Listener {
 				FilterChainMatch: &listenerv3.FilterChainMatch{
 					DestinationPort: wrapperspb.UInt32(ix.outboundPort()),
 				},
-				Filters: []*listenerv3.Filter{tcpProxy(blackHoleCluster)},
+				Filters: []*listenerv3.Filter{blackHole()},
 			},
 			{
 				Name:    "virtualOutbound-catchall-tcp",
-				Filters: []*listenerv3.Filter{tcpProxy(ix.egressCluster())},
+				Filters: []*listenerv3.Filter{m.logs.tcpProxy(ix.egressCluster())},
 			},
 		},
 		TrafficDirection:                     corev3.TrafficDirection_OUTBOUND,
 		MaxConnectionsToAcceptPerSocketEvent: wrapperspb.UInt32(1),
+		AccessLog:                            m.logs.listener,
 	}
 }
 
@@ -128,11 +129,11 @@ func (ix *index) outbound(p *Pod, m *managers) outboundResources {
 			}
 		}
 	}
-	out := outboundResources{listeners: []*listenerv3.Listener{ix.virtualOutbound()}}
+	out := outboundResources{listeners: []*listenerv3.Listener{ix.virtualOutbound(m)}}
 	for _, e := range order {
 		var bytes *listenerv3.Filter
 		if e.tcp != nil {
-			bytes = tcpProxyTo(e.tcp, e.key.number, ix.destinationRule(p, e.tcp.Host))
+			bytes = m.logs.tcpProxyTo(e.tcp, e.key.number, ix.destinationRule(p, e.tcp.Host))
 		}
 		out.listeners = append(out.listeners, ix.outboundListener(e, bytes, m))
 		if e.http {
@@ -245,7 +246,7 @@ func (ix *index) outboundListener(
 		l.DefaultFilterChain = &listenerv3.FilterChain{
 			Name:             "PassthroughFilterChain",
 			FilterChainMatch: &listenerv3.FilterChainMatch{},
-			Filters:          []*listenerv3.Filter{tcpProxy(ix.egressCluster())},
+			Filters:          []*listenerv3.Filter{m.logs.tcpProxy(ix.egressCluster())},
 		}
 	}
 	return l
@@ -254,8 +255,10 @@ func (ix *index) outboundListener(
 // tcpProxyTo passes bytes on to a service. Of its rule only the settings for all ports count, and
 // of hashes only that of the source. Istio pilot/pkg/networking/core/networkfilter.go
 // buildOutboundNetworkFiltersWithSingleDestination.
-func tcpProxyTo(s *service, number uint32, dr *destinationRule) *listenerv3.Filter {
-	out := newTCPProxy(clusterName("outbound", number, "", s.Host))
+func (l accessLogs) tcpProxyTo(
+	s *service, number uint32, dr *destinationRule,
+) *listenerv3.Filter {
+	out := l.newTCPProxy(clusterName("outbound", number, "", s.Host))
 	if dr != nil {
 		policy := dr.spec.GetTrafficPolicy()
 		tcp := policy.GetConnectionPool().GetTcp()

@@ -11,7 +11,6 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -77,8 +76,6 @@ func normalListener(t *testing.T, l *listenerv3.Listener) *listenerv3.Listener {
 	l.ListenerFilters = slices.DeleteFunc(l.ListenerFilters, func(f *listenerv3.ListenerFilter) bool {
 		return f.Name == "envoy.filters.listener.tls_inspector"
 	})
-	// Access logs (meshConfig.accessLogFile): the lab records every request itself.
-	l.AccessLog = nil
 	// Which chain is chosen does not depend on their order.
 	slices.SortStableFunc(l.FilterChains, func(a, b *listenerv3.FilterChain) int {
 		return strings.Compare(a.Name+a.GetFilterChainMatch().String(), b.Name+b.GetFilterChainMatch().String())
@@ -103,7 +100,6 @@ func normalManager(t *testing.T, f *listenerv3.Filter) {
 	// Mutual TLS comes later: what of the client's certificate is passed on.
 	m.ForwardClientCertDetails = 0
 	m.SetCurrentClientCertDetails = nil
-	m.AccessLog = nil
 	if r := m.GetRouteConfig(); r != nil {
 		normalRoutes(r)
 	}
@@ -118,7 +114,6 @@ func normalProxy(t *testing.T, f *listenerv3.Filter) {
 	if err := f.GetTypedConfig().UnmarshalTo(p); err != nil {
 		t.Fatal(err)
 	}
-	p.AccessLog = nil
 	f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: typed(p)}
 }
 

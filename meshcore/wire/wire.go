@@ -90,6 +90,24 @@ func (h *Head) delFrom(i int, name string) {
 	h.Fields = out
 }
 
+// Traffic is what an exchange cost on the wire, framing and all, as Envoy's bytes meters count it.
+type Traffic struct {
+	Received, Sent               int64
+	HeadersReceived, HeadersSent int64 // header lines, without the first line of the head
+	// Decompressed is HeadersReceived, but after each retry Envoy adds what it had before once more
+	// (measured with 1.40).
+	Decompressed int64
+}
+
+// Add adds the traffic of another stream.
+func (t *Traffic) Add(o Traffic) {
+	t.Received += o.Received
+	t.Sent += o.Sent
+	t.HeadersReceived += o.HeadersReceived
+	t.HeadersSent += o.HeadersSent
+	t.Decompressed += t.HeadersReceived
+}
+
 // Code says how an exchange is broken off.
 type Code uint8
 

@@ -28,6 +28,9 @@ type categories struct {
 	rest   *category // requests of no category, when none is left for them
 	n      int64
 	wanted string // printed; empty: made from the categories
+
+	exact     *enumerated // of shares that a proxy may have enumerated; else nil
+	tolerance float64     // for these
 }
 
 // newCategories prepares the judges. With exclusive categories whose shares add up to 100 %, a
@@ -62,7 +65,11 @@ func newCategories(c *categories, t Terms, exclusive bool) *categories {
 
 // Request counts a record of the population in its categories.
 func (c *categories) Request(r *observe.Request) {
-	if !c.of(r) {
+	in := c.of(r)
+	if c.exact != nil && r.Reporter == observe.Source {
+		c.exact.add(r, in, categoryOf(c.all, r), len(c.all))
+	}
+	if !in {
 		return
 	}
 	c.n++
@@ -134,6 +141,10 @@ func (c *categories) Verdict() Verdict {
 	}
 	if c.n == 0 {
 		v.Reason = "no request was seen that it could be judged by"
+		return v
+	}
+	whole := c.rest != nil || len(c.all) == 1
+	if c.exact != nil && whole && c.exact.judge(&v, c.all, c.tolerance) {
 		return v
 	}
 	k := c.decisive()

@@ -108,7 +108,7 @@ func (m *Mirrored) Monitor(t Terms) Monitor {
 		return false
 	}
 	return newCategories(&categories{
-		name: m.Name(), of: where.Holds,
+		name: m.Name(), of: where.Holds, exact: &enumerated{kind: "mirror"}, tolerance: t.Tolerance,
 		all: []*category{{want: Amount{Share: m.want()}, is: is}},
 	}, t, false)
 }

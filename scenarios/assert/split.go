@@ -65,9 +65,10 @@ func (s *Split) Monitor(t Terms) Monitor {
 	}
 	where := s.Where
 	where.To = s.Service
-	c := &categories{name: s.Name(), of: func(r *observe.Request) bool {
-		return where.Holds(r) && r.Upstream != ""
-	}}
+	c := &categories{
+		name: s.Name(), exact: &enumerated{kind: "split"}, tolerance: t.Tolerance,
+		of: func(r *observe.Request) bool { return where.Holds(r) && r.Upstream != "" },
+	}
 	for _, n := range s.Shares {
 		c.all = append(c.all, &category{
 			name: n.Name, want: Amount{Share: n.Share},

@@ -138,6 +138,9 @@ func (f *Flags) Monitor(t Terms) Monitor {
 			is: func(r *observe.Request) bool { return hasFlag(r.Flags, n.Name) },
 		})
 	}
+	if kind := map[string]string{"FI": "abort", "DI": "delay"}[c.all[0].name]; kind != "" {
+		c.exact, c.tolerance = &enumerated{kind: kind}, t.Tolerance
+	}
 	return newCategories(c, t, false)
 }
 

@@ -71,6 +71,7 @@ func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
 	if m.envoys == nil {
 		return m.local.Server.Set(ctx, s.sent)
 	}
+	m.envoys.clear()
 	if err := m.open(s.reg); err != nil {
 		return control.Result{}, err
 	}
@@ -83,7 +84,7 @@ func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
 	if err != nil && ctx.Err() == nil && alive.Err() != nil {
 		return res, context.Cause(alive)
 	}
-	return res, err
+	return res, m.envoys.explain(err)
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.
@@ -100,9 +101,10 @@ func (m *mesh) plan(
 	sent := snaps
 	var link *linker
 	if m.envoys != nil {
-		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker()
+		sent, link = map[string]*xds.Snapshot{}, m.envoys.linker(reg)
 	}
 	var all []istio.Diagnostic
+	exactly := m.exactly()
 	for _, p := range reg.Pods {
 		if p.Role == translate.Sidecar || p.Role == translate.Gateway {
 			if ctx.Err() != nil {
@@ -112,6 +114,10 @@ func (m *mesh) plan(
 				continue
 			}
 			s, diags := t.Snapshot(p)
+			s, err := exactly.snapshot(s)
+			if err != nil {
+				return state{}, err
+			}
 			snaps[p.ID()] = s
 			all = append(all, diags...)
 			if link != nil {
@@ -124,6 +130,7 @@ func (m *mesh) plan(
 	}
 	return state{
 		config: c, reg: reg, dns: newNames(reg), snaps: snaps, sent: sent, notes: notes,
+		exact: exactly.Exactness,
 	}, refused(all)
 }
 

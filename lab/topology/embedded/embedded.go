@@ -78,6 +78,7 @@ type state struct {
 	snaps  map[string]*xds.Snapshot
 	sent   map[string]*xds.Snapshot // snaps, as the proxies need them
 	notes  []istio.Diagnostic
+	exact  topology.Exactness
 }
 
 // Up starts a mesh; it is ready when every proxy has ACKed. On failure nothing is left behind.

@@ -36,6 +36,7 @@ type envoys struct {
 	served  sync.WaitGroup
 
 	mu      sync.Mutex
+	keep    bool             // the files: somebody may want to read the logs
 	dead    map[string]error // pods whose Envoy has died of itself
 	told    chan struct{}    // closed when one dies
 	virtual map[netip.AddrPort]*relay
@@ -43,6 +44,12 @@ type envoys struct {
 
 // ErrEnvoy is why real Envoys can not be started, or have died.
 var ErrEnvoy = errors.New("the real Envoy")
+
+// noEnvoyError is an ErrEnvoy in other words.
+type noEnvoyError struct{ error }
+
+// Is says that it is an ErrEnvoy.
+func (*noEnvoyError) Is(target error) bool { return target == ErrEnvoy }
 
 // startEnvoys prepares a lab for real Envoys.
 func (m *mesh) startEnvoys(ctx context.Context) error {
@@ -57,11 +64,12 @@ func (m *mesh) startEnvoys(ctx context.Context) error {
 	}
 	var err error
 	if e.binary, err = envoy.Locate(ctx); err != nil {
-		return err
+		return &noEnvoyError{err}
 	}
 	if e.dir, err = os.MkdirTemp(m.runDir, "envoy-"); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
+	m.log.Info("real Envoys", "version", e.binary.Version, "found by", e.binary.From, "logs", e.dir)
 	m.envoys = e
 	err = m.local.Listen(func() (net.Listener, error) { return net.Listen("unix", e.control) })
 	if err != nil {
@@ -114,27 +122,60 @@ func workloadOf(s *translate.Pod) observe.Workload {
 
 // close ends what the Envoys of the lab shared. They themselves have ended.
 func (e *envoys) close() error {
-	for _, r := range e.relays() {
-		r.close()
-	}
+	e.clear()
 	if e.server != nil {
 		e.server.Stop()
 	}
 	e.served.Wait()
+	if e.keep {
+		return nil
+	}
 	return os.RemoveAll(e.dir)
 }
 
-func (e *envoys) relays() []*relay {
+// explain adds the end of a proxy's own log to its refusal.
+func (e *envoys) explain(err error) error {
+	var nack *control.NackError
+	if !errors.As(err, &nack) {
+		return err
+	}
+	e.m.mu.RLock()
+	p := e.m.pods[nack.Node]
+	e.m.mu.RUnlock()
+	if p == nil {
+		return err
+	}
+	side, ok := p.side.(*envoySidecar)
+	if !ok {
+		return err
+	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Collect(maps.Values(e.virtual))
+	e.keep = true
+	e.mu.Unlock()
+	return fmt.Errorf("%w; the end of its log %s:\n%s", err, side.process.LogPath(),
+		side.process.LogTail(logTail))
+}
+
+// logTail is how many lines of an Envoy's log go into an error.
+const logTail = 10
+
+// clear closes what was opened for addresses that no proxy listens at: the next configuration may
+// have one that does.
+func (e *envoys) clear() {
+	e.mu.Lock()
+	open := slices.Collect(maps.Values(e.virtual))
+	clear(e.virtual)
+	e.mu.Unlock()
+	for _, r := range open {
+		r.close()
+	}
 }
 
 // died remembers an Envoy that ended without being told to.
 func (e *envoys) died(pod string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dead[pod] = err
+	e.dead[pod], e.keep = err, true
 	close(e.told)
 	e.told = make(chan struct{})
 }
@@ -182,7 +223,7 @@ type envoySidecar struct {
 	watched chan struct{} // closed when the process has ended and that is known
 
 	mu        sync.Mutex
-	published map[uint16]*relay // gateway: what the user's own clients come through
+	published map[uint16][2]*relay // gateway: for clients from outside, and for other Envoys
 }
 
 // outbound is the socket that takes what a pod's app sends.
@@ -192,8 +233,13 @@ func (e *envoys) outbound(pod string) string { return e.m.net.socketName("outbou
 func (p *pod) startEnvoy(s *translate.Pod) error {
 	e := p.m.envoys
 	ejections := als.Ejections{Proxy: s.ID(), Instant: p.m.clock.Instant, Place: p.m.net.logical}
+	var lines func([]byte)
+	if take := p.m.spec.AccessLog; take != nil {
+		lines = func(line []byte) { take(s.ID(), line) }
+	}
 	process, err := envoy.Start(p.ended, envoy.Options{
-		Binary: e.binary, Name: s.ID(), Dir: e.dir, Log: p.m.log,
+		AccessLog: lines,
+		Binary:    e.binary, Name: s.ID(), Dir: e.dir, Log: p.m.log,
 		Node:    &corev3.Node{Id: nodeID(s), Cluster: s.Workload + "." + s.Namespace},
 		Control: e.control, Reports: e.reports, Delta: true,
 		Source: p.m.net.place(netip.AddrPortFrom(s.IP, 0)).Addr(),
@@ -211,7 +257,7 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 		return err
 	}
 	side := &envoySidecar{
-		pod: p, process: process, watched: make(chan struct{}), published: map[uint16]*relay{},
+		pod: p, process: process, watched: make(chan struct{}), published: map[uint16][2]*relay{},
 	}
 	p.side = side
 	go func() {
@@ -279,16 +325,19 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 }
 
 // close ends the process and what leads to it.
-func (s *envoySidecar) close(ctx context.Context) error {
+func (s *envoySidecar) close(context.Context) error {
 	e := s.pod.m.envoys
 	s.mu.Lock()
 	open := slices.Collect(maps.Values(s.published))
 	clear(s.published)
 	s.mu.Unlock()
 	for _, r := range open {
-		r.close()
+		r[0].close()
+		r[1].close()
 	}
-	err := s.process.Stop(ctx)
+	// At once, as a node is lost: what it had to report has been waited for, and a busy machine may
+	// let an orderly end take seconds.
+	err := s.process.Kill()
 	<-s.watched
 	e.gone(s.pod.spec.Load().ID())
 	return err

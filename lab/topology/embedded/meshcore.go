@@ -32,7 +32,7 @@ type meshcore struct {
 func (p *pod) startMeshcore(s *translate.Pod) {
 	side := &meshcore{pod: p}
 	e := engine.New(engine.Options{
-		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()),
+		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()), Exact: p.m.spec.Exact,
 		Workload: observe.Workload{
 			Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
 			Service: s.Labels["app"], Version: s.Labels["version"],
@@ -48,10 +48,14 @@ func (p *pod) startMeshcore(s *translate.Pod) {
 			Region: s.Locality.Region, Zone: s.Locality.Zone, SubZone: s.Locality.Subzone,
 		},
 	})
-	side.proxy = proxy.New(proxy.Options{
+	opt := proxy.Options{
 		Engine: e, Network: &podNetwork{side}, Clock: p.m.clock, Sink: p.m.rec, Log: p.m.log,
 		Seed: clock.Sub(p.m.spec.Seed, "proxy", s.ID()),
-	})
+	}
+	if log := p.m.spec.AccessLog; log != nil {
+		opt.AccessLog = podLog{s.ID(), log}
+	}
+	side.proxy = proxy.New(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	sub := &subscribe.Client{
@@ -101,6 +105,16 @@ func (s *meshcore) close(context.Context) error {
 	s.stopSub()
 	return s.proxy.Close()
 }
+
+// podLog takes the access log lines of one pod. Pods have no disks here: a line for a file goes
+// where the others go.
+type podLog struct {
+	pod  string
+	take func(pod string, line []byte)
+}
+
+// AccessLog passes a line on.
+func (l podLog) AccessLog(_ string, line []byte) { l.take(l.pod, line) }
 
 // podNetwork is the network as one pod's proxy sees it.
 type podNetwork struct{ side *meshcore }
@@ -170,4 +184,16 @@ func (n *podNetwork) Dial(
 		return p.m.net.connect(ctx, t, netip.AddrPortFrom(from, 0), to)
 	}
 	return p.m.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), p.m.balance(to))
+}
+
+// LocalAddr is the pod's address, as the other side sees it, or what the proxy binds.
+func (n *podNetwork) LocalAddr(c net.Conn, from netip.Addr, to netip.AddrPort) netip.AddrPort {
+	port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
+	switch {
+	case from.IsValid():
+		return netip.AddrPortFrom(from, port)
+	case to.Addr().IsLoopback():
+		return netip.AddrPortFrom(localhost, port)
+	}
+	return netip.AddrPortFrom(n.side.pod.spec.Load().IP, port)
 }

@@ -29,9 +29,22 @@ type linker struct {
 	routes    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration
 }
 
-func (e *envoys) linker() *linker {
+// linker returns one for the pods of a registry. A gateway has no app: beside its address the lab
+// takes what other Envoys send, and adds a PROXY protocol header.
+func (e *envoys) linker(reg *translate.Registry) *linker {
+	n := e.m.net
+	gateways := map[netip.Addr]bool{}
+	for _, p := range reg.Pods {
+		gateways[p.IP] = p.Role == translate.Gateway
+	}
+	dial := func(a netip.AddrPort) netip.AddrPort {
+		if gateways[a.Addr()] {
+			return n.placeApp(a)
+		}
+		return n.place(a)
+	}
 	return &linker{
-		e: e, relocate: relocate.New(e.m.net.place),
+		e: e, relocate: relocate.New(n.place, dial),
 		listeners: map[*listenerv3.Listener]*listenerv3.Listener{},
 		routes:    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration{},
 	}
@@ -147,15 +160,17 @@ func (s *envoySidecar) bound(snap *xds.Snapshot) error {
 	return s.publish(slices.Collect(maps.Keys(sockets)))
 }
 
-// publish opens a gateway's ports, and no others, on 127.0.0.1 for the user's own clients, who come
-// from outside.
+// publish opens a gateway's ports, and no others, twice: on 127.0.0.1 for the user's own clients,
+// who come from outside, and for the Envoys of other pods, which send no PROXY header, so that the
+// gateway sees their logical addresses (and appends them to x-forwarded-for).
 func (s *envoySidecar) publish(ports []uint16) error {
 	p := s.pod
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for port, r := range s.published {
 		if !slices.Contains(ports, port) {
-			r.close()
+			r[0].close()
+			r[1].close()
 			delete(s.published, port)
 			p.mu.Lock()
 			delete(p.published, port)
@@ -163,7 +178,7 @@ func (s *envoySidecar) publish(ports []uint16) error {
 		}
 	}
 	for _, port := range ports {
-		if s.published[port] != nil {
+		if _, ok := s.published[port]; ok {
 			continue
 		}
 		l, err := p.m.outside(p.servicePort(port))
@@ -171,10 +186,19 @@ func (s *envoySidecar) publish(ports []uint16) error {
 			return err
 		}
 		to := netip.AddrPortFrom(p.spec.Load().IP, port)
-		s.published[port] = p.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		door, err := p.m.net.listen(to, p.m.net.placeApp(to))
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		out := p.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 			from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Port()
 			return p.m.dialPod(ctx, netip.AddrPortFrom(topology.OutsideAddr, from), to)
 		})
+		in := p.m.relay(door, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+			from := p.m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
+			return p.m.dialPod(ctx, from, to)
+		})
+		s.published[port] = [2]*relay{out, in}
 		p.mu.Lock()
 		p.published[port] = l
 		p.mu.Unlock()
@@ -183,34 +207,52 @@ func (s *envoySidecar) publish(ports []uint16) error {
 }
 
 // reachable sees to it that an Envoy finds what its pod's app connects to, when no listener takes
-// it: what would be kube-proxy's to balance, and servers outside that listen on any port.
+// it: what would be kube-proxy's to balance, ports of pods that nobody declared but iptables would
+// capture, and servers outside that listen on any port.
 func (e *envoys) reachable(to netip.AddrPort) {
 	e.m.net.app(to) //nolint:errcheck // who is not there refuses
+	if at := e.m.net.captures(to); at != nil {
+		e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
+			return e.m.net.connect(ctx, *at, from, to)
+		})
+		return
+	}
 	reg := e.m.Registry()
 	for _, s := range reg.Services {
 		if s.VIP == to.Addr() && len(reg.Endpoints(s, to.Port())) > 0 {
-			if err := e.kubeProxy(to); err != nil {
-				e.m.log.Warn("kube-proxy", "address", to, "err", err)
-			}
+			e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
+				return e.m.dialPod(ctx, from, e.m.balance(to))
+			})
 		}
 	}
 }
 
-// kubeProxy listens at a Service's address and passes connections on to one of its pods.
-func (e *envoys) kubeProxy(at netip.AddrPort) error {
+// listen takes connections to a logical address and passes them on, until the next change. Where a
+// proxy or an app listens already, it does.
+func (e *envoys) listen(
+	at netip.AddrPort, dial func(ctx context.Context, from netip.AddrPort) (net.Conn, error),
+) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.virtual[at] != nil {
-		return nil
+		return
 	}
 	l, err := e.m.net.bind(at.Addr(), at.Port())
 	if err != nil {
-		return err
+		return
 	}
-	m := e.m
-	e.virtual[at] = m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		from := m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
-		return m.dialPod(ctx, from, m.balance(at))
+	e.virtual[at] = e.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		return dial(ctx, e.m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort()))
 	})
-	return nil
+}
+
+// captures returns where connections to a pod arrive that has an Envoy; nil for other addresses.
+func (n *network) captures(to netip.AddrPort) *target {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.hosts[to.Addr()]
+	if h == nil || !h.envoy || !h.proxied || h.sockets[inboundPort] == "" {
+		return nil
+	}
+	return &target{address: h.sockets[inboundPort], proxy: true, envoy: true}
 }

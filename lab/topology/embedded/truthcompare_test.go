@@ -15,11 +15,12 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/request"
 )
 
-// anyPod makes a recording of requests that one pod answered one of any such pod.
+// anyPod makes a recording of requests that one pod answered one of any such pod, however long it
+// takes.
 func (r *recording) anyPod() {
 	for _, s := range []*seen{&r.seen, r.First} {
 		if s != nil {
-			s.BackendVaries = true
+			s.BackendVaries, s.DurationMS = true, 0
 		}
 	}
 	r.Others = true

@@ -2,7 +2,6 @@ package lb_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 var update = flag.Bool("update", false, "ask the real Envoy again and rewrite the golden file")
@@ -46,13 +47,7 @@ func readGolden(t *testing.T) golden {
 // TestEnvoy asks the real Envoy where it sends the requests of all cases and compares with the
 // golden file (whole for hash policies, whose choice is fixed; else it only reports).
 func TestEnvoy(t *testing.T) {
-	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
-	if err != nil {
-		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
-			t.Fatal(err)
-		}
-		t.Skip("no envoy binary: ", err)
-	}
+	binary := envoy.Binary(t).Path
 	upstreams := serve(t)
 	url := startEnvoy(t, binary)
 	got := golden{}

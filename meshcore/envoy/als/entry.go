@@ -9,6 +9,7 @@ import (
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
@@ -104,6 +105,7 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 	r.Details = n.name(res.GetResponseCodeDetails())
 	r.BytesReceived = int64(req.GetRequestBodyBytes())
 	r.BytesSent = int64(res.GetResponseBodyBytes())
+	r.Exact = exact.Keys(c.GetMetadata())
 	if has(r.Flags, "UH") { // the last attempt found no host
 		x.attempts--
 	}

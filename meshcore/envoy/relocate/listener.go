@@ -81,8 +81,8 @@ func (k *Linker) gateway(l *listenerv3.Listener, p Proxy) (*listenerv3.Listener,
 	}
 	setAddress(out.Address, k.place(netip.AddrPortFrom(p.IP, at.Port())))
 	k.chains(out)
-	// Envoys do not send a header. To tell, the filter waits for the client's first bytes: nothing
-	// that a gateway serves lets the server speak first.
+	// An Envoy that calls an address of the client's choice sends no header. To tell, the filter
+	// waits for the client's first bytes.
 	optional := &proxyprotocolv3.ProxyProtocol{AllowRequestsWithoutProxyProtocol: true}
 	return out, fromProxyHeader(out, optional, nil)
 }

@@ -37,16 +37,16 @@ type Proxy struct {
 // Linker relocates the snapshots of one lab. What several proxies share is relocated once. It is
 // not safe for concurrent use.
 type Linker struct {
-	place       Place
+	place, dial Place
 	assignments map[*endpointv3.ClusterLoadAssignment]*endpointv3.ClusterLoadAssignment
 	endpoints   map[*endpointv3.LbEndpoint]*endpointv3.LbEndpoint
 	listeners   map[*listenerv3.Listener]*listenerv3.Listener // outbound ones, which no pod owns
 }
 
-// New returns a linker for addresses that are where place says.
-func New(place Place) *Linker {
+// New returns a linker for addresses that are bound where place says, and called where dial says.
+func New(place, dial Place) *Linker {
 	return &Linker{
-		place:       place,
+		place: place, dial: dial,
 		assignments: map[*endpointv3.ClusterLoadAssignment]*endpointv3.ClusterLoadAssignment{},
 		endpoints:   map[*endpointv3.LbEndpoint]*endpointv3.LbEndpoint{},
 		listeners:   map[*listenerv3.Listener]*listenerv3.Listener{},
@@ -111,10 +111,11 @@ func (k *Linker) endpoint(e *endpointv3.LbEndpoint) (*endpointv3.LbEndpoint, err
 	if moved := k.endpoints[e]; moved != nil {
 		return moved, nil
 	}
-	logical, real, err := k.move(e.GetEndpoint().GetAddress())
+	logical, _, err := k.move(e.GetEndpoint().GetAddress())
 	if err != nil {
 		return nil, err
 	}
+	real := k.dial(logical)
 	out := proto.CloneOf(e)
 	if logical != real {
 		setAddress(out.GetEndpoint().Address, real)

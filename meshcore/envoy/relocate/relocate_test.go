@@ -72,7 +72,7 @@ func proxyOf(p *translate.Pod) Proxy {
 // nothing else may change.
 func TestGolden(t *testing.T) {
 	pods, all := snapshots(t)
-	k := New(place)
+	k := New(place, place)
 	var got bytes.Buffer
 	for i, p := range pods {
 		before := all[i].Version()
@@ -117,7 +117,7 @@ func TestGolden(t *testing.T) {
 // TestShares relocates what pods share once, so that the control plane marshals it once.
 func TestShares(t *testing.T) {
 	pods, all := snapshots(t)
-	k := New(place)
+	k := New(place, place)
 	var first *xds.Snapshot
 	for i, p := range pods {
 		if p.Role == translate.Gateway {
@@ -141,7 +141,8 @@ func TestShares(t *testing.T) {
 // TestNowhere leaves a snapshot alone whose addresses are where they are.
 func TestNowhere(t *testing.T) {
 	pods, all := snapshots(t)
-	s, err := New(func(a netip.AddrPort) netip.AddrPort { return a }).Snapshot(all[0], proxyOf(pods[0]))
+	stay := func(a netip.AddrPort) netip.AddrPort { return a }
+	s, err := New(stay, stay).Snapshot(all[0], proxyOf(pods[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestRefuses(t *testing.T) {
 			}
 		}
 	}
-	if _, err := New(place).Snapshot(all[0], proxyOf(pods[0])); err == nil {
+	if _, err := New(place, place).Snapshot(all[0], proxyOf(pods[0])); err == nil {
 		t.Error("a name was relocated")
 	}
 }

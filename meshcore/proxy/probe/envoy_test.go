@@ -2,7 +2,6 @@ package probe
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -41,21 +42,16 @@ func bootstrap(n int, s *xds.Snapshot) *bootstrapv3.Bootstrap {
 	return b
 }
 
-// findEnvoy returns the real Envoy, or skips the test.
-func findEnvoy(t *testing.T) string {
-	t.Helper()
-	binary, err := exec.LookPath(cmp.Or(os.Getenv("MESHLAB_ENVOY"), "envoy"))
-	if err != nil {
-		if strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "envoy") {
-			t.Fatal(err)
-		}
-		t.Skip("no envoy binary: ", err)
-	}
-	return binary
-}
-
 // startEnvoy runs Envoy and returns where each case's listener is.
 func startEnvoy(t *testing.T, binary string, b *bootstrapv3.Bootstrap) map[string]string {
+	t.Helper()
+	at, _ := runEnvoy(t, binary, b)
+	return at
+}
+
+// runEnvoy is startEnvoy; stop ends Envoy so that it writes what it still holds.
+func runEnvoy(t *testing.T, binary string, b *bootstrapv3.Bootstrap) (
+	at map[string]string, stop func()) {
 	t.Helper()
 	dir := t.TempDir()
 	config, admin := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
@@ -69,6 +65,8 @@ func startEnvoy(t *testing.T, binary string, b *bootstrapv3.Bootstrap) map[strin
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, binary, "-c", config, "--concurrency", "1",
 		"--disable-hot-restart", "--admin-address-path", admin, "-l", "info")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = patience
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -77,10 +75,11 @@ func startEnvoy(t *testing.T, binary string, b *bootstrapv3.Bootstrap) map[strin
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(log)
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		_ = cmd.Wait()
 	})
+	t.Cleanup(stop)
 	var said []string
 	for !strings.Contains(strings.Join(said, ""), "starting workers") {
 		if !lines.Scan() {
@@ -89,7 +88,7 @@ func startEnvoy(t *testing.T, binary string, b *bootstrapv3.Bootstrap) map[strin
 		said = append(said, lines.Text())
 	}
 	go io.Copy(io.Discard, log) //nolint:errcheck // until it ends
-	return addresses(t, admin)
+	return addresses(t, admin), stop
 }
 
 // addresses asks the admin port where the listeners are bound.

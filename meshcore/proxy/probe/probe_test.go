@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 var (
@@ -147,7 +149,7 @@ func wanted(t *testing.T) map[string]string {
 
 // TestEnvoy has the real Envoy show what the golden files say.
 func TestEnvoy(t *testing.T) {
-	binary := findEnvoy(t)
+	binary := envoy.Binary(t).Path
 	probes, names := selected()
 	ups := upstreams(t, probes)
 	at := startEnvoy(t, binary, bootstrap(len(probes), snapshot(probes, ups)))

@@ -75,12 +75,14 @@ func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
 		n := int(min(int64(s.w-s.r), b.left))
 		p = s.buf[s.r : s.r+n]
 		s.r += n
+		s.taken += int64(n)
 		b.left -= int64(n)
 		return p, b.left == 0, nil
 	case framingChunks:
 		lo, hi, used, bad := b.chunks.decode(s.buf[s.r:s.w])
 		p = s.buf[s.r+lo : s.r+hi]
 		s.r += used
+		s.taken += int64(used)
 		if bad == nil && b.done() {
 			bad = b.parseTrailers()
 		}
@@ -90,6 +92,7 @@ func (s *reader) readBody(b *body) (p []byte, fin bool, err error) {
 		return p, b.done(), nil
 	}
 	p = s.buf[s.r:s.w]
+	s.taken += int64(len(p))
 	s.r = s.w
 	return p, false, nil
 }

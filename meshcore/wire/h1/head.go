@@ -22,6 +22,7 @@ type parser struct {
 	upgrade []byte
 	hosts   int
 	host    []byte
+	bytes   int // of header lines, as Envoy counts them
 }
 
 func (p *parser) reset(lim Limits) { *p = parser{lim: lim, first: true, length: -1} }
@@ -84,6 +85,9 @@ func (p *parser) field(h *wire.Head, line []byte) *Error {
 	if p.fields++; p.fields > p.lim.Fields {
 		return errTooMany
 	}
+	// Envoy source/common/http/http1/codec_impl.cc onHeaderField, onHeaderValue: the name, the
+	// trimmed value, and CRLF_SIZE + 1.
+	p.bytes += len(name) + len(value) + 3
 	p.framing = true
 	switch string(name) {
 	case "host":

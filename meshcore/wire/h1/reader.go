@@ -9,10 +9,11 @@ import (
 // reader is the receiving half of a connection. buf[r:w] is what was received and not yet used;
 // buf[:base] is held by the head of the current message.
 type reader struct {
-	conn net.Conn
-	raw  syscall.RawConn // nil when conn has no descriptor (pipes, TLS)
-	try  func(fd uintptr) bool
-	err  error // of try
+	taken, heads int64 // bytes of the exchange; of them, header lines
+	conn         net.Conn
+	raw          syscall.RawConn // nil when conn has no descriptor (pipes, TLS)
+	try          func(fd uintptr) bool
+	err          error // of try
 
 	buf        []byte // nil while idle
 	lent       []byte // the buffer with the head, when the body goes on in a larger one

@@ -43,6 +43,16 @@ func (c *half) WriteBody(p []byte, fin bool) error { return c.out.body(p, fin) }
 // WriteTrailers ends a chunked body with trailers.
 func (c *half) WriteTrailers(h *wire.Head) error { return c.out.trailers(h) }
 
+// Traffic returns what the exchange has cost so far: since the last request head was read, or
+// written. As in Envoy, what came behind it and waits is counted too.
+func (c *half) Traffic() wire.Traffic {
+	return wire.Traffic{Received: c.in.taken + int64(c.in.w-c.in.r), Sent: c.out.sent,
+		HeadersReceived: c.in.heads, HeadersSent: c.out.heads, Decompressed: c.in.heads}
+}
+
+// count begins to count anew.
+func (c *half) count() { c.in.taken, c.in.heads, c.out.sent, c.out.heads = 0, 0, 0, 0 }
+
 // Flush writes what was gathered.
 func (c *half) Flush() error { return c.out.flush() }
 
@@ -111,6 +121,8 @@ func (c *half) head(h *wire.Head, lim Limits, first func(*wire.Head, []byte) *Er
 				return err
 			}
 			if done {
+				c.in.taken += int64(c.parse.pos)
+				c.in.heads += int64(c.parse.bytes)
 				c.in.r, c.in.base = c.parse.pos, c.parse.pos
 				return nil
 			}
@@ -163,6 +175,7 @@ func (s *Server) Wait() error {
 // ReadHead reads the next request head. After an *Error the connection is to be closed.
 func (s *Server) ReadHead(h *wire.Head) error {
 	s.in.begin()
+	s.count()
 	s.asked = asked{}
 	s.body = body{chunks: chunks{trailers: s.body.chunks.trailers[:0]}}
 	if err := s.head(h, s.lim, requestLine, s.Partial); err != nil {
@@ -211,15 +224,18 @@ func (s *Server) WriteHead(h *wire.Head, fin bool) error {
 
 // WriteInformational sends an informational head at once.
 func (s *Server) WriteInformational(h *wire.Head) error {
-	s.out.status(h, asked{})
+	from := s.out.begin()
+	line := s.out.status(h, asked{})
 	s.out.fields(h, "")
+	s.out.end(from, line)
 	return s.out.flush()
 }
 
 // WriteContinue sends 100 Continue at once.
 func (s *Server) WriteContinue() error {
-	s.out.need()
+	from := s.out.begin()
 	s.out.out = append(s.out.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	s.out.end(from, len(s.out.out)-2)
 	return s.out.flush()
 }
 
@@ -276,6 +292,7 @@ func (c *Client) Finish() (usable bool, held Held) {
 
 // WriteHead gathers a request head.
 func (c *Client) WriteHead(h *wire.Head, fin bool) error {
+	c.count()
 	m := string(h.Method)
 	c.asked = asked{head: m == "HEAD", connect: m == "CONNECT", upgrade: h.Upgrade != nil}
 	c.out.request(h, fin)

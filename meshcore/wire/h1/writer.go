@@ -14,7 +14,9 @@ type writer struct {
 	out     []byte // nil when nothing waits to be written
 	left    int64  // what content-length still promises; -1: not counted
 	chunked bool
-	silent  bool // the body is not to be sent (HEAD)
+	silent  bool  // the body is not to be sent (HEAD)
+	sent    int64 // bytes of the exchange
+	heads   int64 // of them, header lines
 	vec     net.Buffers
 	arr     [3][]byte
 }
@@ -23,6 +25,18 @@ func (w *writer) need() {
 	if w.out == nil {
 		w.out = getSmall()[:0]
 	}
+}
+
+// begin returns where a head begins in what is gathered.
+func (w *writer) begin() int {
+	w.need()
+	return len(w.out)
+}
+
+// end counts the head that begins at from; its first line ends at line.
+func (w *writer) end(from, line int) {
+	w.sent += int64(len(w.out) - from)
+	w.heads += int64(len(w.out) - line - len("\r\n"))
 }
 
 // flush writes what was gathered.
@@ -78,7 +92,7 @@ const (
 
 // request gathers a request head (RequestEncoderImpl::encodeHeaders).
 func (w *writer) request(h *wire.Head, fin bool) {
-	w.need()
+	from := w.begin()
 	w.left, w.chunked, w.silent = -1, false, false
 	w.out = append(append(w.out, h.Method...), ' ')
 	connect := string(h.Method) == "CONNECT"
@@ -87,7 +101,9 @@ func (w *writer) request(h *wire.Head, fin bool) {
 	} else {
 		w.out = append(w.out, h.Target...)
 	}
-	w.out = append(append(append(w.out, " HTTP/1.1\r\nhost: "...), h.Authority...), "\r\n"...)
+	w.out = append(w.out, " HTTP/1.1\r\n"...)
+	line := len(w.out)
+	w.out = append(append(append(w.out, "host: "...), h.Authority...), "\r\n"...)
 	frame := ""
 	switch {
 	case h.Upgrade != nil:
@@ -102,6 +118,7 @@ func (w *writer) request(h *wire.Head, fin bool) {
 		frame = lineNoBody
 	}
 	w.fields(h, frame)
+	w.end(from, line)
 }
 
 // bodiless says which requests without a body get no content-length: 0 (header_utility.cc
@@ -116,7 +133,8 @@ func bodiless(method []byte) bool {
 
 // response gathers a response head (StreamEncoderImpl::encodeHeadersBase). q is the request.
 func (w *writer) response(h *wire.Head, fin bool, q asked) {
-	w.status(h, q)
+	from := w.begin()
+	line := w.status(h, q)
 	w.left, w.chunked, w.silent = -1, false, false
 	frame := ""
 	switch {
@@ -145,17 +163,18 @@ func (w *writer) response(h *wire.Head, fin bool, q asked) {
 		w.out = append(w.out, "connection: keep-alive\r\n"...)
 	}
 	w.out = append(append(w.out, frame...), "\r\n"...)
+	w.end(from, line)
 }
 
-// status gathers a status line.
-func (w *writer) status(h *wire.Head, q asked) {
-	w.need()
+// status gathers a status line and returns where it ends.
+func (w *writer) status(h *wire.Head, q asked) int {
 	version := "HTTP/1.1 "
 	if q.old {
 		version = "HTTP/1.0 "
 	}
 	w.out = strconv.AppendInt(append(w.out, version...), int64(h.Status), 10)
 	w.out = append(append(append(w.out, ' '), reason(h.Status)...), "\r\n"...)
+	return len(w.out)
 }
 
 // body gathers or writes a piece of the body. A body that does not keep content-length is an
@@ -176,6 +195,7 @@ func (w *writer) body(p []byte, fin bool) error {
 		if len(p) == 0 {
 			return nil
 		}
+		w.sent += int64(len(p))
 		return w.add(p, "")
 	}
 	tail := ""
@@ -183,12 +203,14 @@ func (w *writer) body(p []byte, fin bool) error {
 		tail = "0\r\n\r\n"
 	}
 	if len(p) > 0 {
-		w.need()
+		from := w.begin()
 		w.out = append(strconv.AppendInt(w.out, int64(len(p)), 16), "\r\n"...)
+		w.sent += int64(len(w.out) - from)
 		if tail = "\r\n"; fin {
 			tail = "\r\n0\r\n\r\n"
 		}
 	}
+	w.sent += int64(len(p) + len(tail))
 	return w.add(p, tail)
 }
 
