@@ -325,7 +325,7 @@ func TestAccessLog(t *testing.T) {
 	for _, x := range loggedExchanges() {
 		a := s.Listeners[x.listener].GetAddress().GetSocketAddress()
 		at := netip.AddrPortFrom(netip.MustParseAddr(a.GetAddress()), uint16(a.GetPortValue()))
-		if err := b.s.play(p.Addr(at).String(), x); err != nil {
+		if err := b.s.play(p.Addr(engine.Address{AddrPort: at}).String(), x); err != nil {
 			t.Errorf("%s %s: %v", x.listener, x.name, err)
 		}
 		for range 1 + x.more {
