@@ -10,7 +10,7 @@ import (
 // TestInterruptible ends the context with the first signal, and the process with the second.
 func TestInterruptible(t *testing.T) {
 	exited := make(chan int)
-	ctx, stop := interruptible(context.Background(), io.Discard, func(code int) { exited <- code })
+	ctx, stop := (&env{err: io.Discard}).interruptible(context.Background(), func(code int) { exited <- code })
 	for i := range 2 {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
 			t.Fatal(err)

@@ -11,8 +11,6 @@ var later = [][2]string{
 	{"why", "explain, hop by hop, which rules sent a request where"},
 	{"watch", "show a terminal UI on the lab that is up"},
 	{"chaos", "break something in the lab that is up, and heal it"},
-	{"control-plane", "serve ADS for configuration files to any Envoy"},
-	{"proxy", "run our sidecar as a process, in the place of the envoy binary"},
 }
 
 // laterCommands answer that they are not there yet, with exit status 2.

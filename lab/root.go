@@ -64,6 +64,8 @@ type env struct {
 	log    *slog.Logger
 	flags  commonFlags
 	output string // -o
+
+	signals signals
 }
 
 // commonFlags are the flags that every command takes.
@@ -75,9 +77,9 @@ type commonFlags struct {
 
 // Main runs the command line and returns its exit status.
 func Main(args []string, in io.Reader, out, err io.Writer) int {
-	ctx, stop := interruptible(context.Background(), err, os.Exit)
-	defer stop()
 	e := &env{in: in, out: out, err: err}
+	ctx, stop := e.interruptible(context.Background(), os.Exit)
+	defer stop()
 	root := newRoot(e)
 	if c, _, err := root.Find(args); err == nil && c.Name() == "load" {
 		args = longFlags(c, args)
@@ -90,10 +92,8 @@ func Main(args []string, in io.Reader, out, err io.Writer) int {
 }
 
 // interruptible returns a context that ends with Ctrl-C, so that a command can clean up; the second
-// Ctrl-C exits at once.
-func interruptible(
-	ctx context.Context, w io.Writer, exit func(int),
-) (context.Context, func()) {
+// Ctrl-C exits at once. What a command takes of signals is its own.
+func (e *env) interruptible(ctx context.Context, exit func(int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
@@ -101,16 +101,21 @@ func interruptible(
 	}
 	came := make(chan os.Signal, 2)
 	signal.Notify(came, signals...)
+	e.signals.came = came
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for n := 0; ; n++ {
+		for n := 0; ; {
 			select {
-			case <-came:
-				if n > 0 {
+			case sig := <-came:
+				if e.signals.call(sig) {
+					continue
+				}
+				if n++; n > 1 {
 					exit(exitInterrupted)
 				}
-				fmt.Fprintln(w, "\rmesh-lab: interrupted; cleaning up (once more: exit at once)")
+				fmt.Fprintln(e.err,
+					"\rmesh-lab: interrupted; cleaning up (once more: exit at once)")
 				cancel()
 			case <-done:
 				return
@@ -211,6 +216,7 @@ func commands(root *cobra.Command, e *env) {
 			upCommand(e), downCommand(e), applyCommand(e), deleteCommand(e), getCommand(e),
 			requestCommand(e), loadCommand(e), proxyConfigCommand(e), proxyStatusCommand(e),
 		}},
+		{"One half of a mesh:", []*cobra.Command{controlPlaneCommand(e), proxyCommand(e)}},
 		{"What there is:", []*cobra.Command{
 			scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e),
 			versionCommand(e),

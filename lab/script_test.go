@@ -115,6 +115,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 func send(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]os.Signal{
 		"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL,
+		"HUP": syscall.SIGHUP,
 	}
 	p := processes(ts)[args[0]]
 	if err := p.cmd.Process.Signal(signals[args[1]]); err != nil {

@@ -40,11 +40,23 @@ var imports = map[string][]string{
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe": {"meshcore/xds"},
+	"meshcore/bootstrap": {"meshcore/engine"},
+	"meshcore/resolve":   {},
+	"meshcore/pilot": {
+		"meshcore/control", "meshcore/istio", "meshcore/observe", "meshcore/translate",
+		"meshcore/xds",
+	},
+	"meshcore/sidecar": {
+		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",
+		"meshcore/proxy", "meshcore/proxy/host", "meshcore/resolve", "meshcore/subscribe",
+		"meshcore/xds",
+	},
 	"meshcore/envoy/als": {"meshcore/clock", "meshcore/exact", "meshcore/observe"},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
 		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
 	},
+	"meshcore/proxy/host":       {"meshcore/engine"},
 	"meshcore/proxy/probe":      {},
 	"meshcore/envoy":            {"meshcore/xds"},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
@@ -87,7 +99,8 @@ var imports = map[string][]string{
 		"lab/request", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/engine", "meshcore/envoy", "meshcore/istio", "meshcore/translate",
+		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",
+		"meshcore/pilot", "meshcore/proxy/host", "meshcore/sidecar", "meshcore/translate",
 		"reports", "sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth":    {},

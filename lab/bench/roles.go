@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"os"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
+	oshost "github.com/mesh-lab/mesh-lab/meshcore/proxy/host"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -77,20 +77,6 @@ func serveBackend(c net.Conn) {
 	}
 }
 
-// network is the machine's own: the file holds real addresses.
-type network struct{}
-
-// Listen opens a listener.
-func (network) Listen(ctx context.Context, a netip.AddrPort) (net.Listener, bool, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.String())
-	return l, false, err
-}
-
-// Dial connects.
-func (network) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
-}
-
 // sidecar is our proxy with a static configuration, recording as it does in a lab.
 func sidecar(args []string) error {
 	data, err := os.ReadFile(args[0])
@@ -112,7 +98,7 @@ func sidecar(args []string) error {
 	p := proxy.New(proxy.Options{
 		Engine: engine.New(engine.Options{Node: "bench.default", Seed: 1, Removed: proxy.Removed,
 			Wall: c.Wall}),
-		Network: network{}, Clock: c, Seed: 1, Sink: &ring{},
+		Network: oshost.Network{}, Clock: c, Seed: 1, Sink: &ring{},
 	})
 	defer p.Close()
 	if err := p.Update(context.Background(), s); err != nil {

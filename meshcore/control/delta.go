@@ -35,7 +35,8 @@ func (s *Server) DeltaAggregatedResources(
 func (s *Server) deltaRequest(st *stream, q *discoveryv3.DeltaDiscoveryRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.connect(st, q.GetNode()); err != nil {
+	back := len(q.GetInitialResourceVersions()) > 0
+	if err := s.connect(st, q.GetNode(), back); err != nil {
 		return err
 	}
 	k, ok := kindOf(q.GetTypeUrl())

@@ -32,6 +32,20 @@ import (
 type Options struct {
 	Clock clock.Clock // nil: a real one
 	Sink  Sink        // may be nil
+	// Key names the node that a proxy is; nil: POD.NAMESPACE of its node id. Its error refuses the
+	// stream.
+	Key func(*corev3.Node) (string, error)
+	// Connected is told who has opened a stream, and whether it comes back with resources that it
+	// has; Disconnected, that it has ended. Like the Sink, they are called with the server's lock
+	// held; they lead to a Set where a node is a new one.
+	Connected    func(key string, n *corev3.Node, back bool)
+	Disconnected func(key string)
+}
+
+// nodeKey is the Key of proxies whose ids are as Istio writes them.
+func nodeKey(n *corev3.Node) (string, error) {
+	id, err := xds.ParseNodeID(n.GetId())
+	return id.Key(), err
 }
 
 // Sink is given a record of each response once it has been answered, or its stream has ended
@@ -55,6 +69,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Clock == nil {
 		o.Clock = clock.NewReal()
+	}
+	if o.Key == nil {
+		o.Key = nodeKey
 	}
 	return &Server{options: o, setting: make(chan struct{}, 1), nodes: map[string]*node{}}
 }
@@ -146,22 +163,26 @@ func (s *Server) next(st *stream) *reply {
 	return st.next(s.options.Clock.Now())
 }
 
-// connect binds a stream to the node that its first request names. Caller must hold mu.
-func (s *Server) connect(st *stream, id *corev3.Node) error {
+// connect binds a stream to the node that its first request names; back says that the proxy has
+// resources already. Caller must hold mu.
+func (s *Server) connect(st *stream, id *corev3.Node, back bool) error {
 	if st.node != nil {
 		return nil
 	}
-	parsed, err := xds.ParseNodeID(id.GetId())
+	key, err := s.options.Key(id)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	n := s.node(parsed.Key())
+	n := s.node(key)
 	if n.stream != nil {
 		close(n.stream.gone)
 		s.drop(n.stream)
 		s.nodes[n.key] = n // drop forgets a node that no Set has named yet
 	}
 	st.node, n.stream = n, st
+	if s.options.Connected != nil {
+		s.options.Connected(key, id, back)
+	}
 	return nil
 }
 
@@ -197,6 +218,9 @@ func (s *Server) drop(st *stream) {
 		delete(s.nodes, n.key)
 	}
 	s.progress(n)
+	if s.options.Disconnected != nil {
+		s.options.Disconnected(n.key)
+	}
 }
 
 // record hands out the record of a response. Caller must hold mu.

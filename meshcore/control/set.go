@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -27,21 +28,30 @@ func Optional(nodes ...string) Option {
 	}
 }
 
+// Patience has a Set go on without proxies that refuse, or that answer later than d in a stage, as
+// istiod does: each proxy is its own. Who refuses or is late is given nothing of the later stages,
+// so that another Set is needed once it answers. The Result names both.
+func Patience(d time.Duration) Option { return func(p *plan) { p.patience = d } }
+
 // Result says what a Set did.
 type Result struct {
 	Nodes   int // proxies in the snapshots
 	Changed int // of these, those that were given something new
 	Stages  int // stages that changed something
 	Took    time.Duration
+	Refused []*NackError // with Patience: who refused
+	Late    []string     // with Patience: who has not answered
 }
 
 // plan is one Set.
 type plan struct {
 	oneStep  bool
+	patience time.Duration // 0: without an end, and a refusal is one
 	optional map[string]bool
 	targets  map[string]sets // by node
 	bases    map[string]sets // what each node may have in force when the Set begins
 	changed  map[string]bool
+	named    map[string]bool // all that the snapshots are for
 }
 
 // wait is what the running stage waits for. Server.mu guards it.
@@ -49,6 +59,8 @@ type wait struct {
 	pending map[*node]bool // true: optional
 	done    chan struct{}
 	err     error
+	lenient bool // a refusal holds up nobody
+	refused []*NackError
 }
 
 // Set makes snapshots, by node (POD.NAMESPACE), the configuration of all proxies, and returns when
@@ -84,13 +96,27 @@ func (s *Server) Set(
 		if changed {
 			result.Stages++
 		}
-		if err = s.await(ctx, w); err != nil { // at once, where nothing changed and all is settled
-			break
+		late, err := s.await(ctx, w, p.patience) // at once, where all is settled
+		if err != nil {
+			return result.at(s, p, began), err
+		}
+		for _, key := range late {
+			delete(p.targets, key)
+			result.Late = append(result.Late, key)
+		}
+		for _, r := range w.refused {
+			delete(p.targets, r.Node)
+			result.Refused = append(result.Refused, r)
 		}
 	}
-	result.Changed = len(p.changed)
-	result.Took = s.options.Clock.Now().Sub(began)
-	return result, err
+	return result.at(s, p, began), nil
+}
+
+// at completes a result.
+func (r Result) at(s *Server, p *plan, began clock.Instant) Result {
+	r.Changed = len(p.changed)
+	r.Took = s.options.Clock.Now().Sub(began)
+	return r
 }
 
 // addition is the first stage: new and changed clusters, endpoints and secrets beside the old ones.
@@ -121,6 +147,7 @@ func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*pl
 		targets:  make(map[string]sets, len(snapshots)),
 		bases:    make(map[string]sets, len(snapshots)),
 		changed:  map[string]bool{},
+		named:    make(map[string]bool, len(snapshots)),
 	}
 	for _, o := range options {
 		o(p)
@@ -131,7 +158,7 @@ func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*pl
 		if err != nil {
 			return nil, fmt.Errorf("set: node %s: %w", key, err)
 		}
-		p.targets[key] = target
+		p.targets[key], p.named[key] = target, true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,11 +189,14 @@ func (s *Server) begin(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, n := range s.nodes {
-		if _, in := p.targets[key]; !in && last {
+		if !p.named[key] && last {
 			s.forget(n)
 		}
 	}
-	w = &wait{pending: make(map[*node]bool, len(p.targets)), done: make(chan struct{})}
+	w = &wait{
+		pending: make(map[*node]bool, len(p.targets)), done: make(chan struct{}),
+		lenient: p.patience > 0,
+	}
 	s.waiting = w
 	for key, target := range p.targets {
 		n := s.node(key)
@@ -217,7 +247,13 @@ func (s *Server) progress(n *node) {
 		return
 	}
 	if refused := n.refused(); refused != nil {
-		w.finish(refused)
+		if !w.lenient {
+			w.finish(refused)
+			return
+		}
+		w.refused = append(w.refused, refused)
+		delete(w.pending, n)
+		w.finishIfDone()
 		return
 	}
 	if settled || optional && n.stream == nil {
@@ -241,17 +277,27 @@ func (w *wait) finish(err error) {
 	}
 }
 
-func (s *Server) await(ctx context.Context, w *wait) error {
+// await waits for a stage's end; late are those for whom patience has run out.
+func (s *Server) await(
+	ctx context.Context, w *wait, patience time.Duration,
+) (late []string, err error) {
+	var enough <-chan time.Time
+	if patience > 0 {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		enough = t.C
+	}
 	select {
 	case <-w.done:
 	case <-ctx.Done():
+	case <-enough:
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = nil
 	select {
 	case <-w.done:
-		return w.err
+		return nil, w.err
 	default:
 	}
 	var held []string
@@ -259,6 +305,9 @@ func (s *Server) await(ctx context.Context, w *wait) error {
 		held = append(held, n.key)
 	}
 	slices.Sort(held)
-	return fmt.Errorf("set: %d proxies have not ACKed (%s): %w",
+	if ctx.Err() == nil {
+		return held, nil
+	}
+	return nil, fmt.Errorf("set: %d proxies have not ACKed (%s): %w",
 		len(held), strings.Join(held, ", "), ctx.Err())
 }

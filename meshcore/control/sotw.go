@@ -37,7 +37,7 @@ func (s *Server) StreamAggregatedResources(
 func (s *Server) worldRequest(st *stream, q *discoveryv3.DiscoveryRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.connect(st, q.GetNode()); err != nil {
+	if err := s.connect(st, q.GetNode(), q.GetVersionInfo() != ""); err != nil {
 		return err
 	}
 	k, ok := kindOf(q.GetTypeUrl())

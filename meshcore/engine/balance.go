@@ -51,11 +51,11 @@ func (x *Exchange) skipHost(h *lb.Host) bool {
 // originalDestination makes the endpoint that the client meant, or that the header names (original_
 // dst_cluster.cc). It is kept while it is used.
 func (x *Exchange) originalDestination(c *Cluster) *Endpoint {
-	addr := x.ci.Local
+	addr := Address{AddrPort: x.ci.Local}
 	if c.useHeader && x.head != nil {
 		if v, ok := x.head.Get(c.header); ok {
 			if a, err := netip.ParseAddrPort(string(v)); err == nil {
-				addr = a
+				addr.AddrPort = a
 			}
 		}
 	}
@@ -190,7 +190,7 @@ func (c *Cluster) drop(gone []*Endpoint) {
 // assign gives the cluster its endpoints. Those whose address stays are the same values as before.
 func (c *Cluster) assign(a *assignment, now clock.Instant) {
 	var out lb.Assignment
-	keep := make(map[netip.AddrPort]*Endpoint, len(c.hosts))
+	keep := make(map[Address]*Endpoint, len(c.hosts))
 	c.mu.Lock()
 	if a != nil {
 		out.OverprovisioningFactor, out.WeightedPriorityHealth = a.factor, a.weightedHealth
@@ -224,7 +224,7 @@ func (c *Cluster) assign(a *assignment, now clock.Instant) {
 			gone = append(gone, ep)
 		}
 	}
-	c.hosts = keep
+	c.hosts, c.given = keep, out
 	c.mu.Unlock()
 	c.drop(gone)
 	c.refreshed(c.balancer.Update(out, now))
@@ -237,7 +237,7 @@ func (c *Cluster) close() {
 	for _, addr := range sortedAddrs(c.hosts) {
 		gone = append(gone, c.hosts[addr])
 	}
-	c.hosts = map[netip.AddrPort]*Endpoint{}
+	c.hosts, c.given = map[Address]*Endpoint{}, lb.Assignment{}
 	c.mu.Unlock()
 	c.drop(gone)
 }

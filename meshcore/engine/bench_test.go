@@ -43,7 +43,7 @@ func newFastPath(t testing.TB) *fastPath {
 	f := &fastPath{e: e, ci: &ConnInfo{Local: netip.MustParseAddrPort("10.96.0.12:8080"),
 		Remote: netip.MustParseAddrPort("10.244.0.3:40000"), Transport: "raw_buffer",
 		ALPN: []string{"http/1.1"}}}
-	f.ch = e.Listener(netip.MustParseAddrPort("0.0.0.0:15001"), f.ci.Local).Chain(f.ci)
+	f.ch = e.Listener(bindOf("0.0.0.0:15001"), f.ci.Local).Chain(f.ci)
 	return f
 }
 

@@ -17,6 +17,8 @@ type Chain struct {
 	Name string
 	// HTTP holds what the driver needs of the HTTP connection manager; nil for a TCP chain.
 	HTTP *HTTPOptions
+	// StatPrefix is the stat_prefix of the chain's last filter.
+	StatPrefix string
 	// TCPIdle is tcp_proxy's idle_timeout: 1 h unless set, 0 for none.
 	TCPIdle time.Duration
 	// TCPDuration is tcp_proxy's max_downstream_connection_duration: 0 for none.
@@ -60,12 +62,12 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 		case c.any(f.GetTypedConfig(), h):
 			leaveAny := c.in("typed_config")
 			ch.hcm = c.hcm(l, h)
-			ch.HTTP = &ch.hcm.opt
+			ch.HTTP, ch.StatPrefix = &ch.hcm.opt, h.GetStatPrefix()
 			ch.logs, ch.logKind = c.accessLogs(h.GetAccessLog()), "DownstreamEnd"
 			leaveAny()
 		case c.any(f.GetTypedConfig(), t):
 			leaveAny := c.in("typed_config")
-			ch.tcp = c.tcpProxy(t)
+			ch.tcp, ch.StatPrefix = c.tcpProxy(t), t.GetStatPrefix()
 			ch.logs, ch.logKind = c.accessLogs(t.GetAccessLog()), "TcpConnectionEnd"
 			ch.TCPIdle, ch.TCPDuration = ch.tcp.idle, ch.tcp.lasts
 			leaveAny()

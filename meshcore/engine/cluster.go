@@ -47,20 +47,22 @@ type Cluster struct {
 	balancer  *lb.Balancer
 	hashes    bool // its balancer asks for the hash policy's value
 	detector  *outlier.Detector
+	limits    breaker.Thresholds
 
 	mu      sync.Mutex // guards what follows
-	hosts   map[netip.AddrPort]*Endpoint
+	hosts   map[Address]*Endpoint
 	sweep   clock.Instant // next outlier interval
 	refresh clock.Instant // when a merged change of hosts is due
 	clean   clock.Instant // ORIGINAL_DST: next look for unused hosts
 	used    map[*Endpoint]bool
+	given   lb.Assignment // the latest, as the balancer has it
 }
 
 func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 	out := &Cluster{e: c.e, Name: m.GetName(), kind: m.GetType(), metadata: m.GetMetadata(),
 		ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour, cleanup: 5 * time.Second,
 		MaxRequestsPerConnection: int(m.GetMaxRequestsPerConnection().GetValue()),
-		hosts:                    map[netip.AddrPort]*Endpoint{},
+		hosts:                    map[Address]*Endpoint{},
 		sweep:                    clock.Never, refresh: clock.Never, clean: clock.Never}
 	if out.Name == "" {
 		c.fail("name", "value length must be at least 1 characters")
@@ -280,7 +282,7 @@ func (c *compiler) breakers(out *Cluster, m *clusterv3.CircuitBreakers) {
 		}
 		leave()
 	}
-	out.Breaker = breaker.New(t)
+	out.Breaker, out.limits = breaker.New(t), t
 }
 
 func (c *compiler) outlierDetection(out *Cluster, m *clusterv3.OutlierDetection) {

@@ -271,6 +271,9 @@ func (x *Exchange) remoteAddress(h *wire.Head, at int) {
 	if own.IsLoopback() {
 		own = x.e.ip(x.ci)
 	}
+	if !own.IsValid() {
+		return // the client of a unix socket has none (http/utility.cc appendXff)
+	}
 	x.buf = x.buf[:0]
 	if len(value) > 0 {
 		x.buf = append(append(x.buf, value...), ',')

@@ -16,7 +16,7 @@ import (
 // Endpoint is one upstream host of one cluster. It is the same value as long as the cluster's own
 // configuration and the host's address stay, so that pools and counts can hang on it.
 type Endpoint struct {
-	Addr    netip.AddrPort
+	Addr    Address
 	Source  netip.Addr // upstream_bind_config's address; invalid when there is none
 	Cluster *Cluster
 	// Pool is the driver's: its connection pool to this endpoint.
@@ -40,7 +40,7 @@ func (ep *Endpoint) Workload() observe.Workload {
 	return observe.Workload{}
 }
 
-func (c *Cluster) newEndpoint(addr netip.AddrPort) *Endpoint {
+func (c *Cluster) newEndpoint(addr Address) *Endpoint {
 	ep := &Endpoint{Addr: addr, Source: c.source, Cluster: c}
 	ep.host.Address = addr.String()
 	ep.host.Value = ep
@@ -63,7 +63,7 @@ type localityHosts struct {
 }
 
 type assigned struct {
-	addr      netip.AddrPort
+	addr      Address
 	weight    uint32
 	unhealthy bool
 	hashKey   string

@@ -111,38 +111,48 @@ func (e *Engine) Tick(now clock.Instant) (next clock.Instant) {
 	return next
 }
 
-// Binds lists the addresses to listen on, sorted: the listeners with bind_to_port.
-func (e *Engine) Binds() []netip.AddrPort {
-	var out []netip.AddrPort
+// Binds lists the addresses to listen on, sorted: those of the listeners with bind_to_port.
+func (e *Engine) Binds() []Address {
+	var out []Address
 	for _, l := range *e.listeners.Load() {
 		if l.bind {
-			out = append(out, l.addr)
+			out = append(out, l.addrs...)
 		}
 	}
-	slices.SortFunc(out, netip.AddrPort.Compare)
+	slices.SortFunc(out, Address.Compare)
 	return slices.Compact(out)
+}
+
+// Bound returns the listener that is bound to an address; nil when there is none any more.
+func (e *Engine) Bound(bind Address) *Listener {
+	for _, l := range *e.listeners.Load() {
+		if l.bind && slices.Contains(l.addrs, bind) {
+			return l
+		}
+	}
+	return nil
 }
 
 // Listener returns the listener that handles a connection accepted on bind whose original
 // destination is local; nil when there is none any more. A listener with use_original_dst hands
 // over to the one with the destination's address, else to the one of its port on any address,
 // else it keeps the connection (connection_handler_impl.cc getBalancedHandlerByAddress).
-func (e *Engine) Listener(bind, local netip.AddrPort) *Listener {
-	list := *e.listeners.Load()
-	var own, exact, wild *Listener
-	for _, l := range list {
-		if l.bind && l.addr == bind {
-			own = l
-		}
-		switch {
-		case l.addr == local:
-			exact = l
-		case l.addr.Port() == local.Port() && l.addr.Addr().IsUnspecified():
-			wild = l
-		}
-	}
+func (e *Engine) Listener(bind Address, local netip.AddrPort) *Listener {
+	own := e.Bound(bind)
 	if own == nil || !own.handover {
 		return own
+	}
+	var exact, wild *Listener
+	for _, l := range *e.listeners.Load() {
+		for _, a := range l.addrs {
+			switch {
+			case a.Path != "":
+			case a.AddrPort == local:
+				exact = l
+			case a.Port() == local.Port() && a.Addr().IsUnspecified():
+				wild = l
+			}
+		}
 	}
 	return cmp.Or(exact, wild, own)
 }
@@ -172,6 +182,6 @@ func (e *Engine) date(now clock.Instant) []byte {
 	return d.text
 }
 
-func sortedAddrs(m map[netip.AddrPort]*Endpoint) []netip.AddrPort {
-	return slices.SortedFunc(maps.Keys(m), netip.AddrPort.Compare)
+func sortedAddrs(m map[Address]*Endpoint) []Address {
+	return slices.SortedFunc(maps.Keys(m), Address.Compare)
 }

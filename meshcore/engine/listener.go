@@ -23,9 +23,15 @@ type Listener struct {
 	InspectTimeout    time.Duration
 	ContinueOnTimeout bool
 
-	addr     netip.AddrPort
-	bind     bool // bind_to_port
-	handover bool // use_original_dst
+	// Proxy says that each connection begins with a PROXY protocol header (proxy_protocol filter).
+	Proxy bool
+	// OriginalDst says that the kernel may know where a connection was going (original_dst filter,
+	// which use_original_dst implies).
+	OriginalDst bool
+
+	addrs    []Address // the first one, then the additional ones
+	bind     bool      // bind_to_port
+	handover bool      // use_original_dst
 	http     *inspector
 	tls      *inspector
 	chains   []*Chain
@@ -67,13 +73,20 @@ func (c *compiler) listener(m *listenerv3.Listener) *Listener {
 	if m.GetAddress() == nil {
 		c.fail("address", "value is required")
 	} else {
-		l.addr = c.address("address", m.GetAddress())
+		l.addrs = append(l.addrs, c.address("address", m.GetAddress()))
 	}
+	for i, a := range m.GetAdditionalAddresses() {
+		leave := c.at("additional_addresses", i)
+		l.addrs = append(l.addrs, c.address("address", a.GetAddress()))
+		leave()
+	}
+	l.OriginalDst = l.handover
 	for i, f := range m.GetListenerFilters() {
 		c.listenerFilter(i, l, f)
 	}
-	if len(m.GetFilterChains()) == 0 && m.GetDefaultFilterChain() == nil {
-		c.fail("filter_chains", "error adding listener '%v': no filter chains specified", l.addr)
+	if len(m.GetFilterChains()) == 0 && m.GetDefaultFilterChain() == nil && len(l.addrs) > 0 {
+		c.fail("filter_chains", "error adding listener '%v': no filter chains specified",
+			l.addrs[0])
 	}
 	for i, f := range m.GetFilterChains() {
 		leave := c.at("filter_chains", i)
@@ -101,8 +114,10 @@ func (c *compiler) listenerFilter(i int, l *Listener, m *listenerv3.ListenerFilt
 		l.http = in
 	case c.any(a, &tlsinspectorv3.TlsInspector{}):
 		l.tls = in
-	case c.any(a, &originaldstv3.OriginalDst{}), c.any(a, &proxyprotocolv3.ProxyProtocol{}):
-		// The driver tells where a connection was going, however it knows.
+	case c.any(a, &originaldstv3.OriginalDst{}):
+		l.OriginalDst = true
+	case c.any(a, &proxyprotocolv3.ProxyProtocol{}):
+		l.Proxy = true
 	default:
 		c.fail("typed_config", "%s %s", m.GetName(), notCarried)
 	}
@@ -142,11 +157,17 @@ func setOf(rules []*listenerv3.ListenerFilterChainMatchPredicate, until bool) pr
 	}
 }
 
-func (c *compiler) address(field string, m *corev3.Address) netip.AddrPort {
+func (c *compiler) address(field string, m *corev3.Address) Address {
+	if p := m.GetPipe(); p != nil {
+		if p.GetPath() == "" {
+			c.fail(field+".pipe.path", "value length must be at least 1 characters")
+		}
+		return Address{Path: p.GetPath(), Mode: p.GetMode()}
+	}
 	s := m.GetSocketAddress()
 	if s == nil {
-		c.fail(field, "only socket addresses are carried out")
-		return netip.AddrPort{}
+		c.fail(field, "only socket addresses and pipes are carried out")
+		return Address{}
 	}
 	ip, err := netip.ParseAddr(s.GetAddress())
 	if err != nil {
@@ -158,5 +179,5 @@ func (c *compiler) address(field string, m *corev3.Address) netip.AddrPort {
 	if s.GetProtocol() != corev3.SocketAddress_TCP {
 		c.notCarried(field+".socket_address.protocol", s.GetProtocol().String())
 	}
-	return netip.AddrPortFrom(ip, uint16(s.GetPortValue()))
+	return Address{AddrPort: netip.AddrPortFrom(ip, uint16(s.GetPortValue()))}
 }

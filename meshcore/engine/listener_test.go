@@ -80,15 +80,18 @@ func listening(t testing.TB) *Engine {
 	return e
 }
 
+// bindOf is an address that a listener binds.
+func bindOf(text string) Address { return Address{AddrPort: netip.MustParseAddrPort(text)} }
+
 func TestListener(t *testing.T) {
 	e := listening(t)
-	out := netip.MustParseAddrPort("0.0.0.0:15001")
-	in := netip.MustParseAddrPort("0.0.0.0:15006")
+	out := bindOf("0.0.0.0:15001")
+	in := bindOf("0.0.0.0:15006")
 	if b := e.Binds(); len(b) != 2 || b[0] != out || b[1] != in {
 		t.Error(b)
 	}
 	for _, row := range []struct {
-		bind        netip.AddrPort
+		bind        Address
 		local, want string
 	}{
 		{out, "10.96.0.10:80", "vip"}, {out, "10.96.0.11:80", "any"},
@@ -98,7 +101,7 @@ func TestListener(t *testing.T) {
 			t.Errorf("%v: %s, want %s", row, l.Name, row.want)
 		}
 	}
-	if e.Listener(netip.MustParseAddrPort("0.0.0.0:1"), out) != nil {
+	if e.Listener(bindOf("0.0.0.0:1"), out.AddrPort) != nil {
 		t.Error("a listener for an address that is not bound")
 	}
 }
@@ -106,7 +109,7 @@ func TestListener(t *testing.T) {
 // What a connection brings, and the chain that Envoy's rules give it.
 func TestChain(t *testing.T) {
 	e := listening(t)
-	l := e.Listener(netip.MustParseAddrPort("0.0.0.0:15006"), netip.AddrPort{})
+	l := e.Listener(bindOf("0.0.0.0:15006"), netip.AddrPort{})
 	for _, row := range []struct{ local, transport, alpn, sni, want string }{
 		{"10.244.0.9:8080", "raw_buffer", "http/1.1", "", "http8080"},
 		// A more specific transport protocol hides the chain without one, even if the rest fails.
@@ -141,13 +144,13 @@ func TestChain(t *testing.T) {
 
 func TestTCP(t *testing.T) {
 	e := listening(t)
-	out := netip.MustParseAddrPort("0.0.0.0:15001")
+	out := bindOf("0.0.0.0:15001")
 	ci := &ConnInfo{Local: netip.MustParseAddrPort("192.0.2.1:3306"),
 		Remote: netip.MustParseAddrPort("10.244.0.1:1")}
 	ch := e.Listener(out, ci.Local).Chain(ci)
 	var x Exchange
 	d := e.StartTCP(&x, ch, ci, 0, 1)
-	if d.Kind != Attempt || d.Endpoint.Addr != ci.Local {
+	if d.Kind != Attempt || d.Endpoint.Addr.AddrPort != ci.Local {
 		t.Fatalf("%+v", d)
 	}
 	first := d.Endpoint
@@ -191,7 +194,7 @@ func TestTCPHash(t *testing.T) {
 		var chosen *Endpoint
 		for port := range 5 {
 			ci := &ConnInfo{Local: local, Remote: netip.AddrPortFrom(from.Addr(), uint16(1+port))}
-			ch := e.Listener(netip.MustParseAddrPort("0.0.0.0:15001"), local).Chain(ci)
+			ch := e.Listener(bindOf("0.0.0.0:15001"), local).Chain(ci)
 			if ch.TCPDuration != 2*time.Second {
 				t.Fatal(ch.TCPDuration)
 			}

@@ -147,7 +147,7 @@ func upstreamRemote(x *Exchange) netip.AddrPort {
 	if x.log.endpoint == nil || !x.log.conn.Local.IsValid() {
 		return netip.AddrPort{}
 	}
-	return x.log.endpoint.Addr
+	return x.log.endpoint.Addr.AddrPort
 }
 
 // byteOperators count. HTTP/1.1 compresses no headers.

@@ -61,8 +61,9 @@ func (x *Exchange) router(now clock.Instant) Directive {
 func (x *Exchange) answerDirectly(r *route) Directive {
 	if r.direct != nil {
 		head := x.beginReply(r.direct.status, "direct_response")
-		if s := r.direct.status; s == 201 || s/100 == 3 { // these tell where (RFC 9110, 10.2.2)
-			x.buf = new(redirect).location(x.buf[:0], r, x.head)
+		// source/common/router/router.cc decodeHeaders: 201 and 3xx name the request's own URI.
+		if s := r.direct.status; s == 201 || s/100 == 3 {
+			x.buf = (&redirect{}).location(x.buf[:0], r, x.head)
 			put(head, "location", head.Bytes(view(x.buf)))
 		}
 		for _, o := range r.own.response {

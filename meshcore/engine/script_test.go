@@ -238,7 +238,7 @@ func (s *script) start(word []string) {
 	s.h.Add("x-request-id", "id")
 	ci := &ConnInfo{Local: netip.MustParseAddrPort("10.96.0.10:80"), Transport: "raw_buffer",
 		Remote: netip.MustParseAddrPort("10.244.0.2:40000")}
-	l := s.e.Listener(netip.MustParseAddrPort("0.0.0.0:15001"), ci.Local)
+	l := s.e.Listener(bindOf("0.0.0.0:15001"), ci.Local)
 	s.show(s.e.Start(s.x, l.Chain(ci), ci, s.h, s.now, s.rnd))
 }
 

@@ -70,6 +70,18 @@ var whole = map[protoreflect.FullName]string{
 	"google.protobuf.Struct":      describe,
 }
 
+// Elsewhere marks a message of which another check speaks.
+var Elsewhere = map[protoreflect.Name]string{"": "elsewhere"}
+
+// Unsupported returns the fields of a message that are not carried out: by table where that has the
+// message, else by what the engine carries out. As there, a field's text says why it is ignored.
+func Unsupported(
+	m proto.Message, table map[protoreflect.FullName]map[protoreflect.Name]string,
+) []Refusal {
+	w := walker{own: table}
+	return w.walk(m).unsupported
+}
+
 // findings are what a look at every field of a resource finds.
 type findings struct {
 	unsupported []Refusal // what is not carried out
@@ -82,6 +94,10 @@ func (f *findings) none() bool { return len(f.unsupported)+len(f.invalid) == 0 }
 func inspect(m proto.Message) findings {
 	var w walker
 	w.validate(m)
+	return w.walk(m)
+}
+
+func (w *walker) walk(m proto.Message) findings {
 	w.message(m.ProtoReflect())
 	byField := func(a, b Refusal) int { return strings.Compare(a.Field, b.Field) }
 	slices.SortFunc(w.out, byField)
@@ -94,6 +110,7 @@ const notCarried = "is not carried out yet"
 // walker walks one resource. Most have nothing to refuse, so a path becomes text only when it has
 // to.
 type walker struct {
+	own     map[protoreflect.FullName]map[protoreflect.Name]string // instead of supported
 	path    []segment
 	out     []Refusal
 	invalid []Refusal
@@ -150,6 +167,12 @@ func (w *walker) message(m protoreflect.Message) {
 		return
 	}
 	table, ok := supported[name]
+	if own, has := w.own[name]; has {
+		table, ok = own, true
+	}
+	if _, elsewhere := table[""]; elsewhere {
+		return
+	}
 	if !ok {
 		w.refuse(string(name) + " " + notCarried)
 		return

@@ -4,8 +4,9 @@ import "google.golang.org/protobuf/reflect/protoreflect"
 
 // listenerFields is what the engine carries out of listeners and network filters.
 var listenerFields = map[protoreflect.FullName]fields{
-	"envoy.config.listener.v3.Listener": yes("name", "address", "filter_chains",
-		"use_original_dst", "default_filter_chain", "listener_filters", "listener_filters_timeout",
+	"envoy.config.listener.v3.Listener": yes("name", "address", "additional_addresses",
+		"filter_chains", "use_original_dst", "default_filter_chain", "listener_filters",
+		"listener_filters_timeout",
 		"continue_on_listener_filters_timeout", "traffic_direction", "bind_to_port",
 		"per_connection_buffer_limit_bytes", "access_log").
 		because(stats, "stat_prefix").
@@ -13,6 +14,7 @@ var listenerFields = map[protoreflect.FullName]fields{
 		because(sockets, "max_connections_to_accept_per_socket_event", "enable_reuse_port",
 			"tcp_backlog_size", "connection_balance_config", "deprecated_v1", "transparent",
 			"freebind"),
+	"envoy.config.listener.v3.AdditionalAddress": yes("address"),
 	"envoy.config.listener.v3.FilterChain": yes("filter_chain_match", "filters", "name").
 		because(describe, "metadata").
 		because("bounds a TLS handshake; there is none", "transport_socket_connect_timeout"),
@@ -23,9 +25,10 @@ var listenerFields = map[protoreflect.FullName]fields{
 	"envoy.config.listener.v3.ListenerFilter": yes("name", "typed_config", "filter_disabled"),
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate": yes("or_match", "and_match",
 		"not_match", "any_match", "destination_port_range"),
-	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet":    yes("rules"),
-	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":      {},
-	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":        {},
+	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": yes("rules"),
+	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   {},
+	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": fields{}.because(sockets,
+		"initial_read_buffer_size"),
 	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":          {},
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":      {},
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster": yes("clusters"),
@@ -73,7 +76,8 @@ const hcmPackage = "envoy.extensions.filters.network.http_connection_manager.v3.
 
 // coreFields is what is common to several resources.
 var coreFields = map[protoreflect.FullName]fields{
-	"envoy.config.core.v3.Address":       yes("socket_address"),
+	"envoy.config.core.v3.Address":       yes("socket_address", "pipe"),
+	"envoy.config.core.v3.Pipe":          yes("path", "mode"),
 	"envoy.config.core.v3.SocketAddress": yes("address", "port_value", "protocol"),
 	"envoy.config.core.v3.BindConfig":    yes("source_address"),
 	"envoy.config.core.v3.CidrRange":     yes("address_prefix", "prefix_len"),

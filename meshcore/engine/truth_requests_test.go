@@ -237,9 +237,9 @@ func mapsKeys(m map[string]any) func(func(string) bool) {
 // play sends one recorded request through the engine; the application answers as it was recorded.
 func play(t *testing.T, e *Engine, r truthRequest, o truthObserved, ci *ConnInfo) {
 	t.Helper()
-	bind := netip.MustParseAddrPort("0.0.0.0:15001")
+	bind := bindOf("0.0.0.0:15001")
 	if r.From == "outside" {
-		bind = netip.AddrPortFrom(netip.IPv4Unspecified(), ci.Local.Port())
+		bind.AddrPort = netip.AddrPortFrom(netip.IPv4Unspecified(), ci.Local.Port())
 	}
 	l := e.Listener(bind, ci.Local)
 	if l == nil {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -181,22 +180,26 @@ func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error {
 // whose name comes first (source/common/listener_manager/listener_manager_impl.cc
 // hasListenerWithDuplicatedAddress).
 func sameAddress(now, old taken[*listenerv3.Listener, *Listener]) []Refusal {
-	at := map[netip.AddrPort]string{}
+	at := map[Address]string{}
 	for _, name := range slices.Sorted(maps.Keys(now)) {
 		if old[name].value == now[name].value {
-			at[now[name].value.addr] = name
+			for _, addr := range now[name].value.addrs {
+				at[addr] = name
+			}
 		}
 	}
 	var bad []Refusal
 	for _, name := range slices.Sorted(maps.Keys(now)) {
-		addr := now[name].value.addr
-		other, taken := at[addr]
-		if !taken {
-			at[addr] = name
-		} else if other != name {
-			bad = append(bad, Refusal{Type: xds.ListenerType, Name: name, Field: "address",
-				Reason: "has duplicate address '" + addr.String() +
-					"' as existing listener " + other})
+		for _, addr := range now[name].value.addrs {
+			other, taken := at[addr]
+			if !taken {
+				at[addr] = name
+			} else if other != name {
+				bad = append(bad, Refusal{Type: xds.ListenerType, Name: name, Field: "address",
+					Reason: "has duplicate address '" + addr.String() +
+						"' as existing listener " + other})
+				break
+			}
 		}
 	}
 	return bad

@@ -71,8 +71,10 @@ func TestRefusals(t *testing.T) {
 			"Cluster c: maglev_lb_config.table_size: 10; must be prime"},
 		{"cluster", `{name: c, type: STATIC, healthChecks: [{}]}`,
 			"Cluster c: health_checks: is not carried out yet"},
+		{"listener", `{name: l, address: {envoyInternalAddress: {serverListenerName: x}}}`,
+			"Listener l: address.envoy_internal_address: is not carried out yet"},
 		{"listener", `{name: l, address: {pipe: {path: /x}}}`,
-			"Listener l: address.pipe: is not carried out yet"},
+			"Listener l: filter_chains: error adding listener '/x': no filter chains specified"},
 		{"listener", `{name: l, address: {socketAddress: {address: 0.0.0.0, portValue: 1}},
 			filterChains: [{filters: [{name: hcm, typedConfig: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
 			routeConfig: {}}}]}]}`,
@@ -125,7 +127,7 @@ func endpoints(t testing.TB, addrs ...string) *endpointv3.ClusterLoadAssignment 
 		func() *endpointv3.ClusterLoadAssignment { return &endpointv3.ClusterLoadAssignment{} })[0]
 }
 
-func hosts(e *Engine, cluster string) map[netip.AddrPort]*Endpoint {
+func hosts(e *Engine, cluster string) map[Address]*Endpoint {
 	return e.clusters[cluster].Load().hosts
 }
 
@@ -136,7 +138,7 @@ func TestEndpointsSurviveUpdates(t *testing.T) {
 	if err := e.Update(0, s); err != nil {
 		t.Fatal(err)
 	}
-	before := hosts(e, "a")[netip.MustParseAddrPort("10.244.0.2:80")]
+	before := hosts(e, "a")[bindOf("10.244.0.2:80")]
 	next := *s
 	next.Endpoints = map[string]*endpointv3.ClusterLoadAssignment{
 		"a": endpoints(t, "10.244.0.2", "10.244.0.4")}
@@ -213,7 +215,7 @@ func TestConcurrentUse(t *testing.T) {
 				Remote: netip.MustParseAddrPort("10.244.0.2:40000")}
 			var x Exchange
 			for n := range 300 {
-				ch := e.Listener(netip.MustParseAddrPort("0.0.0.0:15001"), ci.Local).Chain(ci)
+				ch := e.Listener(bindOf("0.0.0.0:15001"), ci.Local).Chain(ci)
 				h := &wire.Head{Method: []byte("GET"), Target: []byte("/"), NoBody: true,
 					Authority: []byte("h")}
 				now := clock.Instant(n)

@@ -173,12 +173,12 @@ type ours struct {
 	came []seen
 }
 
-func (o *ours) Listen(ctx context.Context, _ netip.AddrPort) (net.Listener, bool, error) {
+func (o *ours) Listen(ctx context.Context, _ engine.Address) (net.Listener, bool, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	return l, false, err
 }
 
-func (o *ours) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (o *ours) Dial(ctx context.Context, _ netip.Addr, to engine.Address) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
 }
 
@@ -196,7 +196,7 @@ func startOurs(t *testing.T, s *xds.Snapshot) dataPlane {
 	if err := o.p.Update(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	at := netip.MustParseAddrPort("10.96.0.10:80")
+	at := engine.Address{AddrPort: netip.MustParseAddrPort("10.96.0.10:80")}
 	o.client = clientOf(t, "tcp", o.p.Addr(at).String())
 	return o
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
@@ -18,12 +19,12 @@ type discard struct{ net.Listener }
 
 func (discard) Record(*observe.Request) {}
 
-func (d discard) Listen(context.Context, netip.AddrPort) (net.Listener, bool, error) {
+func (d discard) Listen(context.Context, engine.Address) (net.Listener, bool, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	return l, false, err
 }
 
-func (d discard) Dial(ctx context.Context, _ netip.Addr, _ netip.AddrPort) (net.Conn, error) {
+func (d discard) Dial(ctx context.Context, _ netip.Addr, _ engine.Address) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp4", d.Addr().String())
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"go.uber.org/goleak"
 )
@@ -48,9 +49,9 @@ type bed struct {
 
 // logical addresses of the bed.
 var (
-	bedBind   = netip.MustParseAddrPort("10.244.0.2:8080")
-	bedUp     = netip.MustParseAddrPort("10.244.0.3:9000")
-	bedMirror = netip.MustParseAddrPort("10.244.0.4:9000")
+	bedBind   = engine.Address{AddrPort: netip.MustParseAddrPort("10.244.0.2:8080")}
+	bedUp     = engine.Address{AddrPort: netip.MustParseAddrPort("10.244.0.3:9000")}
+	bedMirror = engine.Address{AddrPort: netip.MustParseAddrPort("10.244.0.4:9000")}
 )
 
 // both runs a test with each way to watch for hang-ups.
@@ -102,7 +103,7 @@ func (b *bed) Record(r *observe.Request) {
 }
 
 // Listen binds the bed's only listener.
-func (b *bed) Listen(_ context.Context, addr netip.AddrPort) (net.Listener, bool, error) {
+func (b *bed) Listen(_ context.Context, addr engine.Address) (net.Listener, bool, error) {
 	if addr != bedBind {
 		return nil, false, fmt.Errorf("unexpected listener %s", addr)
 	}
@@ -111,7 +112,7 @@ func (b *bed) Listen(_ context.Context, addr netip.AddrPort) (net.Listener, bool
 }
 
 // Dial connects to the bed's upstreams.
-func (b *bed) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (b *bed) Dial(ctx context.Context, _ netip.Addr, to engine.Address) (net.Conn, error) {
 	l := b.up
 	if to == bedMirror {
 		l = b.mirror

@@ -18,8 +18,8 @@ import (
 // downstream is one accepted connection; serve is its goroutine.
 type downstream struct {
 	p      *Proxy
-	bind   netip.AddrPort
-	proxy  bool    // a PROXY header is to come
+	bind   engine.Address
+	proxy  bool    // a PROXY header is to come, whatever the listener says
 	origin *Origin // in its place, for sockets given to Serve
 	conn   net.Conn
 	srv    *h1.Server
@@ -184,6 +184,9 @@ func (d *downstream) close() {
 	d.p.mu.Lock()
 	delete(d.p.downs, d)
 	d.p.mu.Unlock()
+	if d.chain != nil {
+		d.p.counts.closed(d.chain)
+	}
 	close(d.ended)
 }
 
@@ -203,12 +206,9 @@ func (d *downstream) unmatched() {
 // begin finds out what the connection is and which filter chain serves it.
 func (d *downstream) begin() bool {
 	d.info.Direct = addrPort(d.conn.RemoteAddr())
-	d.info.Local, d.info.Remote = d.bind, d.info.Direct
+	d.info.Local, d.info.Remote = d.bind.AddrPort, d.info.Direct
 	d.info.Transport = "raw_buffer"
-	if d.origin != nil {
-		d.origin.addresses(d)
-	}
-	if d.proxy && !d.readProxyHeader() {
+	if !d.restore() {
 		return false
 	}
 	l := d.p.opt.Engine.Listener(d.bind, d.info.Local)
@@ -225,7 +225,34 @@ func (d *downstream) begin() bool {
 		return false
 	}
 	d.shown.Store(d.chain)
+	d.p.counts.open(d.chain)
 	return d.p.watch.add(d) == nil
+}
+
+// restore finds out where the connection comes from and was going.
+func (d *downstream) restore() bool {
+	own := d.p.opt.Engine.Bound(d.bind)
+	if own == nil {
+		return false
+	}
+	kernel, _ := d.p.opt.Network.(Kernel)
+	switch {
+	case d.origin != nil:
+		d.origin.addresses(d)
+		return true
+	case kernel != nil:
+		d.info.Local = kernel.Local(d.conn)
+	}
+	if (d.proxy || own.Proxy) && !d.readProxyHeader() {
+		return false
+	}
+	// A header says more than the kernel where that has redirected nothing.
+	if own.OriginalDst && kernel != nil {
+		if to, ok := kernel.OriginalDst(d.conn); ok {
+			d.info.Local = to
+		}
+	}
+	return true
 }
 
 // log writes the access logs of an exchange that has ended.

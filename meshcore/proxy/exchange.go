@@ -103,7 +103,7 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	d.endMirrors()
 	w.x.Record.BytesReceived = w.received
 	d.log(d.srv.Traffic(), w.upstream)
-	d.p.opt.Sink.Record(&w.x.Record)
+	d.p.record(d.chain, &w.x.Record)
 	if w.ending {
 		w.ending = false
 		d.p.settle.ended(w.epoch)
@@ -221,7 +221,8 @@ func (d *downstream) reply() engine.Directive {
 // if the request has not ended yet: Envoy does not wait for the rest.
 func (d *downstream) closing() bool {
 	w := d.w
-	w.last = w.last || d.draining.Load() || w.req.Close || d.served == d.chain.HTTP.MaxRequests ||
+	w.last = w.last || d.draining.Load() || d.p.draining.Load() || w.req.Close ||
+		d.served == d.chain.HTTP.MaxRequests ||
 		!w.complete && (w.upload == nil || !w.upload.last.Load())
 	return w.last
 }

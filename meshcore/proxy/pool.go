@@ -255,6 +255,9 @@ func (p *Proxy) dial(ep *engine.Endpoint) (net.Conn, engine.Event) {
 		defer cancel()
 	}
 	conn, err := p.opt.Network.Dial(ctx, ep.Source, ep.Addr)
+	if s, ok := p.opt.Sink.(DialSink); ok {
+		s.Dialed(ep, err == nil)
+	}
 	if err == nil {
 		return conn, engine.Event{}
 	}
@@ -269,7 +272,7 @@ func (p *Proxy) seen(c net.Conn, ep *engine.Endpoint, began clock.Instant) engin
 	out := engine.UpstreamConn{ID: p.conns.Add(1), Local: addrPort(c.LocalAddr()), Began: began,
 		Connected: p.opt.Clock.Now()}
 	if l, ok := p.opt.Network.(Locator); ok {
-		out.Local = l.LocalAddr(c, ep.Source, ep.Addr)
+		out.Local = l.LocalAddr(c, ep.Source, ep.Addr.AddrPort)
 	}
 	return out
 }

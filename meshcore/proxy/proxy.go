@@ -49,11 +49,21 @@ type Options struct {
 // Network is how a proxy reaches the world: it alone knows where a logical address really is.
 type Network interface {
 	// Listen opens the socket of a logical address that a listener binds. proxied says that each
-	// connection begins with a PROXY protocol v2 header.
-	Listen(ctx context.Context, addr netip.AddrPort) (l net.Listener, proxied bool, err error)
+	// connection begins with a PROXY protocol header, whatever the listener's filters are.
+	Listen(ctx context.Context, addr engine.Address) (l net.Listener, proxied bool, err error)
 	// Dial connects to a logical address. from is the upstream_bind_config's source, invalid
 	// without one.
-	Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
+	Dial(ctx context.Context, from netip.Addr, to engine.Address) (net.Conn, error)
+}
+
+// Kernel is implemented by a Network whose sockets are bound where listeners say: the kernel knows
+// where a connection arrived, and where it was going.
+type Kernel interface {
+	// Local returns the address at which a connection arrived.
+	Local(c net.Conn) netip.AddrPort
+	// OriginalDst returns where a connection was going before the kernel redirected it; false when
+	// it was not redirected.
+	OriginalDst(c net.Conn) (netip.AddrPort, bool)
 }
 
 // Locator is a Network whose connections have other addresses at our end than their sockets have.
@@ -65,6 +75,16 @@ type Locator interface {
 // Sink takes the records. r is borrowed until Record returns; it is called from many goroutines.
 type Sink interface {
 	Record(r *observe.Request)
+}
+
+// ChainSink is a Sink that wants to know the filter chain, too: it is called in Record's place.
+type ChainSink interface {
+	RecordOn(c *engine.Chain, r *observe.Request)
+}
+
+// DialSink is a Sink that wants to hear of connections to endpoints, made or failed.
+type DialSink interface {
+	Dialed(ep *engine.Endpoint, made bool)
 }
 
 // Proxy is a running data plane.
@@ -79,7 +99,7 @@ type Proxy struct {
 	seq    atomic.Uint64 // requests and TCP connections so far: numbers their random values
 
 	update sync.Mutex // engine.Update, engine.Tick and the listeners change one at a time
-	bound  map[netip.AddrPort]*listener
+	bound  map[engine.Address]*listener
 
 	tickMu sync.Mutex
 	tickAt clock.Instant      // when the engine is due
@@ -93,12 +113,13 @@ type Proxy struct {
 	wg       sync.WaitGroup
 	draining atomic.Bool
 	settle   settler
+	counts   counts
 }
 
 // listener is a bound socket.
 type listener struct {
 	net.Listener
-	bind    netip.AddrPort
+	bind    engine.Address
 	proxied bool
 	origin  *Origin // of a socket given to Serve
 }
@@ -106,7 +127,7 @@ type listener struct {
 // New returns a proxy without listeners; Update opens them.
 func New(opt Options) *Proxy {
 	p := &Proxy{
-		opt: opt, log: opt.Log, bound: map[netip.AddrPort]*listener{},
+		opt: opt, log: opt.Log, bound: map[engine.Address]*listener{},
 		downs: map[*downstream]struct{}{}, open: map[io.Closer]struct{}{},
 	}
 	if p.log == nil {
@@ -192,7 +213,7 @@ func (p *Proxy) Update(ctx context.Context, s *xds.Snapshot) error {
 }
 
 // listen binds a listener. Caller must hold update.
-func (p *Proxy) listen(ctx context.Context, at netip.AddrPort) error {
+func (p *Proxy) listen(ctx context.Context, at engine.Address) error {
 	nl, proxied, err := p.opt.Network.Listen(ctx, at)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", at, err)
@@ -287,7 +308,7 @@ func (p *Proxy) Wake(at clock.Instant) {
 }
 
 // Addr returns the real address that a logical listener address is bound to; nil when it is not.
-func (p *Proxy) Addr(logical netip.AddrPort) net.Addr {
+func (p *Proxy) Addr(logical engine.Address) net.Addr {
 	p.update.Lock()
 	defer p.update.Unlock()
 	if l := p.bound[logical]; l != nil {

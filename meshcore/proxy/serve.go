@@ -4,11 +4,13 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 )
 
 // Origin says where the connections of a socket come from and go to, where no PROXY header does.
 type Origin struct {
-	Bind   netip.AddrPort // the bound listener that they are as if accepted on
+	Bind   engine.Address // the bound listener that they are as if accepted on
 	Local  netip.AddrPort // original destination
 	Remote netip.AddrPort // the client; port 0: the peer's, or any
 }

@@ -3,7 +3,6 @@ package proxy
 import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -40,7 +39,7 @@ func typed(m proto.Message) *anypb.Any {
 	return a
 }
 
-func socket(a netip.AddrPort) *corev3.Address {
+func socket(a engine.Address) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: a.Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{
 			PortValue: uint32(a.Port()),
@@ -63,7 +62,7 @@ func snapshot(s settings) *xds.Snapshot {
 		Name: "l", Address: socket(bedBind), TrafficDirection: corev3.TrafficDirection_OUTBOUND,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{filter}}},
 	}
-	for name, at := range map[string]netip.AddrPort{"up": bedUp, "mirror": bedMirror} {
+	for name, at := range map[string]engine.Address{"up": bedUp, "mirror": bedMirror} {
 		out.Clusters[name] = cluster(name, s.breaker)
 		out.Endpoints[name] = &endpointv3.ClusterLoadAssignment{
 			ClusterName: name,

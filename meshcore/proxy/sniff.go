@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -23,8 +24,17 @@ func (d *downstream) need(n int) bool {
 	return true
 }
 
+// maxProxyV1 is the longest header of version 1 (proxy-protocol.txt, section 2.1).
+const maxProxyV1 = 107
+
 // readProxyHeader restores the addresses of a captured connection.
 func (d *downstream) readProxyHeader() bool {
+	if !d.need(len("PROXY ")) {
+		return false
+	}
+	if bytes.HasPrefix(d.srv.Preread(), []byte("PROXY ")) {
+		return d.readProxyV1()
+	}
 	if !d.need(16) {
 		return false
 	}
@@ -47,6 +57,43 @@ func (d *downstream) readProxyHeader() bool {
 		return false
 	}
 	d.srv.Skip(size)
+	return true
+}
+
+// readProxyV1 reads a header of version 1: PROXY TCP4 192.0.2.1 198.51.100.1 40000 80\r\n
+func (d *downstream) readProxyV1() bool {
+	for {
+		b := d.srv.Preread()
+		line, _, whole := bytes.Cut(b, []byte("\r\n"))
+		if whole && len(line)+2 <= maxProxyV1 {
+			size := len(line) + 2
+			if !d.proxyV1(strings.Split(string(line), " ")) {
+				return false
+			}
+			d.srv.Skip(size)
+			return true
+		}
+		if whole || len(b) >= maxProxyV1 || d.srv.More() != nil {
+			return false
+		}
+	}
+}
+
+// proxyV1 takes the addresses of a version 1 header.
+func (d *downstream) proxyV1(word []string) bool {
+	if len(word) > 1 && word[1] == "UNKNOWN" {
+		return true // the addresses of the connection stay
+	}
+	if len(word) != 6 || word[1] != "TCP4" && word[1] != "TCP6" {
+		return false
+	}
+	from, err := netip.ParseAddrPort(net.JoinHostPort(word[2], word[4]))
+	to, err2 := netip.ParseAddrPort(net.JoinHostPort(word[3], word[5]))
+	v6 := word[1] == "TCP6"
+	if err != nil || err2 != nil || from.Addr().Is6() != v6 || to.Addr().Is6() != v6 {
+		return false
+	}
+	d.info.Remote, d.info.Local = from, to
 	return true
 }
 

@@ -41,7 +41,7 @@ func (d *downstream) serveTCP() {
 	r := &x.Record
 	d.log(wire.Traffic{Received: r.BytesReceived, Sent: r.BytesSent},
 		wire.Traffic{Received: r.BytesSent, Sent: r.BytesReceived})
-	d.p.opt.Sink.Record(r)
+	d.p.record(d.chain, r)
 	if w.ending {
 		d.p.settle.ended(w.epoch)
 	}

@@ -51,6 +51,14 @@ type Client struct {
 	Target Target
 	Delta  bool // be sent changes; otherwise the state of the world
 
+	// NoClusters and NoListeners leave a kind, and what it refers to, unasked for.
+	NoClusters, NoListeners bool
+
+	// Connected is told when a stream has begun to be answered, and when it has ended; Answered, of
+	// each response: its type, its version, and why it was refused. Nil: nobody is told.
+	Connected func(on bool)
+	Answered  func(typeURL, version string, refusal error)
+
 	Pool    *Pool           // shared by the clients of a process; nil: its own
 	Backoff backoff.BackOff // between streams; nil: exponential, 50 ms to 5 s
 	Log     *slog.Logger    // nil: silent
@@ -132,6 +140,9 @@ func (c *Client) defaults() {
 		b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
 		c.Backoff = b
 	}
+	if c.NoClusters && c.accepted[cds] == nil {
+		c.accepted[cds] = map[string]held{}
+	}
 }
 
 // stream opens one stream and follows it to its end.
@@ -145,7 +156,7 @@ func (c *Client) stream(ctx context.Context) error {
 	for k := range kinds {
 		c.sub[k].asked, c.sub[k].nonce = false, ""
 	}
-	c.sub[cds].wanted = true
+	c.sub[cds].wanted = !c.NoClusters
 	for k := range kinds { // a client that comes back asks for all at once, as Envoy does
 		if c.sub[k].wanted {
 			if err := c.ask(t, k, c.sub[k].names); err != nil {
@@ -156,11 +167,21 @@ func (c *Client) stream(ctx context.Context) error {
 	if err := c.follow(t); err != nil { // the stream before may have ended in between
 		return err
 	}
+	connected := false
+	defer func() {
+		if connected && c.Connected != nil {
+			c.Connected(false)
+		}
+	}()
 	for {
 		r, ok, err := t.recv()
 		if err != nil {
 			return err
 		}
+		if !connected && c.Connected != nil {
+			c.Connected(true)
+		}
+		connected = true
 		if !ok {
 			continue
 		}
@@ -184,6 +205,9 @@ func (c *Client) open(ctx context.Context) (transport, error) {
 // handle takes one response to its answer.
 func (c *Client) handle(t transport, r *response) error {
 	accepted, refusal := c.take(r)
+	if c.Answered != nil {
+		c.Answered(r.kind.typeURL(), r.version, refusal)
+	}
 	if refusal != nil {
 		c.Log.Info("refused", "node", c.Node.GetId(), "type", r.kind.typeURL(), "err", refusal)
 	}
@@ -207,6 +231,10 @@ func (c *Client) follow(t transport) error {
 		if err := c.ask(t, eds, wanted(&c.accepted, c.active, cds)); err != nil {
 			return err
 		}
+	}
+	if c.NoListeners {
+		c.moved = [kinds]bool{}
+		return nil
 	}
 	if !c.sub[lds].wanted && c.waiting[cds] {
 		return nil
@@ -258,7 +286,7 @@ func (c *Client) take(r *response) (accepted bool, refusal error) {
 	next[r.kind] = table
 	in, waiting := warm(r.kind, &next, c.active)
 	// Until its first listeners are warm a proxy does not serve: Envoy starts its workers then.
-	began := c.began || next[lds] != nil && r.kind >= lds && !waiting
+	began := c.began || next[lds] != nil && r.kind >= lds && !waiting || c.NoListeners && !waiting
 	if began && (!c.began || !in.equal(c.active, r.kind)) {
 		if err := c.Target.Update(in.snapshot()); err != nil {
 			return false, err

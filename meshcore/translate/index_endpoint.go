@@ -68,6 +68,9 @@ func (ix *index) selectByLabels(s *service) {
 			continue
 		}
 		ix.onPod[p] = append(ix.onPod[p], s)
+		if p.Guest {
+			continue
+		}
 		ready := p.Ready || s.Spec.Spec.PublishNotReadyAddresses
 		for _, sp := range s.ports {
 			if number, ok := sp.target(p); ok {

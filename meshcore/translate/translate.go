@@ -41,13 +41,19 @@ type Pod struct {
 	Host            string             // External: its DNS name
 	Hostname        string             // its name in the DNS of the headless Service Subdomain
 	Subdomain       string             //
-	Locality        Locality
-	Created         time.Time
-	Object          *istio.Object // what it came from
+	// Guest says that the proxy is not in the configuration: it is told of the mesh, Services that
+	// select it included, and no other proxy is told of it.
+	Guest    bool
+	Locality Locality
+	Created  time.Time
+	Object   *istio.Object // what it came from
 }
 
 // ID returns the node's name, "POD.NAMESPACE".
 func (p *Pod) ID() string { return p.Name + "." + p.Namespace }
+
+// ChosenIP says whether the configuration chooses the pod's address.
+func (p *Pod) ChosenIP() bool { return chosenIP(p.Annotations) != "" }
 
 // Locality is where a pod runs.
 type Locality struct{ Region, Zone, Subzone string }

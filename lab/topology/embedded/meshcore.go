@@ -92,7 +92,8 @@ func (d dataPlane) Update(s *xds.Snapshot) error {
 // capture serves a socket as the outbound listener, with one original destination.
 func (s *meshcore) capture(l net.Listener, to netip.AddrPort) (stop func(), err error) {
 	return s.proxy.Serve(l, proxy.Origin{
-		Bind:   netip.AddrPortFrom(netip.IPv4Unspecified(), outboundPort),
+		Bind: engine.Address{
+			AddrPort: netip.AddrPortFrom(netip.IPv4Unspecified(), outboundPort)},
 		Local:  to,
 		Remote: netip.AddrPortFrom(s.pod.spec.Load().IP, 0),
 	})
@@ -120,7 +121,7 @@ type podNetwork struct{ side *meshcore }
 
 // Listen binds a listener's logical address. A gateway's ports are published on 127.0.0.1 too.
 func (n *podNetwork) Listen(
-	_ context.Context, addr netip.AddrPort,
+	_ context.Context, addr engine.Address,
 ) (net.Listener, bool, error) {
 	p := n.side.pod
 	ip := p.spec.Load().IP
@@ -139,7 +140,7 @@ func (n *podNetwork) Listen(
 
 // publish opens a gateway's port on 127.0.0.1 for the user's own clients, who come from outside. It
 // is closed with the listener.
-func (s *meshcore) publish(addr netip.AddrPort, l net.Listener) (net.Listener, error) {
+func (s *meshcore) publish(addr engine.Address, l net.Listener) (net.Listener, error) {
 	p := s.pod
 	out, err := p.m.outside(p.servicePort(addr.Port()))
 	if err != nil {
@@ -168,9 +169,9 @@ func (s *meshcore) publish(addr netip.AddrPort, l net.Listener) (net.Listener, e
 // Dial connects the pod's proxy to a logical address: to its own app, to another pod, or to one
 // behind a Service.
 func (n *podNetwork) Dial(
-	ctx context.Context, from netip.Addr, to netip.AddrPort,
+	ctx context.Context, from netip.Addr, at engine.Address,
 ) (net.Conn, error) {
-	p := n.side.pod
+	p, to := n.side.pod, at.AddrPort
 	s := p.spec.Load()
 	// What comes from 127.0.0.6 has passed the inbound listener and is the app's. A pod that calls
 	// itself by its own address meets its own sidecar again, as under Istio's iptables

@@ -98,12 +98,12 @@ func (p *plane) await(t *testing.T, listener string, n int) []observe.Request {
 // direct is the network of our proxy: every listener gets a port of its own.
 type direct struct{}
 
-func (direct) Listen(ctx context.Context, _ netip.AddrPort) (net.Listener, bool, error) {
+func (direct) Listen(ctx context.Context, _ engine.Address) (net.Listener, bool, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	return l, false, err
 }
 
-func (direct) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (direct) Dial(ctx context.Context, _ netip.Addr, to engine.Address) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
 }
 
@@ -131,7 +131,7 @@ func startEjecting(t *testing.T, s *xds.Snapshot, changes chan<- observe.Change)
 		t.Fatal(err)
 	}
 	for name, l := range s.Listeners {
-		pl.addr[name] = p.Addr(addrOf(l.GetAddress())).String()
+		pl.addr[name] = p.Addr(engine.Address{AddrPort: addrOf(l.GetAddress())}).String()
 	}
 	return pl
 }

@@ -282,11 +282,11 @@ type logWorld struct {
 	ended chan struct{} // one for each record
 }
 
-func (*logWorld) Listen(ctx context.Context, a netip.AddrPort) (net.Listener, bool, error) {
+func (*logWorld) Listen(ctx context.Context, a engine.Address) (net.Listener, bool, error) {
 	return world{}.Listen(ctx, a)
 }
 
-func (*logWorld) Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (*logWorld) Dial(ctx context.Context, from netip.Addr, to engine.Address) (net.Conn, error) {
 	return world{}.Dial(ctx, from, to)
 }
 
@@ -325,7 +325,7 @@ func TestAccessLog(t *testing.T) {
 	for _, x := range loggedExchanges() {
 		a := s.Listeners[x.listener].GetAddress().GetSocketAddress()
 		at := netip.AddrPortFrom(netip.MustParseAddr(a.GetAddress()), uint16(a.GetPortValue()))
-		if err := b.s.play(p.Addr(at).String(), x); err != nil {
+		if err := b.s.play(p.Addr(engine.Address{AddrPort: at}).String(), x); err != nil {
 			t.Errorf("%s %s: %v", x.listener, x.name, err)
 		}
 		for range 1 + x.more {

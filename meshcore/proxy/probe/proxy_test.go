@@ -19,12 +19,12 @@ import (
 // world is the network of our proxy: every listener gets a port of its own, upstreams are where they say.
 type world struct{}
 
-func (world) Listen(ctx context.Context, _ netip.AddrPort) (net.Listener, bool, error) {
+func (world) Listen(ctx context.Context, _ engine.Address) (net.Listener, bool, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	return l, false, err
 }
 
-func (world) Dial(ctx context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (world) Dial(ctx context.Context, _ netip.Addr, to engine.Address) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
 }
 
@@ -42,7 +42,7 @@ func startProxy(t *testing.T, probes []probe, ups []*upstream) func(i int) strin
 	if err := p.Update(t.Context(), snapshot(probes, ups)); err != nil {
 		t.Fatal(err)
 	}
-	return func(i int) string { return p.Addr(listenerAddr(i)).String() }
+	return func(i int) string { return p.Addr(engine.Address{AddrPort: listenerAddr(i)}).String() }
 }
 
 // TestProxy has our proxy show what Envoy shows, or what is listed as a difference.
