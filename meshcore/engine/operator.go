@@ -57,12 +57,20 @@ var notYetOperators = map[string]string{
 	"ROUTE_RESOLUTION_TIME_US":                     "route look-ups are not timed",
 }
 
+// perRequestState is what header values once called FILTER_STATE, and still may
+// (source/common/router/header_parser.cc).
+const perRequestState = "PER_REQUEST_STATE"
+
 // findOperator returns the table's look-up. end: the exchange will have ended; withoutQuery: the
 // formatter extension of %REQ_WITHOUT_QUERY% is configured.
 func findOperator(end, withoutQuery bool) formatter.Lookup[*Exchange] {
 	return func(c formatter.Command) (eval, error) {
 		if why, ok := notYetOperators[c.Name]; ok {
 			return nil, fmt.Errorf("command operator %%%s%% %s: %s", c.Name, notCarried, why)
+		}
+		if c.Name == perRequestState && !end {
+			return nil, fmt.Errorf("command operator %%%s%% %s: %%FILTER_STATE%% is its new name",
+				c.Name, notCarried)
 		}
 		o, ok := operators[c.Name]
 		if !ok || c.Name == "REQ_WITHOUT_QUERY" && !withoutQuery {

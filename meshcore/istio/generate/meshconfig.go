@@ -30,7 +30,11 @@ func (w *world) meshConfig() tree {
 				of(w.draw, "xForwardedHost", 50, tree{"enabled": true}, tree{"enabled": false}))}
 		}},
 		of(w.draw, "enableTracing", 5, true, false),
-		of(w.draw, "accessLogFile", 5, "/dev/stdout"),
+		of(w.draw, "accessLogFile", 10, "/dev/stdout"),
+		of(w.draw, "accessLogFormat", 10, "%START_TIME% %REQ(:METHOD)% %RESPONSE_FLAGS%\n",
+			"[%UPSTREAM_CLUSTER%] %PROTOCOL%\n"),
+		of(w.draw, "accessLogEncoding", 10, "TEXT", "JSON"),
+		of(w.draw, "disableEnvoyListenerLog", 10, true, false),
 	)
 	if w.chance(5) {
 		w.root = "mesh-root"
