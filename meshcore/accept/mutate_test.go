@@ -94,6 +94,7 @@ func kept(p place) bool {
 		"envoy.config.listener.v3.Listener.transparent",
 		"envoy.type.tracing.v3.CustomTag.value", // tracing is not looked at
 		"envoy.config.listener.v3.Listener.freebind",
+		"envoy.extensions.access_loggers.file.v3.FileAccessLog.path", // the file system decides
 		"envoy.config.endpoint.v3.ClusterLoadAssignment.cluster_name",
 		"envoy.config.cluster.v3.Cluster.EdsClusterConfig.service_name",
 		"envoy.config.route.v3.RouteConfiguration.name":
