@@ -173,7 +173,8 @@ func (c *compiler) pipe(field string, p *corev3.Pipe) {
 	case !abstract && strings.ContainsRune(path, 0):
 		c.fail(field+".path", "UNIX domain socket pathname contains embedded null characters")
 	case len(path) > maxPipePath:
-		c.fail(field+".path", "Path \"%s\" exceeds maximum UNIX domain socket path size of 108", path)
+		c.fail(field+".path", "Path \"%s\" exceeds maximum UNIX domain socket path size of 108",
+			path)
 	}
 }
 
