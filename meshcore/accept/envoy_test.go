@@ -92,7 +92,7 @@ func startEnvoy(t *testing.T, api string, register func(*grpc.Server), options .
 	}
 	c := exec.Command(binary, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "critical",
 		"--drain-time-s", "1", "--drain-strategy", "immediate") // what was replaced goes at once
-	c.Stderr = &p.log
+	c.Stderr, c.Dir = &p.log, t.TempDir() // what resources name as files is made there
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

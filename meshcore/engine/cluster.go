@@ -217,6 +217,7 @@ func (c *compiler) loadBalancing(out *Cluster, m *clusterv3.Cluster) {
 		if least := m.GetRingHashLbConfig().GetMinimumRingSize(); least != nil {
 			if cfg.MinRingSize = least.GetValue(); cfg.MinRingSize == 0 {
 				c.notCarried("ring_hash_lb_config.minimum_ring_size", "a ring of nothing")
+				return
 			}
 		}
 		most := m.GetRingHashLbConfig().GetMaximumRingSize()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -157,11 +158,29 @@ func setOf(rules []*listenerv3.ListenerFilterChainMatchPredicate, until bool) pr
 	}
 }
 
+// maxPipePath is how long the path of a unix socket may be.
+const maxPipePath = 107
+
+// pipe checks a unix socket (source/common/network/address_impl.cc PipeInstance).
+func (c *compiler) pipe(field string, p *corev3.Pipe) {
+	path := p.GetPath()
+	abstract := strings.HasPrefix(path, "@")
+	switch {
+	case path == "":
+		c.fail(field+".path", "value length must be at least 1 characters")
+	case abstract && p.GetMode() != 0:
+		c.fail(field+".mode", "Cannot set mode for Abstract AF_UNIX sockets")
+	case !abstract && strings.ContainsRune(path, 0):
+		c.fail(field+".path", "UNIX domain socket pathname contains embedded null characters")
+	case len(path) > maxPipePath:
+		c.fail(field+".path", "Path \"%s\" exceeds maximum UNIX domain socket path size of 108",
+			path)
+	}
+}
+
 func (c *compiler) address(field string, m *corev3.Address) Address {
 	if p := m.GetPipe(); p != nil {
-		if p.GetPath() == "" {
-			c.fail(field+".pipe.path", "value length must be at least 1 characters")
-		}
+		c.pipe(field+".pipe", p)
 		return Address{Path: p.GetPath(), Mode: p.GetMode()}
 	}
 	s := m.GetSocketAddress()
