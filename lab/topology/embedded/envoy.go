@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 
+	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
@@ -42,20 +43,17 @@ type envoys struct {
 	virtual map[netip.AddrPort]*relay
 }
 
-// ErrEnvoy is why real Envoys can not be started, or have died.
-var ErrEnvoy = errors.New("the real Envoy")
-
-// noEnvoyError is an ErrEnvoy in other words.
+// noEnvoyError is a topology.ErrEnvoy in other words.
 type noEnvoyError struct{ error }
 
-// Is says that it is an ErrEnvoy.
-func (*noEnvoyError) Is(target error) bool { return target == ErrEnvoy }
+// Is says that it is one.
+func (*noEnvoyError) Is(target error) bool { return target == topology.ErrEnvoy }
 
 // startEnvoys prepares a lab for real Envoys.
 func (m *mesh) startEnvoys(ctx context.Context) error {
 	if m.net.block == 0 {
 		return fmt.Errorf("%w needs a loopback address for each pod, as Linux has them; "+
-			"--proxy meshcore does without", ErrEnvoy)
+			"--proxy meshcore does without", topology.ErrEnvoy)
 	}
 	e := &envoys{
 		m: m, dead: map[string]error{}, told: make(chan struct{}),
@@ -193,7 +191,7 @@ func (e *envoys) alive() (error, <-chan struct{}) {
 	defer e.mu.Unlock()
 	var errs []error
 	for _, pod := range slices.Sorted(maps.Keys(e.dead)) {
-		errs = append(errs, fmt.Errorf("%w: %w", ErrEnvoy, e.dead[pod]))
+		errs = append(errs, fmt.Errorf("%w: %w", topology.ErrEnvoy, e.dead[pod]))
 	}
 	return errors.Join(errs...), e.told
 }
@@ -292,6 +290,9 @@ const (
 // settlePatience bounds how long an Envoy may take to answer and to hand over its log entries.
 const settlePatience = 10 * time.Second
 
+// dying bounds how long it takes from the end of a process until it is known.
+const dying = time.Second
+
 // settle waits until what has ended is recorded. A pod that is being stopped has nothing more to
 // report.
 func (s *envoySidecar) settle(ctx context.Context) error {
@@ -302,13 +303,17 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 	if err == nil || s.pod.ended.Err() != nil {
 		return nil
 	}
+	select { // one that is about to end does not answer any more
+	case <-s.watched:
+	case <-time.After(dying):
+	}
 	if dead, _ := s.pod.m.envoys.alive(); dead != nil {
 		return dead
 	}
 	if ctx.Err() == nil && patient.Err() != nil {
 		err = context.Cause(patient)
 	}
-	return fmt.Errorf("%w of %s: %w", ErrEnvoy, s.pod.spec.Load().ID(), err)
+	return fmt.Errorf("%w of %s: %w", topology.ErrEnvoy, s.pod.spec.Load().ID(), err)
 }
 
 // reported waits until every log entry that Envoy has made has come. The entry of an exchange whose
