@@ -209,7 +209,7 @@ func upError(err error) error {
 		return nil
 	case errors.As(err, &x):
 		return err
-	case errors.Is(err, embedded.ErrEnvoy):
+	case errors.Is(err, topology.ErrEnvoy):
 		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)

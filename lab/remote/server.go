@@ -153,7 +153,7 @@ func (s *Server) become(
 	}
 	a, err := s.mesh.Apply(r.Context(), merge(base, add))
 	if err != nil {
-		refuse(w, err, true)
+		refuse(w, err, !errors.Is(err, topology.ErrEnvoy))
 		return
 	}
 	out.Proxies, out.Total, out.Took = a.Proxies, a.Total, a.Took
@@ -270,7 +270,7 @@ func (s *Server) handleRequest(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case !began:
-		refuse(w, err, true)
+		refuse(w, err, !errors.Is(err, topology.ErrEnvoy))
 	default:
 		_ = enc.Encode(map[string]string{"problem": err.Error()}) // fails when the client went away
 	}

@@ -5,6 +5,7 @@ package topology
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,10 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
+
+// ErrEnvoy is why real Envoys can not be started, have died or do not report: the environment's
+// fault, not the input's.
+var ErrEnvoy = errors.New("the real Envoy")
 
 // Driver brings meshes up.
 type Driver interface {

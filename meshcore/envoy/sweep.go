@@ -45,13 +45,14 @@ func (f files) writePID(pid int) error {
 }
 
 // Sweep ends the Envoys whose mesh-lab was killed, of a run directory or of a folder of run
-// directories, removes their files (logs too), and says how many it ended. The Envoys of a mesh-lab
-// that lives it leaves alone. On Linux the kernel has ended them before.
+// directories, removes their files (logs too) and the run directories that are empty then, and says
+// how many it ended. The Envoys of a mesh-lab that lives it leaves alone. On Linux the kernel has
+// ended them before.
 func Sweep(dir string) (ended int) {
 	for _, pattern := range []string{"*.pid", "*/*.pid"} {
 		names, _ := filepath.Glob(filepath.Join(glob(dir), pattern)) // only a bad pattern fails
 		for _, name := range names {
-			if sweep(name) {
+			if sweep(dir, name) {
 				ended++
 			}
 		}
@@ -64,7 +65,7 @@ func glob(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(dir)
 }
 
-func sweep(name string) (ended bool) {
+func sweep(dir, name string) (ended bool) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return false
@@ -85,6 +86,9 @@ func sweep(name string) (ended bool) {
 	}
 	if filepath.Dir(l.Admin) == filepath.Dir(name) {
 		_ = os.Remove(l.Admin) // the same
+	}
+	if run := filepath.Dir(name); filepath.Clean(dir) != run {
+		_ = os.Remove(run) // it has other files
 	}
 	return ended
 }

@@ -117,6 +117,14 @@ func TestSweepSparesOthers(t *testing.T) {
 	}
 	left(t, dir, "keep", "x.pid", "y.pid")
 	left(t, runs, "other", "run")
+	for _, f := range []string{"keep", "x.pid", "y.pid"} {
+		if err := os.Remove(filepath.Join(dir, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pidFile{gone, gone, ""}.write(t, filepath.Join(dir, "c.pid"))
+	envoy.Sweep(runs)
+	left(t, runs, "other") // an empty run directory goes, too
 	if err := in.Close(); err != nil {
 		t.Error(err)
 	}

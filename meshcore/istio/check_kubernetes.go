@@ -2,6 +2,7 @@ package istio
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -40,6 +41,8 @@ func (c *checker) service() {
 	}
 	if ip := s.ClusterIP; ip != "" && ip != corev1.ClusterIPNone && !isIP(ip) {
 		c.errorf("spec.clusterIP", "must be None or an IP address, not %q", ip)
+	} else {
+		c.ip4("spec.clusterIP", ip)
 	}
 	if d := s.TrafficDistribution; d != nil {
 		c.oneOf("spec.trafficDistribution", *d, "PreferClose", "PreferSameZone", "PreferSameNode",
@@ -213,5 +216,13 @@ func (c *checker) endpointSlice() {
 func (c *checker) ip(field, address string) {
 	if !isIP(address) {
 		c.errorf(field, "%q is not an IP address", address)
+	}
+	c.ip4(field, address)
+}
+
+// ip4 refuses an address of IPv6, in the words for an EndpointSlice of them.
+func (c *checker) ip4(field, address string) {
+	if a, err := netip.ParseAddr(address); err == nil && !a.Is4() {
+		c.errorf(field, "the IPv6 address %s is not carried out yet (only IPv4)", address)
 	}
 }

@@ -238,8 +238,11 @@ func (b *registryBuilder) addPod(o *istio.Object, name string, src podSource) {
 	p.Role = b.role(p, src.spec)
 	chosen := chosenIP(p.Annotations)
 	field := templateField(o) + "annotations"
-	if _, err := netip.ParseAddr(chosen); err != nil && chosen != "" {
+	if a, err := netip.ParseAddr(chosen); err != nil && chosen != "" {
 		b.problem(o, field, "%s: %q is not an IP address", ipAnnotation, chosen)
+	} else if err == nil && !a.Is4() {
+		b.problem(o, field, "%s: the IPv6 address %s is not carried out yet (only IPv4)",
+			ipAnnotation, chosen)
 	}
 	p.IP = b.address("pod/"+p.ID(), chosen, &b.out.nextPod)
 	b.take(o, field, "pod/"+p.ID(), p.IP)

@@ -91,6 +91,8 @@ func TestRegistryProblems(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"one address for two replicas", deployment("a", 2, "mesh-lab.dev/ip: 10.0.0.1"),
 			"pod/a-0.default and pod/a-1.default cannot both have the address 10.0.0.1"},
+		{"IPv6", deployment("a", 1, "'mesh-lab.dev/ip': '2001:db8::1'"),
+			"mesh-lab.dev/ip: the IPv6 address 2001:db8::1 is not carried out yet (only IPv4)"},
 		{"one name for two pods", deployment("a", 1, "") + strings.NewReplacer(
 			"Deployment", "ReplicaSet").Replace(deployment("a", 1, "")),
 			"its pod a-0.default is also one of Deployment default/a"},

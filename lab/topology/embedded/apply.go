@@ -148,9 +148,12 @@ func (m *mesh) back(ctx context.Context, old state, told bool) error {
 	if told {
 		old.sent = maps.Clone(old.sent)
 		maps.DeleteFunc(old.sent, func(id string, _ *xds.Snapshot) bool { return m.isKilled(id) })
-		if _, serr := m.push(ctx, old); serr != nil && ctx.Err() == nil {
+		_, serr := m.push(ctx, old)
+		// Without a control plane proxies get it when they are back; an Envoy that has died is what
+		// every change is told.
+		if serr != nil && ctx.Err() == nil && !errors.Is(serr, topology.ErrEnvoy) {
 			err = errors.Join(err, fmt.Errorf("take the change back: %w", serr))
-		} // else the control plane is away; proxies get it when they are back
+		}
 	}
 	return errors.Join(err, m.stopGone(ctx, old.reg))
 }

@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -46,9 +48,19 @@ func (m *mesh) Capture(from, address string) (network, at string, release func()
 	return "unix", l.Addr().String(), func() { r.close(); remove() }, nil
 }
 
-// socketName names a socket of this lab in Linux' abstract name space, which leaves no file.
+// longestName is what fits into a socket's address on Linux (unix(7)), as Envoy counts it.
+const longestName = 107
+
+// socketName names a socket of this lab in Linux' abstract name space, which leaves no file. Of a
+// name that is too long, as those of pods may be, the end is a digest.
 func (n *network) socketName(what string) string {
-	return fmt.Sprintf("@mesh-lab-%d/%d/%s", os.Getpid(), n.block, what)
+	name := fmt.Sprintf("@mesh-lab-%d/%d/%s", os.Getpid(), n.block, what)
+	if len(name) > longestName {
+		digest := sha256.Sum256([]byte(name))
+		short := hex.EncodeToString(digest[:8])
+		name = name[:longestName-len(short)] + short
+	}
+	return name
 }
 
 // unixSocket opens a socket for connections that are captured.
@@ -73,6 +85,8 @@ type relay struct {
 	l    net.Listener
 	dial func(context.Context, net.Conn) (net.Conn, error) // for a connection that came
 
+	ctx   context.Context // ends with close
+	end   context.CancelFunc
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	done  bool
@@ -84,6 +98,7 @@ func (m *mesh) relay(
 	l net.Listener, dial func(context.Context, net.Conn) (net.Conn, error),
 ) *relay {
 	r := &relay{l: l, dial: dial}
+	r.ctx, r.end = context.WithCancel(context.Background())
 	r.wg.Go(r.accept)
 	return r
 }
@@ -117,7 +132,7 @@ func (r *relay) keep(c net.Conn) bool {
 
 func (r *relay) carry(c net.Conn) {
 	defer r.drop(c)
-	up, err := r.dial(context.Background(), c)
+	up, err := r.dial(r.ctx, c)
 	if err != nil {
 		reset(c)
 		return
@@ -159,6 +174,7 @@ func (r *relay) drop(c net.Conn) {
 
 func (r *relay) close() {
 	r.l.Close()
+	r.end()
 	r.mu.Lock()
 	r.done = true
 	for c := range r.conns {

@@ -54,8 +54,10 @@ func serves(t *testing.T, m topology.Mesh) {
 }
 
 // TestRefusedApply leaves the mesh as it was: a pod that can not start, a proxy that refuses.
-func TestRefusedApply(t *testing.T) {
-	d := embedded.Driver{Tamper: func(s *xds.Snapshot) *xds.Snapshot {
+func TestRefusedApply(t *testing.T) { onBoth(t, testRefusedApply) }
+
+func testRefusedApply(t *testing.T, d embedded.Driver) {
+	d.Tamper = func(s *xds.Snapshot) *xds.Snapshot {
 		const name = "outbound|9000||extra.default.svc.cluster.local"
 		if s.Clusters[name] == nil {
 			return s
@@ -70,17 +72,9 @@ func TestRefusedApply(t *testing.T) {
 		c.DnsFailureRefreshRate = &clusterv3.Cluster_RefreshRate{}
 		out.Clusters[name] = c
 		return &out
-	}}
-	base := customer(t)
-	m, err := d.Up(t.Context(), topology.Spec{Config: base, Seed: 1})
-	if err != nil {
-		t.Fatal(err)
 	}
-	defer func() {
-		if err := m.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
+	base := customer(t)
+	m := upOn(t, d, base)
 	before := embedded.Sockets(m)
 	for _, c := range []struct{ yaml, want string }{
 		{fmt.Sprintf(echo2, 2, "v1", "200"), "extra.default.svc.cluster.local"}, // NACK
@@ -101,8 +95,10 @@ func TestRefusedApply(t *testing.T) {
 }
 
 // TestReplace changes a pod's template: the new pod has the address, and nothing is left of the old one.
-func TestReplace(t *testing.T) {
-	m := up(t, customer(t, fmt.Sprintf(echo2, 2, "v1", "200")))
+func TestReplace(t *testing.T) { onBoth(t, testReplace) }
+
+func testReplace(t *testing.T, d embedded.Driver) {
+	m := upOn(t, d, customer(t, fmt.Sprintf(echo2, 2, "v1", "200")))
 	before := embedded.Sockets(m)
 	for i := range 5 {
 		status := 200 + i
@@ -126,7 +122,9 @@ func TestReplace(t *testing.T) {
 }
 
 // TestPublished closes a gateway's port on localhost with the Gateway, and opens it again with it.
-func TestPublished(t *testing.T) {
+func TestPublished(t *testing.T) { onBoth(t, testPublished) }
+
+func testPublished(t *testing.T, d embedded.Driver) {
 	with, without := customer(t), &istio.Config{}
 	for _, o := range with.Objects {
 		if o.Kind != "Gateway" {
@@ -134,7 +132,7 @@ func TestPublished(t *testing.T) {
 		}
 	}
 	without.Mesh = with.Mesh
-	m := up(t, with)
+	m := upOn(t, d, with)
 	for range 3 {
 		g := m.Gateways()
 		if len(g) != 1 {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"syscall"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -106,7 +107,12 @@ func (m *mesh) resolve(namespace, address string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return netip.AddrPortFrom(addrs[rand.IntN(len(addrs))], uint16(n)), nil
+	at := addrs[rand.IntN(len(addrs))].Unmap()
+	if !at.Is4() {
+		return netip.AddrPort{}, fmt.Errorf(
+			"address %s: IPv6 is not carried out yet (only IPv4): %w", at, syscall.EHOSTUNREACH)
+	}
+	return netip.AddrPortFrom(at, uint16(n)), nil
 }
 
 // isLocalhost says whether an address is the pod's own loopback.

@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
+	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,11 +47,26 @@ func customer(t *testing.T, more ...string) *istio.Config {
 	return c
 }
 
+// onBoth runs a test on our own data plane and, where there is one, on the real Envoy.
+func onBoth(t *testing.T, test func(*testing.T, embedded.Driver)) {
+	t.Run("meshcore", func(t *testing.T) { test(t, embedded.Driver{}) })
+	t.Run("envoy", func(t *testing.T) {
+		testenvoy.Binary(t)
+		test(t, embedded.Driver{Proxy: "envoy", Dir: t.TempDir()})
+	})
+}
+
 func up(t *testing.T, c *istio.Config) topology.Mesh {
+	t.Helper()
+	return upOn(t, embedded.Driver{}, c)
+}
+
+// upOn brings up a mesh that is taken down with the test.
+func upOn(t *testing.T, d embedded.Driver, c *istio.Config) topology.Mesh {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	m, err := embedded.Driver{}.Up(ctx, topology.Spec{Config: c, Seed: 1})
+	m, err := d.Up(ctx, topology.Spec{Config: c, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +183,10 @@ func TestApplyUnderLoad(t *testing.T) {
 }
 
 // TestKill ends a pod; its endpoints go, and come back with it.
-func TestKill(t *testing.T) {
-	m := up(t, customer(t))
+func TestKill(t *testing.T) { onBoth(t, testKill) }
+
+func testKill(t *testing.T, d embedded.Driver) {
+	m := upOn(t, d, customer(t))
 	k := m.(topology.Killer)
 	if err := k.Kill(t.Context(), "recommendation-v1-0.default"); err != nil {
 		t.Fatal(err)
@@ -195,8 +213,10 @@ func TestKill(t *testing.T) {
 }
 
 // TestControlPlaneLost keeps serving what it has.
-func TestControlPlaneLost(t *testing.T) {
-	m := up(t, customer(t))
+func TestControlPlaneLost(t *testing.T) { onBoth(t, testControlPlaneLost) }
+
+func testControlPlaneLost(t *testing.T, d embedded.Driver) {
+	m := upOn(t, d, customer(t))
 	cp := m.(topology.ControlPlane)
 	if err := cp.StopControlPlane(t.Context()); err != nil {
 		t.Fatal(err)
@@ -219,12 +239,14 @@ func TestControlPlaneLost(t *testing.T) {
 }
 
 // TestNothingLeft brings meshes up and down side by side; goleak and the file count see the rest.
-func TestNothingLeft(t *testing.T) {
+func TestNothingLeft(t *testing.T) { onBoth(t, testNothingLeft) }
+
+func testNothingLeft(t *testing.T, d embedded.Driver) {
 	before := descriptors(t)
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {
-			m, err := embedded.Driver{}.Up(t.Context(), topology.Spec{Config: customer(t)})
+			m, err := d.Up(t.Context(), topology.Spec{Config: customer(t)})
 			if err != nil {
 				t.Error(err)
 				return

@@ -15,6 +15,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 
+	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
@@ -42,20 +43,17 @@ type envoys struct {
 	virtual map[netip.AddrPort]*relay
 }
 
-// ErrEnvoy is why real Envoys can not be started, or have died.
-var ErrEnvoy = errors.New("the real Envoy")
-
-// noEnvoyError is an ErrEnvoy in other words.
+// noEnvoyError is a topology.ErrEnvoy in other words.
 type noEnvoyError struct{ error }
 
-// Is says that it is an ErrEnvoy.
-func (*noEnvoyError) Is(target error) bool { return target == ErrEnvoy }
+// Is says that it is one.
+func (*noEnvoyError) Is(target error) bool { return target == topology.ErrEnvoy }
 
 // startEnvoys prepares a lab for real Envoys.
 func (m *mesh) startEnvoys(ctx context.Context) error {
 	if m.net.block == 0 {
 		return fmt.Errorf("%w needs a loopback address for each pod, as Linux has them; "+
-			"--proxy meshcore does without", ErrEnvoy)
+			"--proxy meshcore does without", topology.ErrEnvoy)
 	}
 	e := &envoys{
 		m: m, dead: map[string]error{}, told: make(chan struct{}),
@@ -193,7 +191,7 @@ func (e *envoys) alive() (error, <-chan struct{}) {
 	defer e.mu.Unlock()
 	var errs []error
 	for _, pod := range slices.Sorted(maps.Keys(e.dead)) {
-		errs = append(errs, fmt.Errorf("%w: %w", ErrEnvoy, e.dead[pod]))
+		errs = append(errs, fmt.Errorf("%w: %w", topology.ErrEnvoy, e.dead[pod]))
 	}
 	return errors.Join(errs...), e.told
 }
@@ -279,32 +277,64 @@ func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), 
 	return r.close, nil
 }
 
-// What settle asks Envoy for: how many log entries it has made, and how many requests are under
-// way.
+// What settle asks Envoy for: how many log entries it has made and how many it could not keep, and
+// how many requests are under way.
 const (
 	entriesMade = "access_logs.grpc_access_log.logs_written"
+	entriesLost = "access_logs.grpc_access_log.logs_dropped"
 	ownRequest  = "http.admin.downstream_rq_active"
-	settleStats = `^access_logs\.grpc_access_log\.logs_written$|^http\..*\.downstream_rq_active$`
+	settleStats = `^access_logs\.grpc_access_log\.logs_(written|dropped)$` +
+		`|^http\..*\.downstream_rq_active$`
 )
 
-// settle waits until every log entry that Envoy has made has come. The entry of an exchange whose
+// settlePatience bounds how long an Envoy may take to answer and to hand over its log entries.
+const settlePatience = 10 * time.Second
+
+// dying bounds how long it takes from the end of a process until it is known.
+const dying = time.Second
+
+// settle waits until what has ended is recorded. A pod that is being stopped has nothing more to
+// report.
+func (s *envoySidecar) settle(ctx context.Context) error {
+	patient, cancel := context.WithTimeoutCause(ctx, settlePatience,
+		fmt.Errorf("its access log has not come within %s", settlePatience))
+	defer cancel()
+	err := s.reported(patient)
+	if err == nil || s.pod.ended.Err() != nil {
+		return nil
+	}
+	select { // one that is about to end does not answer any more
+	case <-s.watched:
+	case <-time.After(dying):
+	}
+	if dead, _ := s.pod.m.envoys.alive(); dead != nil {
+		return dead
+	}
+	if ctx.Err() == nil && patient.Err() != nil {
+		err = context.Cause(patient)
+	}
+	return fmt.Errorf("%w of %s: %w", topology.ErrEnvoy, s.pod.spec.Load().ID(), err)
+}
+
+// reported waits until every log entry that Envoy has made has come. The entry of an exchange whose
 // end the client has seen may still be in the making, as long as Envoy counts it among its
 // requests; those that go on for longer are not waited for.
-func (s *envoySidecar) settle(ctx context.Context) error {
+func (s *envoySidecar) reported(ctx context.Context) error {
 	const looks, pause = 10, 2 * time.Millisecond
 	node := s.pod.spec.Load().ID()
 	for range looks {
 		stats, err := s.process.Stats(ctx, settleStats)
 		if err != nil {
-			if dead, _ := s.pod.m.envoys.alive(); dead != nil {
-				return dead
-			}
 			return err
+		}
+		if n := stats[entriesLost]; n > 0 {
+			return fmt.Errorf("it dropped %d entries of its access log: records are missing", n)
 		}
 		if err := s.pod.m.envoys.logs.Await(ctx, node, stats[entriesMade]); err != nil {
 			return err
 		}
 		delete(stats, entriesMade)
+		delete(stats, entriesLost)
 		delete(stats, ownRequest)
 		active := uint64(0)
 		for _, n := range stats {
@@ -339,6 +369,8 @@ func (s *envoySidecar) close(context.Context) error {
 	// let an orderly end take seconds.
 	err := s.process.Kill()
 	<-s.watched
-	e.gone(s.pod.spec.Load().ID())
+	id := s.pod.spec.Load().ID()
+	e.gone(id)
+	e.logs.Forget(id) // who takes its place counts its entries from zero
 	return err
 }

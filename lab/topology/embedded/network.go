@@ -28,6 +28,7 @@ type network struct {
 	mu     sync.Mutex
 	hosts  map[netip.Addr]*host
 	byReal map[netip.Addr]netip.Addr // logical addresses
+	reals  map[netip.Addr]netip.Addr // real ones: whoever gets a logical one again finds the same
 	extra  uint16                    // next address for logical ones outside of the pods' range
 	ends   uint16                    // numbers the client's ends of captured connections
 }
@@ -56,7 +57,8 @@ const (
 // ones; a block is free again when its process ends, however it ends. A shared network has one
 // loopback address alone.
 func newNetwork(shared bool) (*network, error) {
-	n := &network{hosts: map[netip.Addr]*host{}, byReal: map[netip.Addr]netip.Addr{}}
+	n := &network{hosts: map[netip.Addr]*host{}, byReal: map[netip.Addr]netip.Addr{},
+		reals: map[netip.Addr]netip.Addr{}}
 	if shared || !distinctLoopback() {
 		return n, nil
 	}
@@ -97,10 +99,13 @@ func (n *network) host(a netip.Addr) *host {
 		return h
 	}
 	h = &host{sockets: map[uint16]string{}, apps: map[uint16]string{}}
-	switch b := a.As4(); {
+	b := a.As16() // IPv4 in its last four
+	switch b := b[12:]; {
 	case n.block == 0:
 		h.real = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	case b[0] == 10 && b[1] == 244 && b[2] < 200:
+	case n.reals[a].IsValid():
+		h.real = n.reals[a]
+	case a.Is4() && b[0] == 10 && b[1] == 244 && b[2] < 200:
 		h.real = netip.AddrFrom4([4]byte{127, n.block, b[2], b[3]})
 	default:
 		h.real = netip.AddrFrom4(
@@ -109,7 +114,7 @@ func (n *network) host(a netip.Addr) *host {
 	}
 	n.hosts[a] = h
 	if n.block != 0 {
-		n.byReal[h.real] = a
+		n.byReal[h.real], n.reals[a] = a, h.real
 	}
 	return h
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -63,7 +64,7 @@ func TestOutside(t *testing.T) {
 
 // TestManyHosts gives addresses outside of the pods' range real ones of their own.
 func TestManyHosts(t *testing.T) {
-	n := &network{block: 64, hosts: map[netip.Addr]*host{}, byReal: map[netip.Addr]netip.Addr{}}
+	n := testNetwork()
 	seen := map[netip.Addr]bool{}
 	at := netip.MustParseAddr("198.51.100.1")
 	for range 3000 {
@@ -73,5 +74,40 @@ func TestManyHosts(t *testing.T) {
 		}
 		seen[real] = true
 		at = at.Next()
+	}
+}
+
+func testNetwork() *network {
+	return &network{
+		block: 64, hosts: map[netip.Addr]*host{}, byReal: map[netip.Addr]netip.Addr{},
+		reals: map[netip.Addr]netip.Addr{},
+	}
+}
+
+// TestSameAddress: configuration that was made for a pod leads to the one that takes its place, and
+// an IPv6 address to nobody.
+func TestSameAddress(t *testing.T) {
+	n := testNetwork()
+	for _, text := range []string{"10.244.0.2", "198.51.100.7", "2001:db8::1"} {
+		at := netip.MustParseAddr(text)
+		before := n.host(at).real
+		n.forget(at, nil)
+		n.host(netip.MustParseAddr("203.0.113.1"))
+		if after := n.host(at).real; after != before || !after.Is4() {
+			t.Errorf("%s was at %s and is at %s", at, before, after)
+		}
+	}
+}
+
+// TestSocketName: names of pods that are too long for a socket stay different.
+func TestSocketName(t *testing.T) {
+	n := testNetwork()
+	long := strings.Repeat("a", 253)
+	a, b := n.socketName(long+"b"), n.socketName(long+"c")
+	if len(a) != 107 || a == b {
+		t.Errorf("%q (%d) and %q", a, len(a), b)
+	}
+	if short := n.socketName("outbound.a-0.default"); !strings.HasSuffix(short, "/outbound.a-0.default") {
+		t.Errorf("got %q", short)
 	}
 }

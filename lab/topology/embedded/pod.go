@@ -109,6 +109,9 @@ func (p *pod) startApp(s *translate.Pod) error {
 	p.server = &http.Server{
 		Handler: handler, ReadHeaderTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.m.log.With("pod", s.ID()).Handler(), slog.LevelWarn),
+		BaseContext: func(l net.Listener) context.Context {
+			return app.WithLocalPort(context.Background(), int(l.(appSocket).port))
+		},
 	}
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
@@ -127,6 +130,12 @@ func (p *pod) startApp(s *translate.Pod) error {
 		}
 	}
 	return nil
+}
+
+// appSocket is where an app listens for a logical port.
+type appSocket struct {
+	net.Listener
+	port uint16
 }
 
 // listens says whether an app that answers on any port is there on this one: on those that Services
@@ -177,7 +186,8 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	p.m.net.mu.Lock()
 	p.m.net.host(ip).apps[port] = l.Addr().String()
 	p.m.net.mu.Unlock()
-	go p.server.Serve(l) //nolint:errcheck // ends with http.ErrServerClosed when the pod stops
+	//nolint:errcheck // ends with http.ErrServerClosed when the pod stops
+	go p.server.Serve(appSocket{l, port})
 	return l.Addr().String(), nil
 }
 

@@ -291,6 +291,11 @@ func TestForget(t *testing.T) {
 	if !slices.Equal(got, []string{"/1 0"}) || s.Received("a") != 0 {
 		t.Errorf("%q, %d", got, s.Received("a"))
 	}
+	n := s.node("a")
+	s.Forget("a")
+	if err := n.await(t.Context(), 1); err != nil {
+		t.Error(err) // nobody waits for who has gone
+	}
 }
 
 // TestMostHeld: attempts whose request never comes do not pile up.

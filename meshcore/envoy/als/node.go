@@ -22,6 +22,7 @@ type node struct {
 	proxy    Proxy
 	names    map[string]string // strings that come again and again
 	received uint64
+	gone     bool // nobody waits for it any more
 	dropped  uint64
 	changed  chan struct{} // closed when something came, if somebody waits for it
 
@@ -181,7 +182,7 @@ func (n *node) collect(x *exchange) {
 		if left := n.claim(x, list, 0); len(left) > 0 {
 			n.copies[x.id] = left
 		} else if found {
-			delete(n.copies, x.record.ID)
+			delete(n.copies, x.id)
 		}
 	}
 }
@@ -298,6 +299,7 @@ func (n *node) flush() {
 		n.stop()
 		n.stop = nil
 	}
+	n.gone = true
 	n.release(clock.Never)
 }
 
@@ -316,7 +318,7 @@ func (n *node) lost() uint64 {
 func (n *node) await(ctx context.Context, want uint64) error {
 	for {
 		n.mu.Lock()
-		if n.received >= want && len(n.waiting) == 0 {
+		if n.gone || n.received >= want && len(n.waiting) == 0 {
 			n.mu.Unlock()
 			return nil
 		}

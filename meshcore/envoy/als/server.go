@@ -128,7 +128,8 @@ func (s *Server) node(name string) *node {
 // access_logs.grpc_access_log.logs_written, as soon as everything has come.
 func (s *Server) Received(node string) uint64 { return s.node(node).count() }
 
-// Await returns when a proxy has reported n log entries and their records have been given away.
+// Await returns when a proxy has reported n log entries and their records have been given away, or
+// when it is forgotten.
 func (s *Server) Await(ctx context.Context, node string, n uint64) error {
 	return s.node(node).await(ctx, n)
 }
