@@ -40,6 +40,11 @@ var drawn = map[string]string{
 	"chain/breaker calm":       "the slow version is asked first, or not",
 }
 
+// chance lists recorded requests that a real Envoy answers as recorded only nearly always.
+var chance = map[string]string{
+	"resilience/retry-other-host avoid": "five looks for another host may all find the same one",
+}
+
 const firstPod = "a rotation begins anywhere"
 
 const newCookie = "a new cookie is a hash of the connection's addresses, and so of an ephemeral port"
@@ -269,9 +274,13 @@ func playCase(
 			}
 			<-time.After(d) // the story's own time: an ejection ends
 		}
+		id := c.String() + " " + w.ID
+		if why := chance[id]; why != "" && d.Proxy == "envoy" {
+			t.Logf("not compared: %s: %s", w.ID, why)
+			continue
+		}
 		results := play(t, ctx, m, w)
 		r := &recorded.Requests[j]
-		id := c.String() + " " + w.ID
 		if anyPod[id] != "" || d.Proxy == "envoy" && drawn[id] != "" {
 			r.anyPod()
 		}
