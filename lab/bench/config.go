@@ -10,7 +10,6 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -185,9 +184,6 @@ func static(s *xds.Snapshot, c *clusterv3.Cluster, name, to string) *clusterv3.C
 	if c.LbPolicy == clusterv3.Cluster_CLUSTER_PROVIDED {
 		c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
 	}
-	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: name,
-		Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
-			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-				Endpoint: &endpointv3.Endpoint{Address: address(to)}}}}}}}
+	c.LoadAssignment = endpoint(name, to)
 	return c
 }

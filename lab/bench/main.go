@@ -5,7 +5,8 @@
 //	load (core 0) ─▶ hop 1 ─▶ hop 2 (core 1) ─▶ backend (core 0)     each a process of its own
 //
 // The sidecars, ours and Envoy's, are given the same file, which holds what the translator makes
-// for a client and a server pod: the hops differ in nothing but the program.
+// for a client and a server pod: the hops differ in nothing but the program. Ours record every
+// request; the rows with records are Envoys that report theirs to a receiver, on core 0.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"syscall"
 )
 
 // options are the command line.
@@ -35,7 +37,7 @@ func main() {
 		}
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := bench(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -74,7 +76,7 @@ func bench(ctx context.Context, o options) error {
 // roles are what this program can be when it starts itself.
 var roles = map[string]func(args []string) error{
 	"backend": backend, "sidecar": sidecar, "reverse": reverse, "load": load, "mesh": mesh,
-	"pinned": pinned,
+	"pinned": pinned, "pace": pace, "records": records,
 }
 
 func play(args []string) error {

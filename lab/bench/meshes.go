@@ -15,6 +15,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 )
 
 // split is a VirtualService and subsets whose weights every sidecar must learn.
@@ -76,7 +77,8 @@ func benchApply(ctx context.Context, o options) error {
 	return nil
 }
 
-// mesh is a mesh of n pods that says what it needs: resident memory and heap in bytes.
+// mesh is a mesh of n pods that says what it needs: resident memory and heap in bytes, and what its
+// Envoys, if it has any, share with nobody.
 func mesh(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -86,7 +88,8 @@ func mesh(args []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := embedded.Driver{}.Up(context.Background(), topology.Spec{Config: c, Seed: 1})
+	d := embedded.Driver{Proxy: args[1]}
+	m, err := d.Up(context.Background(), topology.Spec{Config: c, Seed: 1})
 	if err != nil {
 		return err
 	}
@@ -96,38 +99,57 @@ func mesh(args []string) error {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	r, _ := rss(os.Getpid())
-	fmt.Println(len(m.Proxies()), r, s.HeapAlloc+s.StackInuse)
+	fmt.Println(len(m.Proxies()), r, s.HeapAlloc+s.StackInuse, children())
 	return m.Close(context.Background())
 }
 
-// benchMemory compares a mesh with few sidecars and one with a hundred more.
+// size is what a mesh said.
+type size struct {
+	n                 int
+	rss, heap, envoys float64
+}
+
+func sizeOf(ctx context.Context, replicas int, proxy string) (s size, err error) {
+	p := command(ctx, anyCore, self(), "mesh", strconv.Itoa(replicas), proxy)
+	out, err := p.cmd.Output()
+	if err != nil {
+		return s, fmt.Errorf("%w\n%s", err, p.log.String())
+	}
+	_, err = fmt.Sscan(string(out), &s.n, &s.rss, &s.heap, &s.envoys)
+	return s, err
+}
+
+// benchMemory compares a mesh with few sidecars and one with a hundred more, and with one whose
+// sidecars are Envoys.
 func benchMemory(ctx context.Context, _ options) error {
-	type size struct {
-		n         int
-		rss, heap float64
+	few, err := sizeOf(ctx, 1, "meshcore")
+	if err != nil {
+		return err
 	}
-	var sizes []size
-	for _, replicas := range []int{1, 11} {
-		out, err := command(ctx, anyCore, self(), "mesh", strconv.Itoa(replicas)).cmd.Output()
-		if err != nil {
-			return err
-		}
-		var s size
-		if _, err := fmt.Sscan(string(out), &s.n, &s.rss, &s.heap); err != nil {
-			return err
-		}
-		sizes = append(sizes, s)
+	many, err := sizeOf(ctx, 11, "meshcore")
+	if err != nil {
+		return err
 	}
-	few, many := sizes[0], sizes[1]
 	more := float64(many.n - few.n)
+	each := (many.rss - few.rss) / more
 	fmt.Printf("\nmemory of each sidecar beyond %d (with its app, 12 services): %.0f KB resident, "+
-		"%.0f KB heap and stacks; %d sidecars need %.0f MB\n", few.n, (many.rss-few.rss)/more/1024,
+		"%.0f KB heap and stacks; %d sidecars need %.0f MB\n", few.n, each/1024,
 		(many.heap-few.heap)/more/1024, many.n, many.rss/(1<<20))
+	if _, err := envoy.Locate(ctx); err != nil {
+		return nil // the proxies' part has said so
+	}
+	real, err := sizeOf(ctx, 1, "envoy")
+	if err != nil {
+		return err
+	}
+	theirs := real.envoys / float64(real.n)
+	fmt.Printf("memory of each of %d Envoys in the same mesh that no other process shares: "+
+		"%.0f KB, of which our sidecar is %.3f\n", real.n, theirs/1024, each/theirs)
 	return nil
 }
 
 // benchStart measures the time from the start of the built binary to the verdict of the first
-// scenario.
+// scenario, with either data plane.
 func benchStart(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "mesh-lab-bench-")
 	if err != nil {
@@ -139,22 +161,40 @@ func benchStart(ctx context.Context, o options) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
+	planes := []string{"meshcore"}
+	if _, err := envoy.Locate(ctx); err == nil {
+		planes = append(planes, "envoy")
+	}
 	runs := 5
 	if o.short {
 		runs = 3
 	}
-	var all []time.Duration
+	all := map[string][]time.Duration{}
 	for range runs {
-		began := time.Now()
-		out, err := exec.CommandContext(ctx, binary, "run", "canary").CombinedOutput()
-		took := time.Since(began)
-		if err != nil || !strings.Contains(string(out), "PASS") {
-			return errors.Join(errors.New("canary did not pass"), err, errors.New(string(out)))
+		for _, p := range planes {
+			took, err := canary(ctx, binary, p)
+			if err != nil {
+				return err
+			}
+			all[p] = append(all[p], took)
 		}
-		all = append(all, took.Round(time.Millisecond))
 	}
-	slices.Sort(all)
-	fmt.Printf("\nstart of the binary to the verdict of canary.yaml, %d runs: median %v, "+
-		"slowest %v\n", runs, all[len(all)/2], all[len(all)-1])
+	fmt.Printf("\nstart of the binary to the verdict of canary.yaml, %d runs\n", runs)
+	for _, p := range planes {
+		slices.Sort(all[p])
+		fmt.Printf("  --proxy %-8s  median %v, slowest %v\n", p, all[p][runs/2], all[p][runs-1])
+	}
 	return nil
+}
+
+// canary runs the scenario once.
+func canary(ctx context.Context, binary, proxy string) (time.Duration, error) {
+	began := time.Now()
+	out, err := exec.CommandContext(ctx, binary, "run", "canary", "--proxy", proxy).CombinedOutput()
+	took := time.Since(began)
+	if err != nil || !strings.Contains(string(out), "PASS") {
+		return 0, errors.Join(fmt.Errorf("canary did not pass with --proxy %s", proxy), err,
+			errors.New(string(out)))
+	}
+	return took.Round(time.Millisecond), nil
 }

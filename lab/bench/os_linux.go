@@ -69,3 +69,41 @@ func rss(pid int) (int64, bool) {
 	n, err := strconv.ParseInt(f[1], 10, 64)
 	return n * int64(os.Getpagesize()), err == nil
 }
+
+// memoryOf reads what the kernel tells of a process.
+func memoryOf(pid int) (m memory, ok bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return m, false
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[2] != "kB" {
+			continue
+		}
+		n, _ := strconv.ParseInt(f[1], 10, 64)
+		switch f[0] {
+		case "Rss:":
+			m.rss = n << 10
+		case "Pss:":
+			m.pss = n << 10
+		case "Private_Clean:", "Private_Dirty:":
+			m.own += n << 10
+		}
+	}
+	return m, m.rss > 0
+}
+
+// children is what the processes that this one has started share with nobody, in bytes.
+func children() (own int64) {
+	files, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		for _, pid := range strings.Fields(string(b)) {
+			n, _ := strconv.Atoi(pid)
+			m, _ := memoryOf(n)
+			own += m.own
+		}
+	}
+	return own
+}

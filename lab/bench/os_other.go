@@ -23,3 +23,7 @@ func loadAverage() string { return "" }
 func cpu(int) (time.Duration, bool) { return 0, false }
 
 func rss(int) (int64, bool) { return 0, false }
+
+func memoryOf(int) (memory, bool) { return memory{}, false }
+
+func children() int64 { return 0 }

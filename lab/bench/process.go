@@ -25,6 +25,7 @@ const (
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
+	out   *bufio.Reader // of a role
 	log   strings.Builder
 }
 
@@ -53,7 +54,8 @@ func startRole(ctx context.Context, core int, args ...string) (*process, error) 
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	p.out = bufio.NewReader(out)
+	line, err := p.out.ReadString('\n')
 	if line != "ready\n" {
 		p.stop()
 		return nil, fmt.Errorf("%s: %q %w\n%s", strings.Join(args, " "), line, err, p.log.String())
@@ -92,13 +94,17 @@ func command(ctx context.Context, core int, program string, args ...string) *pro
 	return p
 }
 
-func (p *process) stop() {
+// stop ends the process and returns what a role said at its end.
+func (p *process) stop() (last string) {
 	if p.stdin != nil {
 		p.stdin.Close()
+		said, _ := io.ReadAll(p.out)
+		last = strings.TrimSpace(string(said))
 	} else {
 		p.cmd.Process.Kill() //nolint:errcheck // it may be gone
 	}
 	p.cmd.Wait() //nolint:errcheck // as above
+	return last
 }
 
 // freeAddr returns an address that nobody listens on.

@@ -12,12 +12,8 @@ import (
 	"os"
 	"time"
 
-	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	"google.golang.org/protobuf/encoding/protojson"
-
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
 	oshost "github.com/mesh-lab/mesh-lab/meshcore/proxy/host"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
@@ -79,12 +75,8 @@ func serveBackend(c net.Conn) {
 
 // sidecar is our proxy with a static configuration, recording as it does in a lab.
 func sidecar(args []string) error {
-	data, err := os.ReadFile(args[0])
+	b, err := readBootstrap(args[0])
 	if err != nil {
-		return err
-	}
-	var b bootstrapv3.Bootstrap
-	if err := protojson.Unmarshal(data, &b); err != nil {
 		return err
 	}
 	s := xds.NewSnapshot()
@@ -108,18 +100,6 @@ func sidecar(args []string) error {
 	defer stop()
 	ready()
 	return wait()
-}
-
-// ring keeps the latest records; a lab keeps them all, which is memory and not time.
-type ring struct {
-	last [1024]observe.Request
-	n    int
-}
-
-// Record keeps a record.
-func (r *ring) Record(q *observe.Request) {
-	r.last[r.n&1023] = *q
-	r.n++
 }
 
 // reverse is net/http's reverse proxy, its pool large enough.

@@ -354,8 +354,11 @@ func (s *envoySidecar) reported(ctx context.Context) error {
 	return nil
 }
 
+// stopGrace is how long an Envoy that is stopped may take.
+const stopGrace = time.Second
+
 // close ends the process and what leads to it.
-func (s *envoySidecar) close(context.Context) error {
+func (s *envoySidecar) close(ctx context.Context) error {
 	e := s.pod.m.envoys
 	s.mu.Lock()
 	open := slices.Collect(maps.Values(s.published))
@@ -365,9 +368,14 @@ func (s *envoySidecar) close(context.Context) error {
 		r[0].close()
 		r[1].close()
 	}
-	// At once, as a node is lost: what it had to report has been waited for, and a busy machine may
-	// let an orderly end take seconds.
-	err := s.process.Kill()
+	// In order, so that its access logs are written; but a busy machine may let that take seconds,
+	// and nothing else is lost with it.
+	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	defer cancel()
+	err := s.process.Stop(ctx)
+	if ctx.Err() != nil {
+		err = nil // it was killed instead
+	}
 	<-s.watched
 	id := s.pod.spec.Load().ID()
 	e.gone(id)

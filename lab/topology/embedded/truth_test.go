@@ -35,10 +35,9 @@ var anyPod = map[string]string{
 // drawn lists recorded requests whose answer depends on a draw that no seed of ours decides when a
 // real Envoy makes it.
 var drawn = map[string]string{
-	"dr-lb/rule-selection any":                        firstPod,
-	"chain/by-user-agent desk":                        firstPod,
-	"chain/breaker calm":                              "the slow version is asked first, or not",
-	"resilience/retries-disabled-and-backoff backoff": "the back-off is any part of its interval",
+	"dr-lb/rule-selection any": firstPod,
+	"chain/by-user-agent desk": firstPod,
+	"chain/breaker calm":       "the slow version is asked first, or not",
 }
 
 const firstPod = "a rotation begins anywhere"
@@ -275,6 +274,9 @@ func playCase(
 		id := c.String() + " " + w.ID
 		if anyPod[id] != "" || d.Proxy == "envoy" && drawn[id] != "" {
 			r.anyPod()
+		}
+		if d.Proxy == "envoy" {
+			r.anyBackOff()
 		}
 		n.compared.Add(1)
 		n.book.Add(c.String(), len(results), config)

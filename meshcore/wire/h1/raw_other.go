@@ -2,8 +2,10 @@
 
 package h1
 
-const rawReads = false
+const raw = false
 
 func readFD(fd uintptr, b []byte) (n int, err error, again bool) { panic("h1: no raw reads") }
 
 func peekFD(fd uintptr, b []byte) (readable bool) { return false }
+
+func writeFD(fd uintptr, b []byte) (n int, err error, again bool) { panic("h1: no raw writes") }

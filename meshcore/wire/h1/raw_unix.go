@@ -1,11 +1,11 @@
-//go:build unix
+//go:build unix && !(linux && (amd64 || arm64) && !race)
 
 package h1
 
 import "syscall"
 
-// rawReads says that the first bytes can be read inside RawConn.Read.
-const rawReads = true
+// raw says that descriptors can be read and written inside of RawConn.Read and Write.
+const raw = true
 
 // readFD reads without waiting; again says that nothing is there.
 func readFD(fd uintptr, b []byte) (n int, err error, again bool) {
@@ -29,5 +29,21 @@ func peekFD(fd uintptr, b []byte) (readable bool) {
 			continue
 		}
 		return err != syscall.EAGAIN
+	}
+}
+
+// writeFD writes without waiting; again says that there is no room.
+func writeFD(fd uintptr, b []byte) (n int, err error, again bool) {
+	for {
+		n, err = syscall.Write(int(fd), b)
+		switch err {
+		case nil:
+			return n, nil, false
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return 0, nil, true
+		}
+		return 0, err, false
 	}
 }

@@ -23,7 +23,7 @@ type reader struct {
 
 func (s *reader) init(c net.Conn) {
 	s.conn = c
-	if sc, ok := c.(syscall.Conn); ok && rawReads {
+	if sc, ok := c.(syscall.Conn); ok && raw {
 		if raw, err := sc.SyscallConn(); err == nil {
 			s.raw = raw
 			s.try = s.tryFirst

@@ -22,7 +22,7 @@ type half struct {
 func (c *half) init(nc net.Conn) {
 	c.conn = nc
 	c.in.init(nc)
-	c.out.conn = nc
+	c.out.init(nc, c.in.raw)
 }
 
 // NetConn returns the connection.

@@ -3,6 +3,7 @@ package h1
 import (
 	"net"
 	"strconv"
+	"syscall"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
@@ -11,6 +12,10 @@ import (
 // small body leave in one write; a large piece goes out beside what was gathered, by writev.
 type writer struct {
 	conn    net.Conn
+	raw     syscall.RawConn // nil when conn has no descriptor
+	try     func(fd uintptr) bool
+	rest    []byte // what try has still to write
+	err     error  // of try
 	out     []byte // nil when nothing waits to be written
 	left    int64  // what content-length still promises; -1: not counted
 	chunked bool
@@ -19,6 +24,11 @@ type writer struct {
 	heads   int64 // of them, header lines
 	vec     net.Buffers
 	arr     [3][]byte
+}
+
+func (w *writer) init(c net.Conn, raw syscall.RawConn) {
+	w.conn, w.raw = c, raw
+	w.try = w.tryRest
 }
 
 func (w *writer) need() {
@@ -44,10 +54,40 @@ func (w *writer) flush() error {
 	if w.out == nil {
 		return nil
 	}
-	_, err := w.conn.Write(w.out)
+	err := w.write(w.out)
 	put(w.out)
 	w.out = nil
 	return err
+}
+
+// write writes all of b.
+func (w *writer) write(b []byte) error {
+	if w.raw == nil {
+		_, err := w.conn.Write(b)
+		return err
+	}
+	w.rest, w.err = b, nil
+	err := w.raw.Write(w.try)
+	w.rest = nil
+	if err != nil {
+		return err
+	}
+	return w.err
+}
+
+// tryRest is called by the runtime's poller when the socket may have room.
+func (w *writer) tryRest(fd uintptr) bool {
+	for len(w.rest) > 0 {
+		n, err, again := writeFD(fd, w.rest)
+		if again {
+			return false
+		}
+		if w.err = err; err != nil {
+			break
+		}
+		w.rest = w.rest[n:]
+	}
+	return true
 }
 
 // add gathers p, or writes it out together with what was gathered when it is large.
