@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/formatter"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
 // eval is what an operator does.
@@ -344,11 +343,3 @@ var longFlags = map[string]string{
 
 // hasFlag says whether a response flag was set.
 func (x *Exchange) hasFlag(f string) bool { return slices.Contains(x.flags[:x.flagCount], f) }
-
-// lastAttempt is the latest upstream try, nil before the first.
-func (x *Exchange) lastAttempt() *observe.Attempt {
-	if n := len(x.Record.Attempts); n > 0 {
-		return &x.Record.Attempts[n-1]
-	}
-	return nil
-}

@@ -185,28 +185,28 @@ func (e *envoys) gone(pod string) {
 	delete(e.dead, pod)
 }
 
-// alive returns why a pod's Envoy has died, and what is told when another one does.
-func (e *envoys) alive() (error, <-chan struct{}) {
+// alive returns what is closed when an Envoy dies, and why those that have died did.
+func (e *envoys) alive() (told <-chan struct{}, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var errs []error
 	for _, pod := range slices.Sorted(maps.Keys(e.dead)) {
 		errs = append(errs, fmt.Errorf("%w: %w", topology.ErrEnvoy, e.dead[pod]))
 	}
-	return errors.Join(errs...), e.told
+	return e.told, errors.Join(errs...)
 }
 
 // whileAlive returns a context that ends when an Envoy dies; its cause says which and why.
 func (e *envoys) whileAlive(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	err, told := e.alive()
+	told, err := e.alive()
 	if err != nil {
 		cancel(err)
 	}
 	go func() {
 		select {
 		case <-told:
-			err, _ := e.alive()
+			_, err := e.alive()
 			cancel(err)
 		case <-ctx.Done():
 		}
@@ -307,7 +307,7 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 	case <-s.watched:
 	case <-time.After(dying):
 	}
-	if dead, _ := s.pod.m.envoys.alive(); dead != nil {
+	if _, dead := s.pod.m.envoys.alive(); dead != nil {
 		return dead
 	}
 	if ctx.Err() == nil && patient.Err() != nil {

@@ -110,7 +110,9 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 		x.attempts--
 	}
 	if x.attempts > 0 {
-		x.mirrors, _ = strconv.Atoi(tag[tagMirrors])
+		number, unsure := strings.CutSuffix(tag[tagMirrors], perhaps)
+		x.mirrors, _ = strconv.Atoi(number)
+		x.sure = !unsure
 	}
 	return true
 }

@@ -17,6 +17,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -117,14 +118,35 @@ func InstrumentRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration
 	r = proto.CloneOf(r)
 	for _, v := range r.GetVirtualHosts() {
 		for _, t := range v.GetRoutes() {
-			if n := len(t.GetRoute().GetRequestMirrorPolicies()); n > 0 {
+			if mirrors(t) {
 				t.Metadata = mark(t.GetMetadata(), map[string]*structpb.Value{
-					"mirrors": structpb.NewStringValue(fmt.Sprint(n)),
+					"mirrors": structpb.NewStringValue(copies(t.GetRoute())),
 				})
 			}
 		}
 	}
 	return r
+}
+
+// perhaps is behind a number of copies when a request may have fewer: chance decides.
+const perhaps = "?"
+
+// copies says how many copies a route makes of a request.
+func copies(r *routev3.RouteAction) string {
+	n := fmt.Sprint(len(r.GetRequestMirrorPolicies()))
+	for _, p := range r.GetRequestMirrorPolicies() {
+		f := p.GetRuntimeFraction().GetDefaultValue()
+		if f != nil && f.GetNumerator() < denominators[f.GetDenominator()] {
+			return n + perhaps
+		}
+	}
+	return n
+}
+
+var denominators = map[typev3.FractionalPercent_DenominatorType]uint32{
+	typev3.FractionalPercent_HUNDRED:      100,
+	typev3.FractionalPercent_TEN_THOUSAND: 10_000,
+	typev3.FractionalPercent_MILLION:      1_000_000,
 }
 
 // mark adds our metadata.

@@ -4,11 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -130,4 +132,18 @@ func TestInstrumentRoutes(t *testing.T) {
 		m["istio"].GetFields()["config"].GetStringValue() != "x" {
 		t.Error(got)
 	}
+	policy := &routev3.RouteAction_RequestMirrorPolicy{RuntimeFraction: fraction(100)}
+	mirror.GetRoute().RequestMirrorPolicies[0] = policy
+	if n := copies(mirror.GetRoute()); n != "2" {
+		t.Errorf("all of the time: %s", n)
+	}
+	policy.RuntimeFraction = fraction(99)
+	if n := copies(mirror.GetRoute()); n != "2?" {
+		t.Errorf("some of the time: %s", n)
+	}
+}
+
+func fraction(percent uint32) *corev3.RuntimeFractionalPercent {
+	return &corev3.RuntimeFractionalPercent{
+		DefaultValue: &typev3.FractionalPercent{Numerator: percent}}
 }

@@ -57,6 +57,7 @@ type entry struct {
 	start, takes int
 	attempts     int // of a request; 0 with up
 	mirrors      int
+	sure         bool // it has so many mirrors
 	up           bool // an attempt, or without connection a copy
 	status       int
 	flags        string
@@ -67,6 +68,9 @@ func (e entry) proto() *datav3.HTTPAccessLogEntry {
 		tagFlags: e.flags, tagMethod: "GET"}
 	if e.mirrors > 0 {
 		t[tagMirrors] = fmt.Sprint(e.mirrors)
+		if !e.sure {
+			t[tagMirrors] += perhaps
+		}
 	}
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	c := &datav3.AccessLogCommon{
@@ -261,6 +265,28 @@ func TestJoin(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSlowCopy: who must have a copy waits for it longer, and others do not wait with it.
+func TestSlowCopy(t *testing.T) {
+	var got texts
+	m := &manual{}
+	s := New(Options{Clock: m, Sink: &got})
+	n := s.node("a")
+	n.take(message(
+		entry{up: true, id: "a", path: "/1", connection: 1, start: 11, status: 200},
+		entry{id: "a", path: "/1", connection: 1, start: 10, takes: 5, attempts: 1, mirrors: 1,
+			sure: true, status: 200},
+		entry{id: "b", path: "/2", connection: 2, start: 10, takes: 5, attempts: 1, status: 200}))
+	m.advance(time.Second)
+	if want := []string{"/2 200"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	m.advance(3 * time.Second)
+	n.take(message(entry{up: true, id: "a", path: "/1", start: 12, takes: 3000}))
+	if want := []string{"/2 200", "/1 200 200@11 mirror@12"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

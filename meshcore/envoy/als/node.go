@@ -30,13 +30,17 @@ type node struct {
 	copies  map[string][]try // and copies, by request ID
 	held    int              // how many there are of both
 	free    [][]try          // for reuse
-	waiting []*exchange      // requests that lack some, in the order of their ends
+	waiting []*exchange      // requests that lack some, who waits no longer first
 	stop    func() bool      // ends the timer that waiting has
 	scratch exchange
 }
 
 // mostHeld bounds the attempts and copies that wait for their request.
 const mostHeld = 1 << 16
+
+// slowCopies is how many times longer a request waits for copies that must come: a copy ends when
+// its destination has answered, which may take longer than the request.
+const slowCopies = 5
 
 // try is an attempt or a copy that has been reported.
 type try struct {
@@ -52,6 +56,7 @@ type exchange struct {
 	id, path   string // as they went upstream
 	attempts   int    // there must be so many
 	mirrors    int
+	sure       bool          // there must be so many copies, too
 	head       clock.Instant // when the last attempt's response head came
 	until      clock.Instant // it waits
 	late       bool          // it has waited enough: whatever copy is left will do
@@ -162,8 +167,20 @@ func (n *node) request(e *datav3.HTTPAccessLogEntry) {
 	}
 	w := &exchange{}
 	*w, *x = *x, exchange{}
-	w.until = n.opt.Clock.Now().Add(n.opt.Patience)
-	n.waiting = append(n.waiting, w)
+	patience := n.opt.Patience
+	if w.sure && len(w.record.Mirrors) < w.mirrors {
+		patience *= slowCopies
+	}
+	w.until = n.opt.Clock.Now().Add(patience)
+	i := len(n.waiting)
+	for i > 0 && n.waiting[i-1].until > w.until {
+		i--
+	}
+	n.waiting = slices.Insert(n.waiting, i, w)
+	if i == 0 && n.stop != nil {
+		n.stop()
+		n.stop = nil
+	}
 	n.arm()
 }
 

@@ -59,7 +59,7 @@ type Options struct {
 	// Instrument, in the same order.
 	KeepHeaders []string
 	// Patience is how long the record of a request waits for those of its attempts and copies; by
-	// default one second.
+	// default one second. It is five times as long for copies that must come.
 	Patience time.Duration
 }
 
