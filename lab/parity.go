@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,7 +94,7 @@ func (e *env) parity(ctx context.Context, args []string, p *parityFlags) error {
 		err = r.Scenario(ctx, all[i])
 	}
 	if p.fuzz > 0 && err == nil {
-		err = r.Fuzz(ctx, drawn{}, p.fuzz)
+		err = fuzz(ctx, r, p.fuzz)
 	}
 	if err != nil {
 		return upError(err)
@@ -177,14 +176,19 @@ func (e *env) newParity(ctx context.Context, p *parityFlags) (*parity.Run, error
 	return parity.NewRun(o), nil
 }
 
-// drawn is what --fuzz draws from.
-type drawn struct{}
-
-// Mesh returns the mesh of the rules.
-func (drawn) Mesh() []istio.File { return rules.Mesh() }
-
-// Draw makes rules.
-func (drawn) Draw(r *rand.Rand) []*istio.Object { return rules.Draw(r) }
+// fuzz compares random configurations: half of them are drawn for this purpose, so that conditions
+// meet, and half have every field that is carried out.
+func fuzz(ctx context.Context, r *parity.Run, n int) error {
+	err := r.Fuzz(ctx, parity.Source{
+		Name: "rules", Mesh: rules.Mesh(), Draw: rules.Draw,
+	}, (n+1)/2)
+	if err != nil {
+		return err
+	}
+	return r.Fuzz(ctx, parity.Source{
+		Name: "generated", Mesh: rules.GeneratedMesh(), Draw: rules.Generated,
+	}, n/2)
+}
 
 // parityReport prints what was found and gives it its exit status.
 func (e *env) parityReport(r *parity.Report, p *parityFlags) error {

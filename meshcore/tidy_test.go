@@ -92,7 +92,7 @@ var imports = map[string][]string{
 	"lab/parity/cases": {
 		"meshcore/clock", "meshcore/istio", "meshcore/translate", "lab/request", "lab/topology",
 	},
-	"lab/parity/rules": {"meshcore/istio"},
+	"lab/parity/rules": {"meshcore/istio", "meshcore/istio/generate"},
 	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded"},
 	"lab/remote": {
 		"meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",

@@ -12,9 +12,10 @@ import (
 )
 
 // Source draws configurations for a mesh.
-type Source interface {
-	Mesh() []istio.File
-	Draw(r *rand.Rand) []*istio.Object
+type Source struct {
+	Name string // of what it draws, for findings: "rules"
+	Mesh []istio.File
+	Draw func(r *rand.Rand) []*istio.Object
 }
 
 // maxFindings ends a fuzzing run: whoever has so many has enough to do.
@@ -23,7 +24,7 @@ const maxFindings = 10
 // Fuzz compares n configurations that a source draws; what differs is shrunk, the configuration
 // first and the request again after it.
 func (r *Run) Fuzz(ctx context.Context, src Source, n int) (err error) {
-	base, diags := istio.Read(src.Mesh(), istio.ReadOptions{})
+	base, diags := istio.Read(src.Mesh, istio.ReadOptions{})
 	if istio.HasErrors(diags) {
 		return fmt.Errorf("the fuzzer's mesh: %s", diags[0])
 	}
@@ -36,11 +37,11 @@ func (r *Run) Fuzz(ctx context.Context, src Source, n int) (err error) {
 			return err
 		}
 		if len(r.Findings) >= maxFindings {
-			r.say("%d findings are enough; stopped after %d configurations", maxFindings, i+1)
+			r.say("%d findings are enough; stopped after %s %d", maxFindings, src.Name, i)
 			return nil
 		}
 		if i%100 == 99 {
-			r.say("%d of %d configurations, %d requests, %d differences", i+1, n, r.Tally.Requests,
+			r.say("%d of %d %s, %d requests, %d differences", i+1, n, src.Name, r.Tally.Requests,
 				len(r.Findings))
 		}
 	}
@@ -52,14 +53,15 @@ const maxShrunk = 2
 
 // fuzzOne draws, applies and compares configuration i.
 func (r *Run) fuzzOne(ctx context.Context, base *istio.Config, src Source, i int) error {
-	c, err := build(base, src.Draw(clock.Derive(r.Spec.Seed, "rules", strconv.Itoa(i))))
+	c, err := build(base, src.Draw(clock.Derive(r.Spec.Seed, src.Name, strconv.Itoa(i))))
 	if err != nil {
 		r.Tally.Invalid++
-		r.say("invalid: %v", err)
+		r.say("%s %d is invalid: %v", src.Name, i, err)
 		return nil
 	}
+	where := fmt.Sprintf("%s %d", src.Name, i)
 	if err := r.Pair.Apply(ctx, c); err != nil {
-		return fmt.Errorf("configuration %d: %w", i, err)
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	r.Tally.Configs++
 	r.fields(c)
@@ -67,7 +69,7 @@ func (r *Run) fuzzOne(ctx context.Context, base *istio.Config, src Source, i int
 		cases.Options{Seed: r.Spec.Seed + uint64(i), Max: r.Max})
 	r.Tally.Cut += made.Cut
 	before := len(r.Findings)
-	if err := r.Check(ctx, fmt.Sprintf("configuration %d", i), made.Requests); err != nil {
+	if err := r.Check(ctx, where, made.Requests); err != nil {
 		return err
 	}
 	left := maxShrunk
@@ -79,7 +81,7 @@ func (r *Run) fuzzOne(ctx context.Context, base *istio.Config, src Source, i int
 			continue // to shrink what is random costs more than it tells
 		}
 		left--
-		r.say("configuration %d differs; shrinking it", i)
+		r.say("%s differs; shrinking it", where)
 		if err := r.Pair.Apply(ctx, c); err != nil {
 			return err
 		}

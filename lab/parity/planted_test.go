@@ -21,23 +21,24 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
-// drawn is the fuzzer's own source.
-type drawn struct{}
-
-func (drawn) Mesh() []istio.File                { return rules.Mesh() }
-func (drawn) Draw(r *rand.Rand) []*istio.Object { return rules.Draw(r) }
+// drawn and generated are the fuzzer's own sources.
+var (
+	drawn     = parity.Source{Name: "rules", Mesh: rules.Mesh(), Draw: rules.Draw}
+	generated = parity.Source{
+		Name: "generated", Mesh: rules.GeneratedMesh(), Draw: rules.Generated,
+	}
+)
 
 // fixed is a source of one configuration.
-type fixed struct{ yaml string }
-
-func (fixed) Mesh() []istio.File { return rules.Mesh() }
-func (f fixed) Draw(*rand.Rand) []*istio.Object {
-	c, diags := istio.Read([]istio.File{{Name: "rules.yaml", Data: []byte(f.yaml)}},
-		istio.ReadOptions{})
-	if istio.HasErrors(diags) {
-		panic(diags[0].String())
-	}
-	return c.Objects
+func fixed(yaml string) parity.Source {
+	return parity.Source{Name: "fixed", Mesh: rules.Mesh(), Draw: func(*rand.Rand) []*istio.Object {
+		c, diags := istio.Read([]istio.File{{Name: "rules.yaml", Data: []byte(yaml)}},
+			istio.ReadOptions{})
+		if istio.HasErrors(diags) {
+			panic(diags[0].String())
+		}
+		return c.Objects
+	}}
 }
 
 // newRun compares our data plane with one that is tampered with.
@@ -80,7 +81,7 @@ func TestSame(t *testing.T) {
 	r.Max = 15
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	if err := r.Fuzz(ctx, drawn{}, 15); err != nil {
+	if err := r.Fuzz(ctx, drawn, 15); err != nil {
 		t.Fatal(err)
 	}
 	if len(r.Findings) > 0 || r.Tally.Configs != 15 || r.Tally.Invalid > 0 {
@@ -194,7 +195,7 @@ func TestPlanted(t *testing.T) {
 			r.Max = 0 // all that the configuration makes
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
-			if err := r.Fuzz(ctx, fixed{everything}, 1); err != nil {
+			if err := r.Fuzz(ctx, fixed(everything), 1); err != nil {
 				t.Fatal(err)
 			}
 			if len(r.Findings) == 0 {

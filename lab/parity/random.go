@@ -9,13 +9,15 @@ import (
 )
 
 // limited says whether a configuration counts requests that are under way or have failed, so that
-// the order of requests matters: then they are sent one after the other.
+// the order of requests matters: then they are sent one after the other. A limit above what is
+// under way at a time limits nothing.
 func limited(c *istio.Config) bool {
 	return slices.ContainsFunc(policies(c), func(p *networkingv1alpha3.TrafficPolicy) bool {
 		h, t := p.GetConnectionPool().GetHttp(), p.GetConnectionPool().GetTcp()
-		return h.GetHttp1MaxPendingRequests() > 0 || h.GetHttp2MaxRequests() > 0 ||
-			h.GetMaxRetries() > 0 || t.GetMaxConnections() > 0 || p.GetOutlierDetection() != nil ||
-			p.GetRetryBudget() != nil
+		small := func(n int32) bool { return n > 0 && n <= 2*connections }
+		return small(h.GetHttp1MaxPendingRequests()) || small(h.GetHttp2MaxRequests()) ||
+			small(h.GetMaxRetries()) || small(t.GetMaxConnections()) ||
+			p.GetOutlierDetection() != nil || p.GetRetryBudget() != nil
 	})
 }
 

@@ -44,12 +44,12 @@ func (x *Exchange) decode(now clock.Instant) Directive {
 		}
 	}
 	x.startDuration()
-	x.decorate(h)
 	// Without a route it is the router that refuses (conn_manager_impl.cc decodeHeaders looks for
 	// one before it says upgrade_failed).
 	if h.Upgrade != nil && x.route != nil && !x.mayUpgrade(h) {
-		return x.reject(403, "upgrade_failed")
+		return x.reject(403, "upgrade_failed") // before traceRequest
 	}
+	x.decorate(h)
 	return x.filters(now)
 }
 

@@ -201,7 +201,31 @@ func requestInline(name string) bool {
 		"proxy-status", "access-control-request-private-network":
 		return true
 	}
-	return strings.HasPrefix(name, "x-envoy-")
+	return requestOwn[name]
+}
+
+// requestOwn are Envoy's own headers among them: not all of x-envoy-, as rules may make up more.
+var requestOwn = names("x-envoy-",
+	"attempt-count decorator-operation downstream-service-cluster downstream-service-node",
+	"expected-rq-timeout-ms external-address force-trace hedge-on-per-try-timeout internal ip-tags",
+	"is-timeout-retry max-retries original-path original-url retriable-header-names",
+	"retriable-status-codes retry-grpc-on retry-on upstream-alt-stat-name",
+	"upstream-rq-per-try-timeout-ms upstream-rq-timeout-alt-response upstream-rq-timeout-ms",
+	"upstream-stream-duration-ms")
+
+// responseOwn are those of responses.
+var responseOwn = names("x-envoy-",
+	"attempt-count decorator-operation degraded immediate-health-check-fail ratelimited",
+	"upstream-canary upstream-healthchecked-cluster upstream-service-time")
+
+func names(prefix string, lists ...string) map[string]bool {
+	out := map[string]bool{}
+	for _, list := range lists {
+		for _, n := range strings.Fields(list) {
+			out[prefix+n] = true
+		}
+	}
+	return out
 }
 
 func responseInline(name string) bool {
@@ -211,7 +235,7 @@ func responseInline(name string) bool {
 		"last-modified", "age", "expires", "proxy-status":
 		return true
 	}
-	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "access-control-")
+	return responseOwn[name] || strings.HasPrefix(name, "access-control-")
 }
 
 // view is a string over bytes that nobody will change while it is used.

@@ -18,6 +18,12 @@ func TestJoinLines(t *testing.T) {
 		{"cookie: a=1; cookie: b=2", "cookie: a=1; cookie: b=2", "cookie: a=1; cookie: b=2"},
 		{"etag: 1; set-cookie: a; set-cookie: b; etag: 2", "etag: 1; set-cookie: a; set-cookie: b; etag: 2",
 			"etag: 1,2; set-cookie: a; set-cookie: b"},
+		{"x-envoy-any: 1; x-envoy-any: 2", "x-envoy-any: 1; x-envoy-any: 2",
+			"x-envoy-any: 1; x-envoy-any: 2"},
+		{"x-envoy-retry-on: 5xx; x-envoy-retry-on: reset", "x-envoy-retry-on: 5xx,reset",
+			"x-envoy-retry-on: 5xx; x-envoy-retry-on: reset"},
+		{"x-envoy-degraded: 1; x-envoy-degraded: 2", "x-envoy-degraded: 1; x-envoy-degraded: 2",
+			"x-envoy-degraded: 1,2"},
 		{"origin: a; origin: a", "origin: a,a", "origin: a; origin: a"},
 	} {
 		for _, side := range []struct {
