@@ -76,7 +76,8 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 		Example: `  mesh-lab run canary
   mesh-lab run scenarios/ --junit results.xml
   mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json
-  mesh-lab run canary --exact              # weights come out to the request`,
+  mesh-lab run canary --exact              # weights come out to the request
+  mesh-lab run canary --proxy envoy        # on real Envoys, one for each pod`,
 		Args: wants(1, -1, "which scenario? A file, a directory, or one of "+
 			strings.Join(scenarios.Names(), ", ")),
 		ValidArgsFunction: scenarioNames,

@@ -205,10 +205,20 @@ func dynamic(delta bool) *bootstrapv3.Bootstrap_DynamicResources {
 			ApiType: api, TransportApiVersion: corev3.ApiVersion_V3,
 			SetNodeOnFirstMessageOnly: true,
 			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ControlCluster}}}},
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ControlCluster}},
+				RetryPolicy: soon()}},
 		},
 		CdsConfig: ads(), LdsConfig: ads(),
 	}
+}
+
+// soon has an Envoy whose control plane was away come back within a second: by default it may take
+// 30 s (api/envoy/config/core/v3/grpc_service.proto).
+func soon() *corev3.RetryPolicy {
+	return &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
+		BaseInterval: durationpb.New(100 * time.Millisecond),
+		MaxInterval:  durationpb.New(time.Second),
+	}}
 }
 
 func pipe(path string) *corev3.Address {

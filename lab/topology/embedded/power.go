@@ -25,7 +25,9 @@ func (m *mesh) Kill(ctx context.Context, id string) error {
 	}
 	m.killed[id] = true
 	m.mu.Unlock()
-	if err := m.stop(ctx, p); err != nil {
+	now, cancel := context.WithCancel(ctx)
+	cancel() // it has no time to end in order
+	if err := m.stop(now, p); err != nil {
 		return err
 	}
 	_, err = m.become(ctx, m.Config())
