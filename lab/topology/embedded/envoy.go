@@ -37,10 +37,11 @@ type envoys struct {
 	served  sync.WaitGroup
 
 	mu      sync.Mutex
-	keep    bool             // the files: somebody may want to read the logs
-	dead    map[string]error // pods whose Envoy has died of itself
-	told    chan struct{}    // closed when one dies
-	virtual map[netip.AddrPort]*relay
+	keep    bool                      // the files: somebody may want to read the logs
+	dead    map[string]error          // pods whose Envoy has died of itself
+	told    chan struct{}             // closed when one dies
+	virtual map[netip.AddrPort]*relay // what takes connections to other addresses than proxies'
+	past    []*relay                  // what did once
 }
 
 // noEnvoyError is a topology.ErrEnvoy in other words.
@@ -121,6 +122,7 @@ func workloadOf(s *translate.Pod) observe.Workload {
 // close ends what the Envoys of the lab shared. They themselves have ended.
 func (e *envoys) close() error {
 	e.clear()
+	e.closePast()
 	if e.server != nil {
 		e.server.Stop()
 	}
@@ -157,14 +159,25 @@ func (e *envoys) explain(err error) error {
 // logTail is how many lines of an Envoy's log go into an error.
 const logTail = 10
 
-// clear closes what was opened for addresses that no proxy listens at: the next configuration may
-// have one that does.
+// clear stops listening at addresses that no proxy listened at: the next configuration may have one
+// that does. Connections go on.
 func (e *envoys) clear() {
 	e.mu.Lock()
-	open := slices.Collect(maps.Values(e.virtual))
-	clear(e.virtual)
+	defer e.mu.Unlock()
+	for at, r := range e.virtual {
+		r.l.Close()
+		e.past = append(e.past, r)
+		delete(e.virtual, at)
+	}
+}
+
+// closePast ends the connections of everything that clear has closed.
+func (e *envoys) closePast() {
+	e.mu.Lock()
+	past := e.past
+	e.past = nil
 	e.mu.Unlock()
-	for _, r := range open {
+	for _, r := range past {
 		r.close()
 	}
 }
