@@ -324,7 +324,7 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 		return dead
 	}
 	if ctx.Err() == nil && patient.Err() != nil {
-		err = context.Cause(patient)
+		err = fmt.Errorf("%w: %w", context.Cause(patient), err)
 	}
 	return fmt.Errorf("%w of %s: %w", topology.ErrEnvoy, s.pod.spec.Load().ID(), err)
 }

@@ -2,6 +2,7 @@ package als
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -342,12 +343,13 @@ func (n *node) await(ctx context.Context, want uint64) error {
 		if n.changed == nil {
 			n.changed = make(chan struct{})
 		}
-		changed := n.changed
+		changed, received, waiting := n.changed, n.received, len(n.waiting)
 		n.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%d of %d log entries have come, %d records are not whole yet: %w",
+				received, want, waiting, ctx.Err())
 		}
 	}
 }
