@@ -242,7 +242,11 @@ func (c *Checker) Distribution(
 			}
 		}
 	}
+	kept := sticking(c.Pair.config) && weight(spec(0)) == weight(spec(1))
 	view := func(o Outcome) Outcome {
+		if kept {
+			o = o.settled()
+		}
 		maps.DeleteFunc(o, func(k, _ string) bool { return known[k] })
 		return o
 	}
