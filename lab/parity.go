@@ -74,6 +74,9 @@ func (e *env) parity(ctx context.Context, args []string, p *parityFlags) error {
 	case len(args) == 0 && !own && p.fuzz == 0:
 		return usage("parity: what to compare? A SCENARIO, -f FILE or --fuzz N; " +
 			"`mesh-lab parity -h` shows examples")
+	case p.report == fidelityPage && !inProject():
+		return usage("--report without FILE writes %s, which is not here; --report FILE writes a "+
+			"new one", fidelityPage)
 	case p.most < 0:
 		return usage("--max-requests %d: want a number of requests", p.most)
 	}

@@ -19,6 +19,11 @@ const (
 	fidelityEvidence = "reports/fidelity/evidence"
 )
 
+func inProject() bool {
+	_, err := os.Stat(fidelityPage)
+	return err == nil
+}
+
 // takeReport takes the FILE of --report FILE from the arguments: as the flag may stand alone, its
 // value would else have to be written --report=FILE. No scenario ends like a report.
 func (p *parityFlags) takeReport(args []string) []string {
@@ -64,8 +69,7 @@ func writeParity(file string, found []fidelity.Evidence, s parity.Summary) error
 func rewriteProject(found []fidelity.Evidence) error {
 	page, err := os.ReadFile(fidelityPage)
 	if err != nil {
-		return fmt.Errorf("%w (this is not the project's folder; --report=FILE writes a new one)",
-			err)
+		return err
 	}
 	for _, e := range found {
 		var text bytes.Buffer

@@ -81,8 +81,12 @@ func (r *Run) Config(
 	return r.inForce(ctx, where, where, own)
 }
 
-// inOrder bounds the requests that are sent one after the other.
-const inOrder = 200
+// inOrder bounds the requests that are sent one after the other, which takes long, and inOrderLeast
+// how many of them there are to be.
+const (
+	inOrder      = 200
+	inOrderLeast = 40
+)
 
 // inForce compares what is in force now, as a part of a case.
 func (r *Run) inForce(ctx context.Context, name, where string, own []request.Spec) error {
