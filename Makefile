@@ -5,7 +5,7 @@ FUZZTIME ?= 20s
 SOAK ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check lint bench golden fuzz soak
+.PHONY: help build test check lint bench golden fuzz soak parity
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,3 +40,6 @@ fuzz: ## fuzz every target for FUZZTIME each
 
 soak: build ## run every bundled scenario SOAK times, with other seeds
 	@.ci/soak $(SOAK)
+
+parity: build ## compare with the real Envoy: scenarios, random configurations
+	@.ci/parity

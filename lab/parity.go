@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -48,7 +46,7 @@ Exit status: 0 no difference but those that docs/fidelity.md lists, 1 a differen
   mesh-lab parity --fuzz 2000 --seed 7f3a91`,
 		ValidArgsFunction: scenarioNames,
 		RunE: func(c *cobra.Command, args []string) error {
-			return e.parity(c.Context(), args, &p)
+			return e.parity(c.Context(), p.takeReport(args), &p)
 		},
 	}
 	sourceFlags(c, &p.source)
@@ -58,7 +56,9 @@ Exit status: 0 no difference but those that docs/fidelity.md lists, 1 a differen
 	f.IntVar(&p.fuzz, "fuzz", 0, "compare `NUMBER` of random configurations")
 	f.IntVar(&p.most, "max-requests", 0, "generated requests for each configuration, "+
 		"at `MOST` (default 1000; with --fuzz 20)")
-	f.StringVar(&p.report, "report", "", "write what was compared to `FILE`, for docs/fidelity.md")
+	f.StringVar(&p.report, "report", "", "write what was compared to `FILE`: numbers to a .json, "+
+		"else the report of docs/fidelity.md, which it is without FILE")
+	f.Lookup("report").NoOptDefVal = fidelityPage
 	outputFlag(e, c, "text", "json")
 	return c
 }
@@ -74,6 +74,9 @@ func (e *env) parity(ctx context.Context, args []string, p *parityFlags) error {
 	case len(args) == 0 && !own && p.fuzz == 0:
 		return usage("parity: what to compare? A SCENARIO, -f FILE or --fuzz N; " +
 			"`mesh-lab parity -h` shows examples")
+	case p.report == fidelityPage && !inProject():
+		return usage("--report without FILE writes %s, which is not here; --report FILE writes a "+
+			"new one", fidelityPage)
 	case p.most < 0:
 		return usage("--max-requests %d: want a number of requests", p.most)
 	}
@@ -99,7 +102,13 @@ func (e *env) parity(ctx context.Context, args []string, p *parityFlags) error {
 	if err != nil {
 		return upError(err)
 	}
-	return e.parityReport(r.Report(time.Since(began)), p)
+	report := r.Report(time.Since(began))
+	if p.report != "" {
+		if err := writeParity(p.report, r.Evidence(), report.Summary()); err != nil {
+			return environment(clean(err))
+		}
+	}
+	return e.parityReport(report)
 }
 
 // parityInput reads everything before anything starts.
@@ -191,16 +200,7 @@ func fuzz(ctx context.Context, r *parity.Run, n int) error {
 }
 
 // parityReport prints what was found and gives it its exit status.
-func (e *env) parityReport(r *parity.Report, p *parityFlags) error {
-	if p.report != "" {
-		b, err := json.MarshalIndent(r.Summary(), "", "  ")
-		if err == nil {
-			err = os.WriteFile(filepath.Clean(p.report), append(b, '\n'), 0o644)
-		}
-		if err != nil {
-			return environment(clean(err))
-		}
-	}
+func (e *env) parityReport(r *parity.Report) error {
 	var err error
 	if e.output == "json" {
 		enc := json.NewEncoder(e.out)

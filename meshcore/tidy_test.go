@@ -87,7 +87,7 @@ var imports = map[string][]string{
 		"meshcore/istio"},
 	"lab/parity": {
 		"meshcore/clock", "meshcore/istio", "scenarios", "lab/parity/cases", "lab/request",
-		"lab/runner", "lab/topology",
+		"lab/runner", "lab/topology", "reports/fidelity",
 	},
 	"lab/parity/cases": {
 		"meshcore/clock", "meshcore/istio", "meshcore/translate", "lab/request", "lab/topology",
@@ -101,7 +101,7 @@ var imports = map[string][]string{
 	"lab": {
 		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/sidecar", "meshcore/translate",
-		"reports", "sampleapps", "scenarios", "scenarios/assert",
+		"reports", "reports/fidelity", "sampleapps", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},

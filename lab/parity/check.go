@@ -179,6 +179,7 @@ func (c *Checker) repeat(
 	test := distance
 	if limited(c.Pair.config) {
 		test = support // what has failed decides what comes: the draws are not independent
+		e.Least, e.Most = min(e.Least, inOrderLeast), min(e.Most, inOrder)
 	}
 	for n := 0; n < e.Most; {
 		specs := make([]request.Spec, max(e.Least, min(n, e.Most-n)))
@@ -242,7 +243,11 @@ func (c *Checker) Distribution(
 			}
 		}
 	}
+	kept := sticking(c.Pair.config) && weight(spec(0)) == weight(spec(1))
 	view := func(o Outcome) Outcome {
+		if kept {
+			o = o.settled()
+		}
 		maps.DeleteFunc(o, func(k, _ string) bool { return known[k] })
 		return o
 	}
@@ -265,7 +270,7 @@ func (c *Checker) random(specs []request.Spec, a []request.Result) []string {
 	}
 	out := make([]string, len(specs))
 	for i := range specs {
-		if len(a[i].Hops) == 0 || a[i].Hops[0].Reporter != "source" || slow(&specs[i]) {
+		if len(a[i].Hops) == 0 || a[i].Hops[0].Reporter != "source" || slow(&specs[i], &a[i]) {
 			continue
 		}
 		h := &a[i].Hops[0]
@@ -281,9 +286,11 @@ func (c *Checker) random(specs []request.Spec, a []request.Result) []string {
 	return out
 }
 
-// slow says whether a request asks its backend to wait: the same without it says as much.
-func slow(s *request.Spec) bool {
-	return slices.ContainsFunc(s.Headers, func(h string) bool {
+// slow says whether a request asks its backend to wait, or waited for long: a quick one says as
+// much.
+func slow(s *request.Spec, r *request.Result) bool {
+	const long = 1000 // ms
+	return r.DurationMS > long || slices.ContainsFunc(s.Headers, func(h string) bool {
 		return strings.HasPrefix(h, "x-echo-delay:")
 	})
 }

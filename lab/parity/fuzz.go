@@ -64,7 +64,6 @@ func (r *Run) fuzzOne(ctx context.Context, base *istio.Config, src Source, i int
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	r.Tally.Configs++
-	r.fields(c)
 	made := cases.From(c, r.Pair.meshes[0].Registry(),
 		cases.Options{Seed: r.Spec.Seed + uint64(i), Max: r.Max})
 	r.Tally.Cut += made.Cut
@@ -72,6 +71,8 @@ func (r *Run) fuzzOne(ctx context.Context, base *istio.Config, src Source, i int
 	if err := r.Check(ctx, where, made.Requests); err != nil {
 		return err
 	}
+	name := fmt.Sprintf("%s of seed %x", src.Name, r.Spec.Seed)
+	r.compared(name, c, len(made.Requests), before)
 	left := maxShrunk
 	for _, f := range r.Findings[before:] {
 		if f.Config, err = text(rulesOf(c)); err != nil {

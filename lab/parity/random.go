@@ -21,6 +21,17 @@ func limited(c *istio.Config) bool {
 	})
 }
 
+// sticking says whether a policy may take one and the same request to one pod for ever: by a hash,
+// of addresses too, of which an Envoy of the embedded topology sees other ones; or on a connection
+// to a Service's address that is kept.
+func sticking(c *istio.Config) bool {
+	return slices.ContainsFunc(policies(c), func(p *networkingv1alpha3.TrafficPolicy) bool {
+		lb := p.GetLoadBalancer()
+		return lb.GetConsistentHash() != nil ||
+			lb.GetSimple() == networkingv1alpha3.LoadBalancerSettings_PASSTHROUGH
+	})
+}
+
 // policies lists all traffic policies, those of ports as well.
 func policies(c *istio.Config) []*networkingv1alpha3.TrafficPolicy {
 	var out []*networkingv1alpha3.TrafficPolicy

@@ -1,6 +1,7 @@
 package parity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports/fidelity"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
 
@@ -25,6 +27,10 @@ type Options struct {
 type Run struct {
 	Options
 	Checker
+
+	cases map[string]int // requests that were compared and found alike, by case
+	uses  map[string]fidelity.Use
+	alike int // configurations
 }
 
 // NewRun returns a run that has not compared anything yet.
@@ -72,15 +78,25 @@ func (r *Run) Config(
 		return err
 	}
 	defer func() { err = r.down(ctx, err) }()
-	return r.inForce(ctx, where, own)
+	return r.inForce(ctx, where, where, own)
 }
 
-// inForce compares what is in force now.
-func (r *Run) inForce(ctx context.Context, where string, own []request.Spec) error {
-	c := r.Pair.config
+// inOrder bounds the requests that are sent one after the other, which takes long, and inOrderLeast
+// how many of them there are to be.
+const (
+	inOrder      = 200
+	inOrderLeast = 40
+)
+
+// inForce compares what is in force now, as a part of a case.
+func (r *Run) inForce(ctx context.Context, name, where string, own []request.Spec) error {
+	c, before := r.Pair.config, len(r.Findings)
 	r.Tally.Configs++
-	r.fields(c)
-	made := cases.From(c, r.Pair.meshes[0].Registry(), cases.Options{Seed: r.Spec.Seed, Max: r.Max})
+	most := r.Max
+	if limited(c) {
+		most = min(cmp.Or(most, inOrder), inOrder)
+	}
+	made := cases.From(c, r.Pair.meshes[0].Registry(), cases.Options{Seed: r.Spec.Seed, Max: most})
 	r.Tally.Cut += made.Cut
 	r.say("%s: %d requests", where, len(own)+len(made.Requests))
 	for _, s := range own {
@@ -92,17 +108,12 @@ func (r *Run) inForce(ctx context.Context, where string, own []request.Spec) err
 			}
 		}
 	}
-	return r.Check(ctx, where, append(own[:len(own):len(own)], made.Requests...))
-}
-
-// fields counts the Istio fields that a configuration has.
-func (r *Run) fields(c *istio.Config) {
-	if r.Tally.Fields == nil {
-		r.Tally.Fields = map[string]int{}
+	all := append(own[:len(own):len(own)], made.Requests...)
+	if err := r.Check(ctx, where, all); err != nil {
+		return err
 	}
-	for _, f := range istio.Used(c) {
-		r.Tally.Fields[f]++
-	}
+	r.compared(name, c, len(all), before)
+	return nil
 }
 
 // Scenario plays a scenario on both sides at once: its changes as it says; at each step the
@@ -133,7 +144,7 @@ func (r *Run) Scenario(ctx context.Context, s *scenarios.Scenario) (err error) {
 		}
 		if now := hands[0].Config(); !seen[now] {
 			seen[now] = true
-			if err := r.inForce(ctx, where, nil); err != nil {
+			if err := r.inForce(ctx, s.Name, where, nil); err != nil {
 				return err
 			}
 		}

@@ -14,7 +14,7 @@ import (
 // choose picks the endpoint of an attempt; nil means that the cluster has none.
 func (x *Exchange) choose(c *Cluster, retry bool) *Endpoint {
 	if c.kind == clusterv3.Cluster_ORIGINAL_DST {
-		return x.originalDestination(c)
+		return x.originalDestination(c, x.ci.Local)
 	}
 	x.lbc.Rnd = draw(x.rnd, drawHost, x.attempt)
 	x.lbc.Skip, x.lbc.MaxTries = nil, 0
@@ -27,10 +27,11 @@ func (x *Exchange) choose(c *Cluster, retry bool) *Endpoint {
 	return nil
 }
 
-// chooseCopy picks the endpoint of a mirrored copy, which has no hash policy of its own.
+// chooseCopy picks the endpoint of a mirrored copy, which has no hash policy of its own, and no
+// client's connection that would say where it was going (async_client_impl.h; measured).
 func (x *Exchange) chooseCopy(c *Cluster, rnd uint64) *Endpoint {
 	if c.kind == clusterv3.Cluster_ORIGINAL_DST {
-		return x.originalDestination(c)
+		return x.originalDestination(c, netip.AddrPort{})
 	}
 	if host := c.balancer.Pick(&lb.Context{Rnd: rnd}); host != nil {
 		return host.Value.(*Endpoint)
@@ -50,8 +51,8 @@ func (x *Exchange) skipHost(h *lb.Host) bool {
 
 // originalDestination makes the endpoint that the client meant, or that the header names (original_
 // dst_cluster.cc). It is kept while it is used.
-func (x *Exchange) originalDestination(c *Cluster) *Endpoint {
-	addr := Address{AddrPort: x.ci.Local}
+func (x *Exchange) originalDestination(c *Cluster, local netip.AddrPort) *Endpoint {
+	addr := Address{AddrPort: local}
 	if c.useHeader && x.head != nil {
 		if v, ok := x.head.Get(c.header); ok {
 			if a, err := netip.ParseAddrPort(string(v)); err == nil {

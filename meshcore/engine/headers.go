@@ -159,13 +159,25 @@ func (o *operations) mutate(x *Exchange, h *wire.Head, inline func(string) bool)
 func appendHeader(h *wire.Head, name string, v []byte, inline func(string) bool) {
 	if inline(name) {
 		for i := range h.Fields {
-			if f := &h.Fields[i]; string(f.Name) == name && len(f.Value) > 0 {
-				f.Value = h.Bytes(string(f.Value) + "," + string(v))
+			if f := &h.Fields[i]; string(f.Name) == name {
+				f.Value = joined(h, f.Value, v)
 				return
 			}
 		}
 	}
 	h.Add(name, view(v))
+}
+
+// joined puts two values in one line; what is empty adds nothing, nor a comma (header_map_impl.cc
+// appendToHeader).
+func joined(h *wire.Head, a, b []byte) []byte {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return h.Bytes(string(b)) // it may be a buffer's
+	}
+	return h.Bytes(string(a) + "," + string(b))
 }
 
 // joinLines makes one line of the repeated lines of an inline header, joined by commas: Envoy has
@@ -180,7 +192,7 @@ func joinLines(h *wire.Head, inline func(string) bool) {
 				!inline(view(f.Name)) {
 				continue
 			}
-			g.Value = h.Bytes(string(g.Value) + "," + string(f.Value))
+			g.Value = joined(h, g.Value, f.Value)
 			h.Fields = slices.Delete(h.Fields, i, i+1)
 			i--
 			break

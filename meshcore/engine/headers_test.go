@@ -24,6 +24,7 @@ func TestJoinLines(t *testing.T) {
 			"x-envoy-retry-on: 5xx; x-envoy-retry-on: reset"},
 		{"x-envoy-degraded: 1; x-envoy-degraded: 2", "x-envoy-degraded: 1; x-envoy-degraded: 2",
 			"x-envoy-degraded: 1,2"},
+		{"te: ; te: a; te: ; te: b", "te: a,b", "te: ; te: a; te: ; te: b"},
 		{"origin: a; origin: a", "origin: a,a", "origin: a; origin: a"},
 	} {
 		for _, side := range []struct {

@@ -107,9 +107,10 @@ func (e *Evidence) Count(fields map[string][]string) {
 var recorded embed.FS
 
 // Recorded returns the evidence that this repository's tests have written.
-func Recorded() ([]Evidence, error) { return read(recorded) }
+func Recorded() ([]Evidence, error) { return Stored(recorded) }
 
-func read(files fs.FS) ([]Evidence, error) {
+// Stored reads the evidence in a folder's folder evidence.
+func Stored(files fs.FS) ([]Evidence, error) {
 	entries, err := fs.ReadDir(files, "evidence")
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite this report's sections of docs/
 // tests have just written.
 func evidence(t *testing.T) []Evidence {
 	t.Helper()
-	all, err := read(os.DirFS("."))
+	all, err := Stored(os.DirFS("."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,9 @@ func TestReasons(t *testing.T) {
 func TestWitnesses(t *testing.T) {
 	for _, e := range evidence(t) {
 		pkg, tests, _ := strings.Cut(e.By, " ")
+		if pkg == "mesh-lab" {
+			continue // a command; .ci/run runs it
+		}
 		files, err := filepath.Glob(filepath.Join("../..", pkg, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

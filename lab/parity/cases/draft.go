@@ -97,8 +97,8 @@ func sendable(s *request.Spec) bool {
 		return false
 	}
 	for _, h := range s.Headers {
-		if strings.ContainsAny(h, "\r\n\x00") {
-			return false
+		if strings.ContainsAny(h, "\r\n\x00") || strings.HasPrefix(h, ":") {
+			return false // of a match on :path, say, which is no line of its own
 		}
 	}
 	for _, r := range s.URL + s.Host {
