@@ -14,7 +14,11 @@ import (
 // choose picks the endpoint of an attempt; nil means that the cluster has none.
 func (x *Exchange) choose(c *Cluster, retry bool) *Endpoint {
 	if c.kind == clusterv3.Cluster_ORIGINAL_DST {
-		return x.originalDestination(c, x.ci.Local)
+		var local netip.AddrPort
+		if x.chain.listener.restores() {
+			local = x.ci.Local
+		}
+		return x.originalDestination(c, local)
 	}
 	x.lbc.Rnd = draw(x.rnd, drawHost, x.attempt)
 	x.lbc.Skip, x.lbc.MaxTries = nil, 0

@@ -42,6 +42,13 @@ type Listener struct {
 	byPort   map[uint16][]*Chain
 }
 
+// restores says whether connections know where they were going before somebody captured them: at a
+// gateway, which clients call by its own address, they do not, and an ORIGINAL_DST cluster has no
+// host for them (original_dst_cluster.cc chooseHost: localAddressRestored).
+func (l *Listener) restores() bool {
+	return !l.bind || l.handover || l.OriginalDst || l.Proxy
+}
+
 // Inspect says what must be found out before Chain is asked.
 type Inspect struct {
 	HTTP bool // http_inspector: ConnInfo.ALPN "http/1.0", "http/1.1" or "h2c"
