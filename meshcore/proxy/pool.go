@@ -135,13 +135,19 @@ func (q *pool) dial(b *breaker.Breaker) {
 	q.give(up)
 }
 
+// end ends a wait. The stream may be gone as soon as done says so, and its waiter used again.
+func (w *waiter) end() {
+	wake := w.wake
+	w.done.Store(true)
+	wake()
+}
+
 // fail ends the wait of all. Caller must hold mu.
 func (q *pool) fail(ev engine.Event) {
 	for _, w := range q.waiters {
 		w.breaker.Abandon()
 		w.failed = ev
-		w.done.Store(true)
-		w.wake()
+		w.end()
 	}
 	q.waiters = q.waiters[:0]
 }
@@ -157,8 +163,7 @@ func (q *pool) give(up *upstream) {
 		} else {
 			w.failed = engine.Event{Kind: engine.Overflow}
 		}
-		w.done.Store(true)
-		w.wake()
+		w.end()
 		if attached {
 			return
 		}
