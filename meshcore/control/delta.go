@@ -57,6 +57,10 @@ func (s *Server) deltaRequest(st *stream, q *discoveryv3.DeltaDiscoveryRequest) 
 		if sub.known == nil {
 			sub.known = map[string]string{}
 		}
+		if k == eds {
+			maps.DeleteFunc(sub.known, func(name, _ string) bool { return st.owed[name] })
+			st.owed = nil
+		}
 		sub.names = map[string]bool{}
 		sub.wildcard = k.legacyWildcard() && len(q.GetResourceNamesSubscribe()) == 0
 		// A fresh proxy waits for an answer even if there is nothing; one that comes back does not.

@@ -24,6 +24,7 @@ type stream struct {
 	wake  chan struct{} // holds a token when something may be due
 	gone  chan struct{} // closed when a newer stream of the same node takes its place
 	subs  [kinds]subscription
+	owed  map[string]bool // endpoints to be sent when they are asked for, had the proxy them or not
 	nonce uint64
 }
 
@@ -252,6 +253,12 @@ func (st *stream) repeatEndpoints(r *reply) {
 			continue // one of the whole set that stays as it is
 		}
 		for _, ref := range x.refs {
+			if !e.active { // a proxy that comes back will say that it has them
+				if st.owed == nil {
+					st.owed = map[string]bool{}
+				}
+				st.owed[ref] = true
+			}
 			if _, told := e.known[ref]; told {
 				delete(e.known, ref)
 				e.dirty = true

@@ -156,8 +156,9 @@ func TestWorldProtocol(t *testing.T) {
 	w.refuse(endpoint, "one", "two")
 	w.ask(route, "8080")
 	w.ask(xds.SecretType, "none")
-	w.ask(endpoint, "one")
-	w.ask(endpoint, "one", "two") // a change of names is
+	w.ask(endpoint, "one") // a change of names is
+	w.expect(endpoint, "one")
+	w.ask(endpoint, "one", "two")
 	w.expect(endpoint, "one", "two")
 	w.ask(endpoint, "one", "two")
 	// ... until there is something else.
@@ -380,6 +381,29 @@ func TestDeltaAfterReconnect(t *testing.T) {
 	}
 	empty.request(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: clusters, InitialResourceVersions: differs})
 	empty.expectAck(clusters, "one", "two")
+}
+
+// A proxy that comes back is sent a changed cluster before it has said which endpoints it has. They
+// come again all the same: Envoy warms the cluster until they do, and does not answer before.
+func TestDeltaOwedEndpoints(t *testing.T) {
+	l := newLab(t, false)
+	l.serve(mesh(t, "one", "two"))
+	d := l.deltaStream(t)
+	d.subscribe(clusters)
+	d.expectAck(clusters, "one", "two")
+	had := map[string]string{"one": d.last.Resources[0].Version, "two": "old"}
+	d.subscribe(endpoint, "one", "two")
+	d.expectAck(endpoint, "one", "two")
+	have := map[string]string{}
+	for _, r := range d.last.Resources {
+		have[r.Name] = r.Version
+	}
+	back := l.deltaStream(t)
+	back.request(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: clusters, InitialResourceVersions: had})
+	back.expect(clusters, "two")
+	back.request(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: endpoint,
+		ResourceNamesSubscribe: []string{"one", "two"}, InitialResourceVersions: have})
+	back.expectAck(endpoint, "two")
 }
 
 func TestPushRecords(t *testing.T) {
