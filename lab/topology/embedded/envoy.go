@@ -111,14 +111,6 @@ func (e *envoys) workload(at netip.AddrPort) observe.Workload {
 	return observe.Workload{}
 }
 
-// workloadOf is how records name a pod.
-func workloadOf(s *translate.Pod) observe.Workload {
-	return observe.Workload{
-		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
-		Service: s.Labels["app"], Version: s.Labels["version"],
-	}
-}
-
 // close ends what the Envoys of the lab shared. They themselves have ended.
 func (e *envoys) close() error {
 	e.clear()

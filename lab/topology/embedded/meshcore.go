@@ -13,7 +13,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
 	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -33,10 +32,7 @@ func (p *pod) startMeshcore(s *translate.Pod) {
 	side := &meshcore{pod: p}
 	e := engine.New(engine.Options{
 		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()), Exact: p.m.spec.Exact,
-		Workload: observe.Workload{
-			Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
-			Service: s.Labels["app"], Version: s.Labels["version"],
-		},
+		Workload:    workloadOf(s),
 		KeepHeaders: p.m.spec.KeepHeaders,
 		Removed:     proxy.Removed,
 		Checks:      &p.m.checks,

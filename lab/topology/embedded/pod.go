@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
@@ -151,6 +152,15 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // appPorts are the ports that an app listens on: those of its containers, or its own.
 func appPorts(s *translate.Pod, a sampleapps.App) []uint16 {
+	ports := containerPorts(s)
+	if len(ports) == 0 && a.Port != 0 {
+		ports = append(ports, uint16(a.Port))
+	}
+	return ports
+}
+
+// containerPorts are the TCP ports that a pod's containers declare.
+func containerPorts(s *translate.Pod) []uint16 {
 	var ports []uint16
 	for _, c := range s.Containers {
 		for _, cp := range c.Ports {
@@ -158,9 +168,6 @@ func appPorts(s *translate.Pod, a sampleapps.App) []uint16 {
 				ports = append(ports, uint16(cp.ContainerPort))
 			}
 		}
-	}
-	if len(ports) == 0 && a.Port != 0 {
-		ports = append(ports, uint16(a.Port))
 	}
 	return ports
 }
@@ -189,6 +196,14 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	//nolint:errcheck // ends with http.ErrServerClosed when the pod stops
 	go p.server.Serve(appSocket{l, port})
 	return l.Addr().String(), nil
+}
+
+// workloadOf is how records name a pod.
+func workloadOf(s *translate.Pod) observe.Workload {
+	return observe.Workload{
+		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
+		Service: s.Labels["app"], Version: s.Labels["version"],
+	}
 }
 
 // nodeID is the node id that Istio's agent gives to a proxy.

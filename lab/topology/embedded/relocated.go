@@ -126,19 +126,6 @@ func (k *linker) snapshot(p *translate.Pod, s *xds.Snapshot) (*xds.Snapshot, err
 	return moved, nil
 }
 
-// containerPorts are the TCP ports that a pod's containers declare.
-func containerPorts(s *translate.Pod) []uint16 {
-	var ports []uint16
-	for _, c := range s.Containers {
-		for _, cp := range c.Ports {
-			if cp.Protocol == "" || cp.Protocol == "TCP" {
-				ports = append(ports, uint16(cp.ContainerPort))
-			}
-		}
-	}
-	return ports
-}
-
 // open has apps that answer on any port listen where Envoys may call them: at what Services lead
 // to.
 func (m *mesh) open(reg *translate.Registry) error {
