@@ -25,6 +25,9 @@ var imports = map[string][]string{
 	"meshcore/istio":            {},
 	"meshcore/istio/generate":   {},
 	"meshcore/wire":             {},
+	"meshcore/transport":        {},
+	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
+	"meshcore/stock":            {"meshcore/xds"},
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
 	"meshcore/translate":        {"meshcore/istio", "meshcore/xds"},
@@ -36,15 +39,15 @@ var imports = map[string][]string{
 	"meshcore/engine/formatter": {},
 	"meshcore/engine": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
-		"meshcore/engine/*",
+		"meshcore/transport", "meshcore/engine/*",
 	},
 	"meshcore/control":   {"meshcore/clock", "meshcore/xds", "meshcore/observe"},
 	"meshcore/subscribe": {"meshcore/xds"},
 	"meshcore/bootstrap": {"meshcore/engine"},
 	"meshcore/resolve":   {},
 	"meshcore/pilot": {
-		"meshcore/control", "meshcore/istio", "meshcore/observe", "meshcore/translate",
-		"meshcore/xds",
+		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/observe",
+		"meshcore/stock", "meshcore/translate", "meshcore/xds",
 	},
 	"meshcore/sidecar": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",
@@ -54,7 +57,7 @@ var imports = map[string][]string{
 	"meshcore/envoy/als": {"meshcore/clock", "meshcore/exact", "meshcore/observe"},
 	"meshcore/proxy": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/wire/h1",
-		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker",
+		"meshcore/observe", "meshcore/engine", "meshcore/engine/breaker", "meshcore/transport",
 	},
 	"meshcore/proxy/host":       {"meshcore/engine"},
 	"meshcore/proxy/probe":      {},

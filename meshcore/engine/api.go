@@ -14,6 +14,7 @@ import (
 	"net/netip"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
@@ -108,4 +109,7 @@ type ConnInfo struct {
 	Born      clock.Instant // accepted
 	// HTTP2 says that the downstream speaks HTTP/2.
 	HTTP2 bool
+	// TLS is what the handshake told, set before Start; nil on a plain connection. It is not the
+	// inspector's: Transport "tls" alone says that a handshake began.
+	TLS *transport.State
 }

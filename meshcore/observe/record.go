@@ -56,6 +56,21 @@ type Request struct {
 	UpstreamTime  time.Duration `json:"upstream_time_ns,omitempty"` // to the response head
 	FaultDelay    time.Duration `json:"fault_delay_ns,omitempty"`
 
+	SNI  string `json:"sni,omitempty"`  // requested_server_name
+	TLS  string `json:"tls,omitempty"`  // downstream_tls_version, "TLSv1.3"; empty for plain text
+	Peer string `json:"peer,omitempty"` // downstream_peer_uri_san, the client's identity
+	// UpstreamTLS is the TLS version of the last attempt's connection, UpstreamPeer the identity
+	// that the upstream showed, UpstreamFailure upstream_transport_failure_reason.
+	UpstreamTLS     string `json:"upstream_tls,omitempty"`
+	UpstreamPeer    string `json:"upstream_peer,omitempty"`
+	UpstreamFailure string `json:"upstream_failure,omitempty"`
+	// Policy names what refused the request, as the filter that did names it: of an
+	// AuthorizationPolicy "ns[NS]-policy[NAME]-rule[N]", "none" when no ALLOW rule held; of a
+	// RequestAuthentication its reason ("Jwt is expired"); of an external authorizer "ext_authz".
+	Policy string `json:"policy,omitempty"`
+	// Shadow is what a policy in dry run would have done: "allowed" or "denied", and by which.
+	Shadow string `json:"shadow,omitempty"`
+
 	Hash    uint64            `json:"hash,omitempty"`    // the hash policy's value, 0 without one
 	Headers map[string]string `json:"headers,omitempty"` // those that the run keeps
 	// Exact names, by decision (abort, delay, split, mirror), the sequence of draws that the
