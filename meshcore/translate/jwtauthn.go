@@ -58,7 +58,8 @@ func KeyRequests(c *istio.Config) []KeyRequest {
 // nobodysKey is a public key whose private one exists nowhere: istiod gives it to proxies in place
 // of keys that could not be fetched, so that every token is refused. Istio
 // pilot/pkg/model/jwks_resolver.go PublicOnlyJwks.
-const nobodysKey = "0xObjM0UvS_oaazjpEYlAbwctEJ4L8pH3OuTb7qth7gUwqet-EzQB4dgFdvSdMgrLnSncQGRjpEYz3F3" +
+const nobodysKey = "" +
+	"0xObjM0UvS_oaazjpEYlAbwctEJ4L8pH3OuTb7qth7gUwqet-EzQB4dgFdvSdMgrLnSncQGRjpEYz3F3" +
 	"viIbH-3EN3TxSlPNviHxeOdyiBVfumN8dMxbLvVJUpfNOnvmMxJcl-8NNjAwcOjk4otSALaYgYYyOPyv" +
 	"KtgVdrQr-FoubWX4yrjxW-MJ2-7OBeepUUNOsVwGV23YX03sVkkyvY3otRflkBcY3_HKpBxJl9wk2GyO" +
 	"ShN4_PNUF9-vwfnvOXMbCDX-w4PTef4geeb_GiT40YCKHTKMSPVanGRn5GExIWmki-mmqh94-mPTJyBR" +
