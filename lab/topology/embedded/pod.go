@@ -101,7 +101,8 @@ func (p *pod) startApp(s *translate.Pod) error {
 	}
 	handler, err := a.New(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
-		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log), Closed: p.ended,
+		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
+		Closed: p.ended,
 		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
 	})
 	if err != nil || handler == nil {
