@@ -341,7 +341,12 @@ func (c *conn) roundTrip(ctx context.Context, p *plan, id string) (*http.Respons
 	return resp, body, err
 }
 
+// send does one exchange on the open connection. Without HTTP there is no response, only bytes.
 func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
+	if !p.http() {
+		b, err := c.line(p)
+		return nil, b, err
+	}
 	if _, err := io.WriteString(c.net, p.message(id, c.cookies(p))); err != nil {
 		return nil, nil, err
 	}
