@@ -10,6 +10,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -32,6 +33,8 @@ import (
 
 // Istio's defaults.
 const (
+	// DefaultTrustDomain is that of a mesh whose MeshConfig names none.
+	DefaultTrustDomain = "cluster.local"
 	// DefaultTTL is how long a workload's certificate is valid (pilot/cmd/pilot-agent/options/
 	// options.go SECRET_TTL).
 	DefaultTTL = 24 * time.Hour
@@ -45,13 +48,13 @@ const (
 	graceRatio, graceJitter = 0.5, 0.01
 )
 
-// Workload names who a certificate is for.
+// Workload names who a certificate is for. TrustDomain is DefaultTrustDomain when empty.
 type Workload struct{ TrustDomain, Namespace, ServiceAccount string }
 
 // ID returns the SPIFFE ID: spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT (Istio
 // pkg/spiffe/spiffe.go).
 func (w Workload) ID() (string, error) {
-	td, err := spiffeid.TrustDomainFromString(w.TrustDomain)
+	td, err := spiffeid.TrustDomainFromString(cmp.Or(w.TrustDomain, DefaultTrustDomain))
 	if err != nil {
 		return "", fmt.Errorf("trust domain %q: %w", w.TrustDomain, err)
 	}
@@ -65,7 +68,7 @@ func (w Workload) ID() (string, error) {
 
 // Options configure an Authority.
 type Options struct {
-	TrustDomain string           // the root's organisation; empty: cluster.local
+	TrustDomain string           // the root's organisation; empty: DefaultTrustDomain
 	TTL         time.Duration    // of workload certificates; 0: DefaultTTL
 	Now         func() time.Time // nil: time.Now
 }
@@ -88,12 +91,8 @@ type issued struct {
 
 // New makes an authority with a root of its own.
 func New(o Options) (*Authority, error) {
-	if o.TrustDomain == "" {
-		o.TrustDomain = "cluster.local"
-	}
-	if o.TTL == 0 {
-		o.TTL = DefaultTTL
-	}
+	o.TrustDomain = cmp.Or(o.TrustDomain, DefaultTrustDomain)
+	o.TTL = cmp.Or(o.TTL, DefaultTTL)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

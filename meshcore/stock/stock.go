@@ -32,79 +32,99 @@ func Lower(s *xds.Snapshot) (*xds.Snapshot, error) { return NewLowering().Snapsh
 
 // Lowering lowers the snapshots of several proxies. What they share they still share afterwards.
 type Lowering struct {
-	clusters  map[*clusterv3.Cluster]*clusterv3.Cluster
-	listeners map[*listenerv3.Listener]*listenerv3.Listener
+	clusters  map[*clusterv3.Cluster]lowCluster
+	listeners map[listenerUse]*listenerv3.Listener
+}
+
+// lowCluster is a lowered cluster, and whether its requests have an ALPN of their own.
+type lowCluster struct {
+	*clusterv3.Cluster
+	mutual bool
+}
+
+// listenerUse is a listener of a proxy that has, or has not, clusters with Istio's mutual TLS.
+type listenerUse struct {
+	*listenerv3.Listener
+	mutual bool
 }
 
 // NewLowering returns a Lowering.
 func NewLowering() *Lowering {
 	return &Lowering{
-		clusters:  map[*clusterv3.Cluster]*clusterv3.Cluster{},
-		listeners: map[*listenerv3.Listener]*listenerv3.Listener{},
+		clusters:  map[*clusterv3.Cluster]lowCluster{},
+		listeners: map[listenerUse]*listenerv3.Listener{},
 	}
 }
 
 // Snapshot does what Lower says.
 func (w *Lowering) Snapshot(s *xds.Snapshot) (*xds.Snapshot, error) {
 	out := *s
-	var err error
-	if out.Clusters, err = each(s.Clusters, w.clusters, lowerCluster); err != nil {
-		return nil, err
+	out.Clusters = make(map[string]*clusterv3.Cluster, len(s.Clusters))
+	mutual := false
+	for _, name := range slices.Sorted(maps.Keys(s.Clusters)) {
+		c, err := w.cluster(s.Clusters[name])
+		if err != nil {
+			return nil, fmt.Errorf("cluster %s: %w", name, err)
+		}
+		out.Clusters[name], mutual = c.Cluster, mutual || c.mutual
 	}
-	if out.Listeners, err = each(s.Listeners, w.listeners, lowerListener); err != nil {
-		return nil, err
+	out.Listeners = make(map[string]*listenerv3.Listener, len(s.Listeners))
+	for _, name := range slices.Sorted(maps.Keys(s.Listeners)) {
+		l, err := w.listener(listenerUse{s.Listeners[name], mutual})
+		if err != nil {
+			return nil, fmt.Errorf("listener %s: %w", name, err)
+		}
+		out.Listeners[name] = l
 	}
 	return &out, nil
 }
 
-// each lowers the resources of one type, those that are known already aside.
-func each[M interface {
-	comparable
-	proto.Message
-	GetName() string
-}](in map[string]M, known map[M]M, lower func(M) (M, error)) (map[string]M, error) {
-	out := make(map[string]M, len(in))
-	for _, name := range slices.Sorted(maps.Keys(in)) {
-		m := in[name]
-		if _, ok := known[m]; !ok {
-			low, err := lower(m)
-			if err != nil {
-				return nil, fmt.Errorf("%T %s: %w", m, name, err)
-			}
-			known[m] = low
-		}
-		out[name] = known[m]
+// cluster has a cluster's secrets come over ADS, and notes the ALPN of its requests.
+func (w *Lowering) cluster(c *clusterv3.Cluster) (lowCluster, error) {
+	if low, ok := w.clusters[c]; ok {
+		return low, nil
 	}
-	return out, nil
-}
-
-// lowerCluster has a cluster's secrets come over ADS, and notes the ALPN of its requests.
-func lowerCluster(c *clusterv3.Cluster) (*clusterv3.Cluster, error) {
 	mutual, agents, err := inspect(c)
-	if err != nil || !mutual && !agents {
-		return c, err
+	if err != nil {
+		return lowCluster{}, err
 	}
-	out := proto.CloneOf(c)
+	low := lowCluster{c, mutual}
+	if mutual || agents {
+		low.Cluster = proto.CloneOf(c)
+		if err := overADS(low.Cluster); err != nil {
+			return lowCluster{}, err
+		}
+	}
 	if mutual {
-		noteALPN(out)
+		noteALPN(low.Cluster)
 	}
-	return out, overADS(out)
+	w.clusters[c] = low
+	return low, nil
 }
 
-// lowerListener does the first for a listener, and has it set the second.
-func lowerListener(l *listenerv3.Listener) (*listenerv3.Listener, error) {
-	_, agents, err := inspect(l)
+// listener does the first for a listener, and has it set the second where a cluster needs it.
+func (w *Lowering) listener(use listenerUse) (*listenerv3.Listener, error) {
+	if low := w.listeners[use]; low != nil {
+		return low, nil
+	}
+	low := use.Listener
+	_, agents, err := inspect(low)
 	if err != nil {
 		return nil, err
 	}
-	out := l
 	if agents {
-		out = proto.CloneOf(l)
-		if err := overADS(out); err != nil {
+		low = proto.CloneOf(low)
+		if err := overADS(low); err != nil {
 			return nil, err
 		}
 	}
-	return setALPN(out)
+	if use.mutual {
+		if low, err = setALPN(low); err != nil {
+			return nil, err
+		}
+	}
+	w.listeners[use] = low
+	return low, nil
 }
 
 // inspect looks at the TLS contexts of a resource: whether one is Istio's mutual TLS towards an
