@@ -46,8 +46,8 @@ type Spec struct {
 	// Exact has each proxy enumerate what it would draw: weights, faults and mirrors come out to
 	// the request.
 	Exact bool
-	// CertificateTTL is how long the certificates of workloads are valid; they are renewed when half
-	// of it is over. 0: Istio's 24 hours.
+	// CertificateTTL is how long the certificates of workloads are valid; they are renewed when
+	// half of it is over. 0: Istio's 24 hours.
 	CertificateTTL time.Duration
 }
 
@@ -134,8 +134,8 @@ type (
 	Rotator interface {
 		RotateCertificates(ctx context.Context) (proxies int, err error)
 	}
-	// Issuer makes client certificates of the mesh's authority for who calls from outside, valid for
-	// as long as a workload's.
+	// Issuer makes client certificates of the mesh's authority for who calls from outside, valid
+	// for as long as a workload's.
 	Issuer interface {
 		Issue(namespace, serviceAccount string) (tls.Certificate, error)
 	}

@@ -50,7 +50,7 @@ func (c Certificate) String() string { return "certificate " + c.Serial() }
 // GoString is String.
 func (c Certificate) GoString() string { return c.String() }
 
-// Special says what is special about a certificate. The zero value is one as every workload has it.
+// Special says what is special about a certificate; the zero value: nothing.
 type Special struct {
 	TTL       time.Duration // 0: the Authority's
 	Begins    time.Duration // from now until it is valid; negative: since when it has been
@@ -66,10 +66,10 @@ func Expired() Special { return Special{Begins: -2 * time.Hour, TTL: time.Hour} 
 // NotYet is a certificate whose time has not come.
 func NotYet() Special { return Special{Begins: time.Hour, TTL: time.Hour} }
 
-// Issue makes a certificate for a workload that is given to nobody else: for a client from outside,
-// or one with something special about it.
-// It is signed as istiod does it (security/pkg/pki/util/generate_cert.go genCertTemplateFromCSR): no
-// subject, the identity as URI alone, good for servers and clients.
+// Issue makes a certificate for a workload that is given to nobody else: for a client from
+// outside, or one with something special about it. It is signed as istiod does it
+// (security/pkg/pki/util/generate_cert.go genCertTemplateFromCSR): no subject, the identity as URI
+// alone, good for servers and clients.
 func (a *Authority) Issue(w Workload, s Special) (Certificate, error) {
 	id := s.SAN
 	if id == "" {
@@ -104,13 +104,14 @@ func (a *Authority) Issue(w Workload, s Special) (Certificate, error) {
 	if s.Begins <= 0 {
 		begins = begins.Add(-backdate)
 	}
+	usages := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return sign(&x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: s.Common},
 		NotBefore:             begins,
 		NotAfter:              ends,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		ExtKeyUsage:           usages,
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{uri},
 		DNSNames:              s.DNS,

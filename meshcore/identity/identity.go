@@ -38,7 +38,8 @@ const (
 	// DefaultTTL is how long a workload's certificate is valid (pilot/cmd/pilot-agent/options/
 	// options.go SECRET_TTL).
 	DefaultTTL = 24 * time.Hour
-	// rootTTL is how long the root is (pilot/pkg/bootstrap/istio_ca.go CITADEL_SELF_SIGNED_CA_CERT_TTL).
+	// rootTTL is how long the root is (pilot/pkg/bootstrap/istio_ca.go
+	// CITADEL_SELF_SIGNED_CA_CERT_TTL).
 	rootTTL = 3650 * 24 * time.Hour
 	// backdate is how much earlier a workload's certificate begins, for clocks that differ
 	// (security/pkg/pki/util/generate_cert.go ClockSkewGracePeriod). A root is not backdated.

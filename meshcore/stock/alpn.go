@@ -93,14 +93,15 @@ func chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
 
 // filter gives the ALPN of the request's cluster, where it has one, to the connection upstream.
 func filter() *hcmv3.HttpFilter {
+	format := &corev3.SubstitutionFormatString{
+		Format: &corev3.SubstitutionFormatString_TextFormatSource{
+			TextFormatSource: &corev3.DataSource{
+				Specifier: &corev3.DataSource_InlineString{InlineString: clusterALPN}}},
+		OmitEmptyValues: true,
+	}
 	packed, err := anypb.New(&httpstatev3.Config{OnRequestHeaders: []*statev3.FilterStateValue{{
-		Key: &statev3.FilterStateValue_ObjectKey{ObjectKey: alpnState},
-		Value: &statev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
-			Format: &corev3.SubstitutionFormatString_TextFormatSource{
-				TextFormatSource: &corev3.DataSource{
-					Specifier: &corev3.DataSource_InlineString{InlineString: clusterALPN}}},
-			OmitEmptyValues: true,
-		}},
+		Key:                &statev3.FilterStateValue_ObjectKey{ObjectKey: alpnState},
+		Value:              &statev3.FilterStateValue_FormatString{FormatString: format},
 		SharedWithUpstream: statev3.FilterStateValue_ONCE,
 		SkipIfEmpty:        true,
 	}}})

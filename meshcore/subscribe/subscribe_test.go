@@ -244,7 +244,7 @@ func TestPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	two, _ := p.decode(cds, proto.Clone(body).(*anypb.Any))
-	if one != two || one.name != "a" || !slices.Equal(one.refs[rds], []string{"service"}) {
+	if one != two || one.name != "a" || !slices.Equal(one.refs[eds], []string{"service"}) {
 		t.Errorf("%p %+v, %p", one, one, two)
 	}
 	runtime.KeepAlive(one)

@@ -66,8 +66,8 @@ func (m *mesh) RotateCertificates(ctx context.Context) (proxies int, err error) 
 	return res.Changed, err
 }
 
-// renew gives every proxy the secrets that it is to have now; nothing else changes. Caller must hold
-// apply.
+// renew gives every proxy the secrets that it is to have now; nothing else changes. Caller must
+// hold apply.
 func (m *mesh) renew(ctx context.Context) (control.Result, error) {
 	next := m.current()
 	next.snaps, next.sent = maps.Clone(next.snaps), maps.Clone(next.sent)
