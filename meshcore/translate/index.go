@@ -85,6 +85,8 @@ type index struct {
 	gateways []*istio.Object   // oldest first
 	scopes   map[string]*scope // by namespace of a pod
 
+	policyIndex *policyIndex
+
 	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
 	lbEndpoints map[instance]*endpointv3.LbEndpoint
 	// failoverLabels are the labels that some failover compares, sorted.
@@ -127,6 +129,7 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		}
 	}
 	ix.rules = newRuleIndex(c)
+	ix.policyIndex = newPolicyIndex(c)
 	ix.failoverLabels = failoverLabels(c)
 	for _, p := range r.Pods {
 		if ix.scopes[p.Namespace] == nil {
@@ -187,6 +190,7 @@ type scope struct {
 	byHost   map[string]*service // imported, by host
 	rules    map[string][]*destinationRule
 	vs       []*virtualService // of the mesh gateway
+	l4       []*virtualService // those of vs that have rules for connections
 	// selecting is the rules among them that apply to some workloads of the namespace only.
 	selecting []*destinationRule
 }
@@ -197,6 +201,11 @@ func (ix *index) newScope(ns string) *scope {
 		byHost:    map[string]*service{},
 		rules:     map[string][]*destinationRule{},
 		vs:        ix.virtualServices(meshGateway, ns),
+	}
+	for _, vs := range sc.vs {
+		if len(vs.spec.Tls)+len(vs.spec.Tcp) > 0 {
+			sc.l4 = append(sc.l4, vs)
+		}
 	}
 	var public []*service
 	for _, s := range ix.services {
