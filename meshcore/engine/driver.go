@@ -38,7 +38,7 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 		grpc: -1}))
 }
 
-// filterChainNotFound is StreamInfo's detail of such a connection (envoy/stream_info/stream_info.h).
+// filterChainNotFound is the detail of such a connection (envoy/stream_info/stream_info.h).
 const filterChainNotFound = "filter_chain_not_found"
 
 // NoChain makes the record of a connection that no filter chain of its listener takes. Envoy has it
