@@ -25,10 +25,11 @@ type route struct {
 	queries   []match.Query
 	fraction  *fraction
 	grpc      bool
-	operation []byte // decorator's, for propagation; nil without
+	operation []byte                                     // decorator's, for propagation; nil without
 	filters   perFilter
 	own       chainOfMutations  // of a route without cluster
 	exact     *exact.Enumerator // of what is drawn; nil: at random
+	tls       *tlsMatch         // nil: any
 
 	action   *action
 	redirect *redirect
@@ -106,7 +107,7 @@ func (c *compiler) match(r *route, m *routev3.RouteMatch) {
 		fr := runtimeFraction(f)
 		r.fraction = &fr
 	}
-	r.grpc = m.GetGrpc() != nil
+	r.grpc, r.tls = m.GetGrpc() != nil, m.GetTlsContext()
 }
 
 func (c *compiler) query(m *routev3.QueryParameterMatcher) match.Query {
@@ -127,6 +128,9 @@ func (c *compiler) query(m *routev3.QueryParameterMatcher) match.Query {
 
 func (r *route) matches(x *Exchange, h *wire.Head, path []byte) bool {
 	if !r.path.Match(path) {
+		return false
+	}
+	if r.tls != nil && !tlsMatches(r.tls, x.ci.TLS) {
 		return false
 	}
 	if r.grpc && !x.grpc {
