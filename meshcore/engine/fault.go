@@ -8,6 +8,7 @@ import (
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -20,12 +21,13 @@ import (
 type perFilter struct {
 	fault map[string]*fault
 	cors  map[string]*corsPolicy
+	rbac  map[string]*rbacFilter
 }
 
 func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 	for name, a := range m {
 		leave := c.in(`typed_per_filter_config["` + name + `"]`)
-		f, p := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}
+		f, p, r := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}, &httprbacv3.RBACPerRoute{}
 		switch {
 		case c.any(a, f):
 			if out.fault == nil {
@@ -37,6 +39,13 @@ func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 				out.cors = map[string]*corsPolicy{}
 			}
 			out.cors[name] = c.corsPolicy(p)
+		case c.any(a, r):
+			if out.rbac == nil {
+				out.rbac = map[string]*rbacFilter{}
+			}
+			leaveRBAC := c.in("rbac")
+			out.rbac[name] = c.rbac(r.GetRbac())
+			leaveRBAC()
 		default:
 			c.notCarried("", a.GetTypeUrl())
 		}

@@ -7,6 +7,7 @@ import (
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
@@ -34,6 +35,7 @@ type filterKind uint8
 const (
 	filterFault filterKind = iota + 1
 	filterCors
+	filterRBAC
 	filterRouter
 )
 
@@ -41,6 +43,7 @@ type httpFilter struct {
 	kind  filterKind
 	name  string // the key of per-route settings
 	fault *fault
+	rbac  *rbacFilter
 }
 
 // hcm is a compiled HTTP connection manager.
@@ -184,12 +187,14 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		leave := c.at("http_filters", i)
 		f := httpFilter{name: m.GetName()}
 		leaveAny := c.in("typed_config")
-		fm, rm := &faultv3.HTTPFault{}, &routerv3.Router{}
+		fm, rm, bm := &faultv3.HTTPFault{}, &routerv3.Router{}, &httprbacv3.RBAC{}
 		switch a := m.GetTypedConfig(); {
 		case c.any(a, fm):
 			f.kind, f.fault = filterFault, c.fault(fm)
 		case c.any(a, &corsv3.Cors{}):
 			f.kind = filterCors
+		case c.any(a, bm):
+			f.kind, f.rbac = filterRBAC, c.rbac(bm)
 		case c.any(a, &grpcstatsv3.FilterConfig{}):
 		case c.any(a, rm):
 			f.kind, h.suppress = filterRouter, rm.GetSuppressEnvoyHeaders()

@@ -135,7 +135,7 @@ func absentOperators() map[string]operator {
 		}
 	}
 	absent(formatter.Alone, `TRACE_ID SPAN_ID VIRTUAL_CLUSTER_NAME ROUNDTRIP_DURATION
-		DOWNSTREAM_HANDSHAKE_DURATION CONNECTION_TERMINATION_DETAILS
+		DOWNSTREAM_HANDSHAKE_DURATION
 		DOWNSTREAM_TRANSPORT_FAILURE_REASON TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT
 		UPSTREAM_SERVER_NAME`)
 	for _, side := range []string{"DOWNSTREAM_", "UPSTREAM_"} {
@@ -188,13 +188,14 @@ var streamOperators = map[string]operator{
 		}
 		return out, formatter.Text
 	}),
-	"CUSTOM_FLAGS":          constant(""),
-	"ROUTE_NAME":            text(func(x *Exchange) string { return x.Record.Route }),
-	"FILTER_CHAIN_NAME":     text(func(x *Exchange) string { return x.Record.Chain }),
-	"REQUESTED_SERVER_NAME": text(serverName),
-	"HOSTNAME":              text(func(x *Exchange) string { return x.e.opt.Workload.Pod }),
-	"CONNECTION_ID":         count(func(x *Exchange) int64 { return int64(x.log.connection) }),
-	"ACCESS_LOG_TYPE":       atEnd(text(func(x *Exchange) string { return x.log.kind })),
+	"CUSTOM_FLAGS":                   constant(""),
+	"CONNECTION_TERMINATION_DETAILS": text(func(x *Exchange) string { return x.termination }),
+	"ROUTE_NAME":                     text(func(x *Exchange) string { return x.Record.Route }),
+	"FILTER_CHAIN_NAME":              text(func(x *Exchange) string { return x.Record.Chain }),
+	"REQUESTED_SERVER_NAME":          text(serverName),
+	"HOSTNAME":                       text(func(x *Exchange) string { return x.e.opt.Workload.Pod }),
+	"CONNECTION_ID":                  count(func(x *Exchange) int64 { return int64(x.log.connection) }),
+	"ACCESS_LOG_TYPE":                atEnd(text(func(x *Exchange) string { return x.log.kind })),
 	"UNIQUE_ID": alone(func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
 		n := x.log.unique
 		x.log.unique += 2

@@ -166,17 +166,6 @@ func (x *Exchange) reply(r localReply) Directive {
 		status = 200
 	}
 	h := x.beginReply(status, r.details)
-	if grpc {
-		code := r.grpc
-		if code < 0 {
-			code = httpToGRPC(r.status)
-		}
-		put(h, "content-type", bytesOf("application/grpc"))
-		put(h, "grpc-status", number(h, int64(code)))
-		if r.body != "" {
-			put(h, "grpc-message", grpcMessage(h, r.body))
-		}
-	}
 	// Response header operations of the route act on local replies too, when it leads to a cluster.
 	if x.route != nil && x.route.action != nil && x.target != nil {
 		for _, o := range x.target.change.response {
@@ -190,6 +179,15 @@ func (x *Exchange) reply(r localReply) Directive {
 		set(h, "x-envoy-attempt-count", number(h, int64(x.attempt)))
 	}
 	if grpc {
+		code := r.grpc
+		if code < 0 {
+			code = httpToGRPC(r.status)
+		}
+		set(h, "content-type", bytesOf("application/grpc"))
+		set(h, "grpc-status", number(h, int64(code)))
+		if r.body != "" {
+			set(h, "grpc-message", grpcMessage(h, r.body))
+		}
 		x.finishReply(nil)
 	} else {
 		x.finishReply(bytesOf(r.body))

@@ -28,7 +28,7 @@ const (
 
 // supported is the one list of what the engine carries out.
 var supported = join(listenerFields, httpFields, routeFields, filterFields,
-	clusterFields, coreFields, logFields)
+	clusterFields, coreFields, logFields, policyFields)
 
 func join(tables ...map[protoreflect.FullName]fields) map[protoreflect.FullName]fields {
 	out := map[protoreflect.FullName]fields{}
