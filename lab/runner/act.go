@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -35,6 +37,8 @@ func (r *run) act(
 		return r.kill(ctx, a.Kill, did)
 	case a.Restart != nil:
 		return r.restart(ctx, a.Restart, did)
+	case a.Rotate != "":
+		return r.rotate(ctx, did)
 	case a.Exec != nil:
 		return r.exec(ctx, a.Exec, did)
 	case a.Load != nil:
@@ -73,7 +77,7 @@ func names(docs *scenarios.Documents) string {
 
 func (r *run) apply(ctx context.Context, docs *scenarios.Documents, did *reports.Did) error {
 	did.What = names(docs)
-	add, err := read(documents(r.s, docs))
+	add, err := read(documents(r.s, docs), r.config)
 	if err != nil {
 		return err
 	}
@@ -82,7 +86,7 @@ func (r *run) apply(ctx context.Context, docs *scenarios.Documents, did *reports
 
 func (r *run) delete(ctx context.Context, docs *scenarios.Documents, did *reports.Did) error {
 	did.What = names(docs)
-	del, err := read(documents(r.s, docs))
+	del, err := read(documents(r.s, docs), r.config)
 	if err != nil {
 		return err
 	}
@@ -179,6 +183,24 @@ func (r *run) restart(ctx context.Context, names []string, did *reports.Did) err
 	return nil
 }
 
+// rotate has the control plane issue every workload's certificate anew.
+func (r *run) rotate(ctx context.Context, did *reports.Did) error {
+	ca, ok := r.mesh.(topology.Rotator)
+	if !ok {
+		return fmt.Errorf("rotate: topology %s can not", r.opt.Topology)
+	}
+	at := r.mesh.Clock().Now()
+	n, err := ca.RotateCertificates(ctx)
+	if err != nil {
+		return fmt.Errorf("rotate certificates: %w", err)
+	}
+	did.What, did.Proxies = fmt.Sprintf("certificates of %d proxies", n), n
+	r.mesh.Recorder().Fault(observe.Fault{
+		From: at, Kind: "rotate", Target: "certificates", Fired: int64(n),
+	})
+	return nil
+}
+
 // exec calls the pods' own app, past the mesh.
 func (r *run) exec(ctx context.Context, e *scenarios.Exec, did *reports.Did) error {
 	did.What = strings.Join(e.In, ", ") + " " + e.Path
@@ -251,7 +273,8 @@ func (r *run) request(ctx context.Context, q *scenarios.Request, did *reports.Di
 	}
 	spec := request.Spec{
 		From: q.From, Gateway: q.Gateway, URL: q.URL, Method: q.Method, Body: q.Body, Host: q.Host,
-		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout,
+		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout, Token: q.Token.Text,
+		TLS: secure(&q.Secure),
 	}
 	send := func(s request.Spec) error {
 		return request.Send(ctx, r.mesh, s, func(res request.Result) error {
@@ -292,11 +315,22 @@ func reply(res request.Result) (assert.Reply, error) {
 		Error: res.Error, DurationMS: res.DurationMS, Headers: res.Headers, Body: res.Body,
 		Hops: hops,
 	}
+	if t := res.TLS; t != nil {
+		out.Certificate = append(slices.Clone(t.Certificate), t.URIs...)
+	}
 	if b := res.Backend; b != nil {
 		out.Backend.Workload, out.Backend.Version = b.Workload, b.Version
 		out.Backend.Pod, out.Backend.Namespace = b.Pod, b.Namespace
 	}
 	return out, err
+}
+
+// secure returns how a client speaks TLS.
+func secure(s *scenarios.Secure) tlsclient.Options {
+	return tlsclient.Options{
+		SNI: s.SNI, CACert: s.CACert.Text, Cert: s.Cert.Text, Key: s.Key.Text,
+		Identity: s.Identity,
+	}
 }
 
 func constant(headers []scenarios.Header) bool {

@@ -382,6 +382,8 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.cors(f)
 		case filterRBAC:
 			d, done = x.rbac(f)
+		case filterExtAuthz:
+			d, done = x.extAuthz(f, now)
 		case filterRouter:
 			d, done = x.router(now), true
 		}

@@ -50,10 +50,11 @@ type Exchange struct {
 	tellOperation bool
 
 	input       rbac.Input // of the policy that is asked
-	dynamic     dynamicMetadata
-	termination string // %CONNECTION_TERMINATION_DETAILS%
+	termination string     // %CONNECTION_TERMINATION_DETAILS%
 
 	corsState
+	authz        authzState
+	dynamic      dynamicMetadata
 	retry        retryState
 	cluster      *Cluster
 	ep           *Endpoint // of the attempt in flight
@@ -102,6 +103,8 @@ type state uint8
 const (
 	stateDone state = iota
 	stateDelay
+	stateCollect
+	stateAsk
 	stateAttempt
 	stateBackOff
 	stateReply
@@ -146,8 +149,8 @@ func (x *Exchange) renew(e *Engine, ci *ConnInfo, now clock.Instant, rnd uint64)
 	cookies, reached := x.setCookies[:0], x.log.reached[:0]
 	*x = Exchange{e: e, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf,
 		pathBuf: path, attempts: attempts, copies: copies, tried: tried, skip: skip,
-		replyHead: reply, dynamic: dynamic, setCookies: cookies, completeAt: noDeadline, connectedAt: noDeadline,
-		duration: noDeadline, remote: ci.Remote}
+		replyHead: reply, dynamic: dynamic, setCookies: cookies, completeAt: noDeadline,
+		connectedAt: noDeadline, duration: noDeadline, remote: ci.Remote}
 	x.log = logState{reached: reached, at: newMoments(), connection: ci.ID,
 		conn: UpstreamConn{Began: noDeadline, Connected: noDeadline}}
 }
@@ -188,6 +191,10 @@ func (x *Exchange) Handle(ev Event, now clock.Instant) Directive {
 	switch x.state {
 	case stateDelay:
 		return x.stand(x.delayed(ev, now))
+	case stateCollect:
+		return x.stand(x.collected(ev, now))
+	case stateAsk:
+		return x.stand(x.replied(ev, now))
 	case stateBackOff:
 		return x.stand(x.backedOff(ev, now))
 	case stateAttempt:

@@ -7,6 +7,7 @@ import (
 
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -22,12 +23,14 @@ type perFilter struct {
 	fault map[string]*fault
 	cors  map[string]*corsPolicy
 	rbac  map[string]*rbacFilter
+	authz map[string]*authzPerRoute
 }
 
 func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 	for name, a := range m {
 		leave := c.in(`typed_per_filter_config["` + name + `"]`)
-		f, p, r := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}, &httprbacv3.RBACPerRoute{}
+		f, p := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}
+		r, e := &httprbacv3.RBACPerRoute{}, &extauthzv3.ExtAuthzPerRoute{}
 		switch {
 		case c.any(a, f):
 			if out.fault == nil {
@@ -46,6 +49,11 @@ func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 			leaveRBAC := c.in("rbac")
 			out.rbac[name] = c.rbac(r.GetRbac())
 			leaveRBAC()
+		case c.any(a, e):
+			if out.authz == nil {
+				out.authz = map[string]*authzPerRoute{}
+			}
+			out.authz[name] = c.authzPerRoute(e)
 		default:
 			c.notCarried("", a.GetTypeUrl())
 		}

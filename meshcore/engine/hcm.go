@@ -5,6 +5,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -36,6 +37,7 @@ const (
 	filterFault filterKind = iota + 1
 	filterCors
 	filterRBAC
+	filterExtAuthz
 	filterRouter
 )
 
@@ -44,6 +46,7 @@ type httpFilter struct {
 	name  string // the key of per-route settings
 	fault *fault
 	rbac  *rbacFilter
+	authz *extAuthz
 }
 
 // hcm is a compiled HTTP connection manager.
@@ -187,7 +190,8 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		leave := c.at("http_filters", i)
 		f := httpFilter{name: m.GetName()}
 		leaveAny := c.in("typed_config")
-		fm, rm, bm := &faultv3.HTTPFault{}, &routerv3.Router{}, &httprbacv3.RBAC{}
+		fm, rm := &faultv3.HTTPFault{}, &routerv3.Router{}
+		bm, em := &httprbacv3.RBAC{}, &extauthzv3.ExtAuthz{}
 		switch a := m.GetTypedConfig(); {
 		case c.any(a, fm):
 			f.kind, f.fault = filterFault, c.fault(fm)
@@ -195,6 +199,8 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 			f.kind = filterCors
 		case c.any(a, bm):
 			f.kind, f.rbac = filterRBAC, c.rbac(bm)
+		case c.any(a, em):
+			f.kind, f.authz = filterExtAuthz, c.extAuthz(em)
 		case c.any(a, &grpcstatsv3.FilterConfig{}):
 		case c.any(a, rm):
 			f.kind, h.suppress = filterRouter, rm.GetSuppressEnvoyHeaders()

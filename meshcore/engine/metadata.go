@@ -50,7 +50,8 @@ func (d *dynamicMetadata) fields(namespace string) *structpb.Struct {
 			out = l.fields
 			continue
 		case !own:
-			out, own = mergeFields(&structpb.Struct{Fields: map[string]*structpb.Value{}}, out), true
+			out = mergeFields(&structpb.Struct{Fields: map[string]*structpb.Value{}}, out)
+			own = true
 		}
 		mergeFields(out, l.fields)
 	}

@@ -188,20 +188,22 @@ var streamOperators = map[string]operator{
 		}
 		return out, formatter.Text
 	}),
-	"CUSTOM_FLAGS":                   constant(""),
-	"CONNECTION_TERMINATION_DETAILS": text(func(x *Exchange) string { return x.termination }),
-	"ROUTE_NAME":                     text(func(x *Exchange) string { return x.Record.Route }),
-	"FILTER_CHAIN_NAME":              text(func(x *Exchange) string { return x.Record.Chain }),
-	"REQUESTED_SERVER_NAME":          text(serverName),
-	"HOSTNAME":                       text(func(x *Exchange) string { return x.e.opt.Workload.Pod }),
-	"CONNECTION_ID":                  count(func(x *Exchange) int64 { return int64(x.log.connection) }),
-	"ACCESS_LOG_TYPE":                atEnd(text(func(x *Exchange) string { return x.log.kind })),
+	"CUSTOM_FLAGS":          constant(""),
+	"ROUTE_NAME":            text(func(x *Exchange) string { return x.Record.Route }),
+	"FILTER_CHAIN_NAME":     text(func(x *Exchange) string { return x.Record.Chain }),
+	"REQUESTED_SERVER_NAME": text(serverName),
+	"HOSTNAME":              text(func(x *Exchange) string { return x.e.opt.Workload.Pod }),
+	"CONNECTION_ID":         count(func(x *Exchange) int64 { return int64(x.log.connection) }),
+	"ACCESS_LOG_TYPE":       atEnd(text(func(x *Exchange) string { return x.log.kind })),
 	"UNIQUE_ID": alone(func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
 		n := x.log.unique
 		x.log.unique += 2
 		return appendUUID(out, draw(x.rnd, drawUnique+n, 0), draw(x.rnd, drawUnique+n+1, 0)),
 			formatter.Text
 	}),
+	"CONNECTION_TERMINATION_DETAILS": text(
+		func(x *Exchange) string { return x.termination }),
+
 	"STREAM_ID":   alone(streamID),
 	"ENVIRONMENT": {syntax: formatter.Requires | formatter.Length, make: environment},
 
@@ -227,7 +229,7 @@ func responseCodeDetails(c formatter.Command) (eval, error) {
 	return func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
 		switch {
 		case x.chain == nil:
-			return append(out, "filter_chain_not_found"...), formatter.Text
+			return append(out, filterChainNotFound...), formatter.Text
 		case x.Record.Details == "" || x.hcm == nil:
 			return out, formatter.None
 		}

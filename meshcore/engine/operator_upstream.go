@@ -189,9 +189,10 @@ func decompressed(w *wire.Traffic) int64    { return w.Decompressed }
 // metadataOperators tell the metadata of what the request met. Nothing that is carried out writes
 // filter state.
 var metadataOperators = map[string]operator{
-	"METADATA":              {syntax: formatter.Optional | formatter.Length, make: metadataOfType},
-	"DYNAMIC_METADATA":      {syntax: headerSyntax, make: metadataOf(dynamicOf)},
-	"CLUSTER_METADATA":      {syntax: formatter.Requires, make: metadataOf(static(clusterMetadata))},
+	"METADATA":         {syntax: formatter.Optional | formatter.Length, make: metadataOfType},
+	"DYNAMIC_METADATA": {syntax: headerSyntax, make: metadataOf(dynamicOf)},
+	"CLUSTER_METADATA": {syntax: formatter.Requires,
+		make: metadataOf(static(clusterMetadata))},
 	"UPSTREAM_METADATA":     {syntax: formatter.Requires, make: metadataOf(static(hostMetadata))},
 	"FILTER_STATE":          {syntax: formatter.Optional | formatter.Length, make: filterState},
 	"UPSTREAM_FILTER_STATE": {syntax: formatter.Optional | formatter.Length, make: filterState},

@@ -2,7 +2,10 @@ package engine
 
 import "google.golang.org/protobuf/reflect/protoreflect"
 
-const rbacPackage = "envoy.config.rbac.v3."
+const (
+	rbacPackage = "envoy.config.rbac.v3."
+	tlsPackage  = "envoy.extensions.transport_sockets.tls.v3."
+)
 
 // policyFields is what the engine carries out of the security filters.
 var policyFields = map[protoreflect.FullName]fields{
@@ -24,7 +27,7 @@ var policyFields = map[protoreflect.FullName]fields{
 	rbacPackage + "SourcedMetadata":         yes("metadata_matcher", "metadata_source"),
 	"envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": yes("san_matcher",
 		"any_validated_client_certificate"),
-	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher":    yes("san_type", "matcher"),
+	tlsPackage + "SubjectAltNameMatcher":                                 yes("san_type", "matcher"),
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": yes("path_template"),
 
 	"envoy.type.matcher.v3.PathMatcher":                 yes("path"),

@@ -70,9 +70,6 @@ type portKey struct {
 	number   int32
 }
 
-// h2 are the protocols that Istio speaks as HTTP/2.
-var h2 = []string{"http2", "grpc", "grpc-web", "kubernetes.io/h2c"}
-
 func (c *checker) servicePort(field string, p *corev1.ServicePort) {
 	c.port(field+".port", int64(p.Port))
 	c.protocol(field+".protocol", p.Protocol)
@@ -89,16 +86,18 @@ func (c *checker) servicePort(field string, p *corev1.ServicePort) {
 			c.errorf(field+".targetPort", "%q is no name of a port: %s", t.StrVal, msg)
 		}
 	}
-	if p.AppProtocol != nil {
-		if slices.Contains(h2, strings.ToLower(*p.AppProtocol)) {
-			c.errorf(field+".appProtocol", "%s is HTTP/2, which is not carried out yet; use http",
-				*p.AppProtocol)
-		}
-	} else if name := strings.ToLower(p.Name); p.Protocol != corev1.ProtocolUDP {
-		prefix, _, _ := strings.Cut(name, "-")
-		if slices.Contains(h2, prefix) {
-			c.errorf(field+".name", "%s declares HTTP/2, which is not carried out yet; "+
-				"begin the name with http-", p.Name)
+}
+
+// secret checks that a Secret for TLS has the keys of one.
+func (c *checker) secret() {
+	s := c.object.Body.(*corev1.Secret)
+	if s.Type != corev1.SecretTypeTLS {
+		return
+	}
+	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+		_, binary := s.Data[key]
+		if _, text := s.StringData[key]; !binary && !text {
+			c.errorf("data", "a Secret of type %s must have the key %s", s.Type, key)
 		}
 	}
 }

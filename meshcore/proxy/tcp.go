@@ -149,11 +149,13 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	return engine.Event{Kind: engine.ClientGone}
 }
 
-// denied waits for the first byte of a connection, or its end, and asks whether the connection is to
-// be closed, which it has then waited for.
+// denied waits for the first byte of a connection, or its end, and asks whether the connection is
+// to be closed; it then has waited for that.
 func (d *downstream) denied(admit func() (after time.Duration, denied bool)) bool {
 	if len(d.srv.Preread()) == 0 {
-		d.srv.More() //nolint:errcheck // the end is judged, too; who reads it will see
+		if err := d.srv.More(); err != nil && !errors.Is(err, io.EOF) {
+			return false // who reads on will see
+		}
 	}
 	after, denied := admit()
 	if denied && after > 0 {

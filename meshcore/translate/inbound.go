@@ -128,7 +128,7 @@ func (c *inboundChain) chains(m *managers) []*listenerv3.FilterChain {
 	if !c.protocol.isHTTP() {
 		chain := &listenerv3.FilterChain{
 			Name: c.tcpName, FilterChainMatch: c.match(),
-			Filters: []*listenerv3.Filter{m.logs.tcpProxy(c.cluster)},
+			Filters: m.guard.passOn(m.logs.tcpProxy(c.cluster)),
 		}
 		out = append(append(out, inboundTransport(chain)...), chain)
 	}

@@ -75,15 +75,18 @@ func (s *service) port(number uint32) *port {
 
 // index is one configuration, arranged for lookup. Immutable.
 type index struct {
-	mesh     *meshconfig.MeshConfig
-	registry *Registry
-	services []*service // oldest first
-	byHost   map[string]*service
-	onPod    map[*Pod][]*service // services that select a pod, oldest first
-	rules    *ruleIndex
-	vs       []*virtualService // oldest first
-	gateways []*istio.Object   // oldest first
-	scopes   map[string]*scope // by namespace of a pod
+	mesh        *meshconfig.MeshConfig
+	registry    *Registry
+	services    []*service // oldest first
+	byHost      map[string]*service
+	onPod       map[*Pod][]*service // services that select a pod, oldest first
+	rules       *ruleIndex
+	vs          []*virtualService // oldest first
+	gateways    []*istio.Object   // oldest first
+	credentials credentials
+	scopes      map[string]*scope // by namespace of a pod
+
+	policyIndex *policyIndex
 
 	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
 	lbEndpoints map[instance]*endpointv3.LbEndpoint
@@ -101,6 +104,7 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		vs:       mergedVirtualServices(c),
 		scopes:   map[string]*scope{},
 
+		credentials: newCredentials(c),
 		podLabels:   map[*Pod]map[string]string{},
 		lbEndpoints: map[instance]*endpointv3.LbEndpoint{},
 	}
@@ -127,6 +131,7 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		}
 	}
 	ix.rules = newRuleIndex(c)
+	ix.policyIndex = newPolicyIndex(c)
 	ix.failoverLabels = failoverLabels(c)
 	for _, p := range r.Pods {
 		if ix.scopes[p.Namespace] == nil {
@@ -187,6 +192,7 @@ type scope struct {
 	byHost   map[string]*service // imported, by host
 	rules    map[string][]*destinationRule
 	vs       []*virtualService // of the mesh gateway
+	l4       []*virtualService // those of vs that have rules for connections
 	// selecting is the rules among them that apply to some workloads of the namespace only.
 	selecting []*destinationRule
 }
@@ -197,6 +203,11 @@ func (ix *index) newScope(ns string) *scope {
 		byHost:    map[string]*service{},
 		rules:     map[string][]*destinationRule{},
 		vs:        ix.virtualServices(meshGateway, ns),
+	}
+	for _, vs := range sc.vs {
+		if len(vs.spec.Tls)+len(vs.spec.Tcp) > 0 {
+			sc.l4 = append(sc.l4, vs)
+		}
 	}
 	var public []*service
 	for _, s := range ix.services {

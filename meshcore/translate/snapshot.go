@@ -40,19 +40,27 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	telemetry := strings.Join([]string{
 		p.Namespace, p.Labels[canonicalNameLabel], p.Labels[canonicalRevisionLabel],
 	}, "|")
-	m := once(&t.shared, "managers|"+telemetry,
-		func() *managers { return newManagers(ix.mesh, p) })
+	policies := ix.policies(p)
+	policyKey := policies.key()
+	m := once(&t.shared, "managers|"+telemetry+"|"+policyKey, func() *managers {
+		g := once(&t.shared, "guard|"+policyKey, func() *guard { return ix.newGuard(policies) })
+		return newManagers(ix.mesh, p, g)
+	})
 	if p.Role == Gateway {
 		addListeners(s, ix.gatewayListeners(p, m))
 		s.Routes = t.gatewayRoutes(p)
+		s.Secrets = ix.gatewaySecrets(p)
 		return s
 	}
 	out := once(&t.shared, strings.Join([]string{
 		"outbound", telemetry, viewpoint, ix.scope(p.Namespace).selfKey(p),
+		marks(t.routes.l4, ix.podLabels[p]),
 	}, "|"), func() outboundResources { return ix.outbound(p, m) })
 	addListeners(s, out.listeners)
 	ports := ix.inboundPorts(p)
-	in := once(&t.shared, "inbound|"+telemetry+"|"+portsKey(ports), func() inboundResources {
+	in := once(&t.shared, strings.Join([]string{
+		"inbound", telemetry, policyKey, portsKey(ports),
+	}, "|"), func() inboundResources {
 		return inboundResources{
 			ix.virtualInbound(ports, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),
 		}

@@ -88,11 +88,17 @@ type Translator struct {
 }
 
 // New indexes a configuration and what runs in the lab.
-func New(c *istio.Config, r *Registry) *Translator {
+func New(c *istio.Config, r *Registry) *Translator { return NewWithKeys(c, r, nil) }
+
+// NewWithKeys is New for a configuration whose KeyRequests were asked: tokens of issuers whose keys
+// are missing are all refused.
+func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	ix := newIndex(c, r)
+	ix.policyIndex.keys = keys
+	routes := newRouteIndex(c, ix)
 	return &Translator{
-		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: checkVirtualServices(c, ix),
+		config: c, registry: r, index: ix, routes: routes,
+		problems: append(checkVirtualServices(c, ix), checkListeners(ix, routes)...),
 	}
 }
 

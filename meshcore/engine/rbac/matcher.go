@@ -6,7 +6,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
 )
 
-// matcher is a compiled permission or principal (source/extensions/filters/common/rbac/matchers.cc).
+// matcher is a compiled permission or principal (source/extensions/filters/common/rbac/
+// matchers.cc).
 type matcher interface{ match(in *Input) bool }
 
 type (

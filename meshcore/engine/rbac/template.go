@@ -8,9 +8,9 @@ import (
 )
 
 // Path templates, as envoy.path.match.uri_template.uri_template_matcher reads them
-// (source/extensions/path/uri_template_lib/uri_template_internal.cc): segments between slashes, each
-// a literal, "*" (one segment), "**" (anything, once and last among the globs), or a variable in
-// braces; behind the last glob there may be a suffix.
+// (source/extensions/path/uri_template_lib/uri_template_internal.cc): segments between slashes,
+// each a literal, "*" (one segment), "**" (anything, once and last among the globs), or a variable
+// in braces; behind the last glob there may be a suffix.
 
 // pchar is what may stand in a segment (measured with 1.40, byte by byte).
 const pchar = `a-zA-Z0-9-._~%!$&'()*+,;:=@`

@@ -134,7 +134,7 @@ func (g *guarded) manager(logs []any) map[string]any {
 			"http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": "x", "access_log": logs, "normalize_path": true,
 		"delayed_close_timeout": "0s",
-		"route_config": map[string]any{"name": "r", "virtual_hosts": []any{vhost}},
+		"route_config":          map[string]any{"name": "r", "virtual_hosts": []any{vhost}},
 		"http_filters": append(slices.Clone(g.HTTP), map[string]any{
 			"name": "envoy.filters.http.router", "typed_config": map[string]any{
 				"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}),
@@ -224,6 +224,9 @@ func (g *guarded) ask(t *testing.T, addr string, i int, tokens *tokens, up *tell
 		conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // as above
 	}
 	back, err := io.ReadAll(conn)
+	if g.HTTP == nil && !r.Half {
+		<-up.accepted
+	}
 	out := strings.TrimRight(strings.ReplaceAll(string(back), "\r\n", "\n"), "\n")
 	if err != nil && broken(err) != "cut" {
 		t.Errorf("%s/%s: nothing happens", g.name, r.Name)
