@@ -27,8 +27,9 @@ var policyFields = map[protoreflect.FullName]fields{
 	rbacPackage + "SourcedMetadata":         yes("metadata_matcher", "metadata_source"),
 	"envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": yes("san_matcher",
 		"any_validated_client_certificate"),
-	tlsPackage + "SubjectAltNameMatcher":                                 yes("san_type", "matcher"),
-	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": yes("path_template"),
+	tlsPackage + "SubjectAltNameMatcher": yes("san_type", "matcher"),
+	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": yes(
+		"path_template"),
 
 	"envoy.type.matcher.v3.PathMatcher":                 yes("path"),
 	"envoy.type.matcher.v3.MetadataMatcher":             yes("filter", "path", "value", "invert"),
