@@ -10,6 +10,7 @@ import (
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 )
@@ -39,6 +40,7 @@ const (
 	filterRBAC
 	filterExtAuthz
 	filterRouter
+	filterSetState
 )
 
 type httpFilter struct {
@@ -47,6 +49,7 @@ type httpFilter struct {
 	fault *fault
 	rbac  *rbacFilter
 	authz *extAuthz
+	state []stateValue
 }
 
 // hcm is a compiled HTTP connection manager.
@@ -75,6 +78,7 @@ type hcm struct {
 	upgrades      map[string]bool
 	suppress      bool // router's suppress_envoy_headers
 	defaultHost10 string
+	xfcc          clientCert
 }
 
 const (
@@ -93,7 +97,8 @@ func (c *compiler) hcm(l *Listener, m *hcmv3.HttpConnectionManager) *hcm {
 		normalize:    m.GetNormalizePath().GetValue(), merge: m.GetMergeSlashes(),
 		escaped: m.GetPathWithEscapedSlashesAction(), stripPort: m.GetStripMatchingHostPort(),
 		stripAnyPort: m.GetStripAnyHostPort(), via: m.GetVia(),
-		server: m.GetServerHeaderTransformation(), upgrades: map[string]bool{}}
+		server: m.GetServerHeaderTransformation(), upgrades: map[string]bool{},
+		xfcc: clientCertOf(m)}
 	if h.escaped == hcmv3.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT {
 		h.escaped = keepSlashes
 	}
@@ -192,6 +197,7 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		leaveAny := c.in("typed_config")
 		fm, rm := &faultv3.HTTPFault{}, &routerv3.Router{}
 		bm, em := &httprbacv3.RBAC{}, &extauthzv3.ExtAuthz{}
+		sm := &setstatev3.Config{}
 		switch a := m.GetTypedConfig(); {
 		case c.any(a, fm):
 			f.kind, f.fault = filterFault, c.fault(fm)
@@ -202,6 +208,8 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		case c.any(a, em):
 			f.kind, f.authz = filterExtAuthz, c.extAuthz(em)
 		case c.any(a, &grpcstatsv3.FilterConfig{}):
+		case c.any(a, sm):
+			f.kind, f.state = filterSetState, c.filterState(sm)
 		case c.any(a, rm):
 			f.kind, h.suppress = filterRouter, rm.GetSuppressEnvoyHeaders()
 		default:

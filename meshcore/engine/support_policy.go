@@ -2,10 +2,7 @@ package engine
 
 import "google.golang.org/protobuf/reflect/protoreflect"
 
-const (
-	rbacPackage = "envoy.config.rbac.v3."
-	tlsPackage  = "envoy.extensions.transport_sockets.tls.v3."
-)
+const rbacPackage = "envoy.config.rbac.v3."
 
 // policyFields is what the engine carries out of the security filters.
 var policyFields = map[protoreflect.FullName]fields{
@@ -27,7 +24,6 @@ var policyFields = map[protoreflect.FullName]fields{
 	rbacPackage + "SourcedMetadata":         yes("metadata_matcher", "metadata_source"),
 	"envoy.extensions.rbac.principals.mtls_authenticated.v3.Config": yes("san_matcher",
 		"any_validated_client_certificate"),
-	tlsPackage + "SubjectAltNameMatcher": yes("san_type", "matcher"),
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": yes(
 		"path_template"),
 
