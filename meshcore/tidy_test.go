@@ -72,6 +72,8 @@ var imports = map[string][]string{
 	"sampleapps/preference":     {"sampleapps/app"},
 	"sampleapps/recommendation": {"sampleapps/app"},
 	"sampleapps/echo":           {"sampleapps/app"},
+	"sampleapps/extauthz":       {"sampleapps/app"},
+	"sampleapps/jwtissuer":      {"sampleapps/app"},
 	"lab/topology": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
