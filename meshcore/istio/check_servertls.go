@@ -95,7 +95,8 @@ func (c *checker) pins(field string, s *networkingv1alpha3.ServerTLSSettings) {
 	for i, h := range s.VerifyCertificateHash {
 		if b, err := hex.DecodeString(strings.ReplaceAll(h, ":", "")); err != nil || len(b) != 32 {
 			c.errorf(at(field+".verifyCertificateHash", i), "must be a SHA-256 fingerprint in "+
-				"hexadecimal, with colons or without, as openssl x509 -fingerprint -sha256 prints it")
+				"hexadecimal, with colons or without, as openssl x509 -fingerprint -sha256 "+
+				"prints it")
 		}
 	}
 	for i, h := range s.VerifyCertificateSpki {
