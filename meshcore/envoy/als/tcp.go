@@ -23,6 +23,10 @@ func (n *node) connection(e *datav3.TCPAccessLogEntry) {
 	r.BytesSent = int64(e.GetConnectionProperties().GetSentBytes())
 	r.Policy = n.name(policy(tag.text(tagTermination)))
 	n.connects(r, tag[tagRest])
+	if has(r.Flags, "NR") && r.Cluster == "" {
+		// Entries of connections carry no details; this is the only one without a cluster.
+		r.Details = "filter_chain_not_found"
+	}
 	n.opt.Sink.Record(r)
 }
 
