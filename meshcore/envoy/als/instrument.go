@@ -50,7 +50,9 @@ const (
 	tagUpstreamPeer
 	tagUpstreamFailure
 	tagTermination // why a connection was ended
-	tagRest        // of requests what requestFormat noted, line by line; of connections the hosts tried
+	// tagRest is, of requests, what requestFormat noted, line by line; of connections, the hosts
+	// tried.
+	tagRest
 )
 
 // tagFormat makes the tag. It is the same for all HTTP loggers of a proxy, so that they share one
