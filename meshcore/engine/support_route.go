@@ -25,7 +25,7 @@ var routeFields = map[protoreflect.FullName]fields{
 	routePackage + "Decorator": yes("operation", "propagate"),
 	routePackage + "RouteMatch": yes("prefix", "path", "safe_regex", "path_separated_prefix",
 		"case_sensitive", "runtime_fraction", "headers", "query_parameters", "grpc",
-		"tls_context"),
+		"dynamic_metadata", "tls_context"),
 	routePackage + "RouteMatch.TlsContextMatchOptions": yes("presented", "validated"),
 	routePackage + "RouteMatch.GrpcRouteMatchOptions":  {},
 	routePackage + "HeaderMatcher": yes("name", "exact_match", "safe_regex_match",
