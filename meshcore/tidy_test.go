@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"meshcore/istio":            {},
 	"meshcore/istio/generate":   {},
 	"meshcore/wire":             {},
-	"meshcore/transport":        {},
+	"meshcore/transport":        {"meshcore/engine/match"},
 	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
 	"meshcore/stock":            {"meshcore/xds"},
 	"meshcore/wire/h1":          {"meshcore/wire"},
