@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"meshcore/engine/outlier":   {"meshcore/clock"},
 	"meshcore/engine/breaker":   {},
 	"meshcore/engine/formatter": {},
+	"meshcore/engine/rbac":      {"meshcore/engine/match", "meshcore/transport", "meshcore/wire"},
 	"meshcore/engine": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
 		"meshcore/transport", "meshcore/engine/*",
@@ -81,7 +82,7 @@ var imports = map[string][]string{
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
 	"lab/logfile":             {},
-	"lab/load": {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
+	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "lab/tlsclient",
@@ -123,6 +124,7 @@ var pure = []string{
 	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
+	"meshcore/engine/rbac",
 	"scenarios", "scenarios/assert", "reports",
 	"reports/fidelity",
 }
