@@ -97,7 +97,7 @@ func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	ix.policyIndex.keys = keys
 	return &Translator{
 		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: checkVirtualServices(c, ix),
+		problems: append(checkVirtualServices(c, ix), checkPolicies(c, ix)...),
 	}
 }
 
