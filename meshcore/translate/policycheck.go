@@ -87,8 +87,8 @@ func (k *policyCheck) provider(
 	for _, p := range pods {
 		for _, other := range k.sets[p].authz {
 			if custom(other) && providerName(other) != providerName(o) {
-				k.warn(o, field, "%s asks another provider for pod %s, and istiod takes one for "+
-					"a workload: everything that they match is denied", other.Ref(), p.ID())
+				k.warn(o, field, "%s asks another provider for pod %s, and istiod takes one "+
+					"for a workload: everything that they match is denied", other.Ref(), p.ID())
 				return
 			}
 		}
