@@ -95,7 +95,9 @@ func (k *policyCheck) provider(
 	}
 }
 
-func custom(o *istio.Object) bool { return policyAction(o) == securityv1.AuthorizationPolicy_CUSTOM }
+func custom(o *istio.Object) bool {
+	return policyAction(o) == securityv1.AuthorizationPolicy_CUSTOM
+}
 
 func policyAction(o *istio.Object) securityv1.AuthorizationPolicy_Action {
 	return o.Body.(*securityv1.AuthorizationPolicy).Action

@@ -8,6 +8,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -97,7 +98,8 @@ func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	ix.policyIndex.keys = keys
 	return &Translator{
 		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: append(checkVirtualServices(c, ix), checkPolicies(c, ix)...),
+		problems: slices.Concat(checkVirtualServices(c, ix), checkGateways(ix),
+			checkPolicies(c, ix)),
 	}
 }
 
