@@ -80,7 +80,7 @@ var imports = map[string][]string{
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
 	"lab/logfile":             {},
-	"lab/load": {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
+	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "lab/tlsclient",
