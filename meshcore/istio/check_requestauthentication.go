@@ -117,6 +117,9 @@ func (c *checker) jwks(field, text string) {
 		c.errorf(field, `jwks parse error: must be a JSON object with the list "keys"`)
 		return
 	}
+	if set.Keys != nil && len(set.Keys) == 0 {
+		c.errorf(field, "has no key: istiod takes it, but then Envoy refuses the whole listener")
+	}
 	for i, k := range set.Keys {
 		switch kind, _ := k["kty"].(string); kind {
 		case "RSA", "EC", "OKP":

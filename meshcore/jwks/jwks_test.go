@@ -72,7 +72,7 @@ func TestFetch(t *testing.T) {
 		{issuer: "https://two.example"}, {issuer: "https://three.example"},
 		{issuer: b, jwksUri: "http://page/k"}, {issuer: b, jwksUri: "http://other/k"},
 		{issuer: b, jwksUri: "http://nowhere/k", timeout: 1s}, {issuer: a, jwksUri: "http://keys/k"},
-		{issuer: c, jwks: '{"keys":[]}'}]`)
+		{issuer: c, jwks: '{"keys":[{"kty":"RSA"}]}'}]`)
 	s := New(w.get)
 	if !s.Fetch(t.Context(), all, time.Time{}) {
 		t.Error("nothing has changed")
