@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
@@ -38,6 +39,22 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 		grpc: -1}))
 }
 
+// HandshakeFailed makes the record of a TCP connection whose TLS handshake failed. (Envoy has
+// begun to connect to the upstream by then; here nothing has been sent there.)
+func (e *Engine) HandshakeFailed(x *Exchange, c *Chain, ci *ConnInfo, f *transport.Failure,
+	now clock.Instant) {
+	ci.TLS = &transport.State{Version: f.Version, Group: f.Group, Local: f.Local}
+	x.reset(e, c, ci, ci.Born, 0)
+	x.Record.Protocol = "TCP"
+	x.buf = ci.Remote.AppendTo(x.buf[:0])
+	x.Record.Remote = x.intern(x.buf)
+	x.log.downFailure = f.Reason
+	x.finish(now)
+}
+
+// filterChainNotFound is the detail of such a connection (envoy/stream_info/stream_info.h).
+const filterChainNotFound = "filter_chain_not_found"
+
 // NoChain makes the record of a connection that no filter chain of its listener takes. Envoy has it
 // in the listener's access log (listener_manager/active_stream_listener_base.cc newConnection).
 func (e *Engine) NoChain(x *Exchange, l *Listener, ci *ConnInfo, began, now clock.Instant) {
@@ -46,6 +63,7 @@ func (e *Engine) NoChain(x *Exchange, l *Listener, ci *ConnInfo, began, now cloc
 	x.buf = ci.Remote.AppendTo(x.buf[:0])
 	x.Record.Remote = x.intern(x.buf)
 	x.flag("NR")
+	x.Record.Details = filterChainNotFound
 	x.finish(now)
 	x.chain, x.log.connection = nil, 0 // as the log has it
 }

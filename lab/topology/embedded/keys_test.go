@@ -10,6 +10,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
 const keySet = `{"keys":[{"kty":"RSA","kid":"k","n":"x","e":"AQAB"}]}`
@@ -17,7 +18,17 @@ const keySet = `{"keys":[{"kty":"RSA","kid":"k","n":"x","e":"AQAB"}]}`
 // TestKeys: the control plane asks the lab's Services, through the sidecars in front of them, and
 // this machine; nothing else.
 func TestKeys(t *testing.T) {
-	m := up(t, customer(t))
+	issuer, ok := sampleapps.Manifests("jwt-issuer")
+	if !ok {
+		t.Fatal("jwt-issuer is not bundled")
+	}
+	var pods []string
+	for _, f := range issuer {
+		if strings.HasSuffix(f.Name, "jwt-issuer.yaml") {
+			pods = append(pods, string(f.Data))
+		}
+	}
+	m := up(t, customer(t, pods...))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, keySet)
 	}))
@@ -28,7 +39,8 @@ func TestKeys(t *testing.T) {
 			{issuer: app, jwksUri: "http://customer.default:8080/"},
 			{issuer: port, jwksUri: "http://customer.default:1/"},
 			{issuer: away, jwksUri: "https://example.com/keys"},
-			{issuer: there, jwksUri: "http://192.0.2.1/keys"}]}}`, server.URL)
+			{issuer: there, jwksUri: "http://192.0.2.1/keys"},
+			{issuer: "http://jwt-issuer.default:8080"}]}}`, server.URL)
 	c, diags := istio.Read(
 		[]istio.File{{Name: "a.yaml", Data: []byte(policy)}}, istio.ReadOptions{})
 	if istio.HasErrors(diags) {
@@ -36,7 +48,8 @@ func TestKeys(t *testing.T) {
 	}
 	keys, told := embedded.FetchKeys(t.Context(), m, c)
 	here := translate.KeySource{Issuer: "here", URI: server.URL}
-	if keys[here] != keySet || len(keys) != 1 {
+	found := translate.KeySource{Issuer: "http://jwt-issuer.default:8080"}
+	if keys[here] != keySet || !strings.Contains(keys[found], `"kty"`) || len(keys) != 2 {
 		t.Errorf("keys: %v", keys)
 	}
 	for i, want := range []string{
