@@ -383,6 +383,8 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.fault(f, now)
 		case filterCors:
 			d, done = x.cors(f)
+		case filterRBAC:
+			d, done = x.rbac(f)
 		case filterSetState:
 			x.setState(f)
 		case filterExtAuthz:

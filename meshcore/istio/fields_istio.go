@@ -1,9 +1,8 @@
 package istio
 
 const (
-	tlsLater         = "mutual TLS and TLS origination come with a later step"
-	terminationLater = "gateways that end TLS come with a later step"
-	h2Later          = "proxies speak HTTP/1.1 to each other until a later step"
+	tlsLater = "mutual TLS and TLS origination come with a later step"
+	h2Later  = "proxies speak HTTP/1.1 to each other until a later step"
 )
 
 // istioFields decides on the messages of VirtualService, DestinationRule and Gateway.
@@ -128,13 +127,14 @@ var istioFields = fieldTable{
 		noEffect("Istio ignores it as well", "defaultEndpoint"),
 	),
 	"istio.networking.v1alpha3.ServerTLSSettings": rules(
-		carried("httpsRedirect"),
-		notYetUnless("PASSTHROUGH", terminationLater, "mode"),
-		notYet(terminationLater, `serverCertificate privateKey caCertificates credentialName
-			credentialNames caCertCredentialName tlsCertificates subjectAltNames
+		carried(`httpsRedirect credentialName credentialNames caCertCredentialName subjectAltNames
 			verifyCertificateSpki verifyCertificateHash minProtocolVersion maxProtocolVersion
 			cipherSuites insecureSkipVerify`),
-		notYet("no certificate of the lab is revoked", "caCrl"),
+		notYetUnless("PASSTHROUGH SIMPLE MUTUAL ISTIO_MUTUAL OPTIONAL_MUTUAL",
+			"the lab is one cluster", "mode"),
+		notYet("name a Secret with credentialName",
+			"serverCertificate privateKey caCertificates tlsCertificates"),
+		notYet("give the list in the Secret, under ca.crl", "caCrl"),
 	),
 	"istio.networking.v1alpha3.Port": rules(
 		carried("number name protocol targetPort"),

@@ -164,6 +164,12 @@ func (d *downstream) serve() {
 	d.srv.HTTP10 = d.chain.HTTP.AcceptHTTP10
 	d.srv.SetLimits(h1.Limits{HeadBytes: d.chain.HTTP.MaxHeadersKB << 10,
 		Fields: d.chain.HTTP.MaxHeaders})
+	d.setState(stateIdle)
+	if d.chain.Guarded() && d.denied(func() (time.Duration, bool) {
+		return d.p.opt.Engine.AdmitHTTP(d.chain, &d.info)
+	}) {
+		return
+	}
 	for {
 		d.setState(stateIdle)
 		if d.draining.Load() {
