@@ -229,8 +229,8 @@ func (d *downstream) reply() engine.Directive {
 // if the request has not ended yet: Envoy does not wait for the rest.
 func (d *downstream) closing() bool {
 	w := d.w
-	w.last = w.last || d.draining.Load() || d.p.draining.Load() || w.req.Close ||
-		d.served == d.chain.HTTP.MaxRequests ||
+	w.last = w.last || d.draining.Load() || d.retired.Load() != 0 || d.p.draining.Load() ||
+		w.req.Close || d.served == d.chain.HTTP.MaxRequests ||
 		!w.complete && (w.upload == nil || !w.upload.last.Load())
 	return w.last
 }

@@ -29,7 +29,7 @@ import (
 // meshcore/translate.
 type tlsCall struct {
 	sni, host   string
-	certificate string // "": none; "client", "stranger" or "mesh"
+	certificate string // "": none; "client", "other" of the same authority, "stranger" or "mesh"
 	config      func(*tls.Config)
 	want        string // NAME of the server's certificate, version, status; or "refused"
 }
@@ -63,6 +63,10 @@ var tlsCalls = []tlsCall{
 	{"mesh.example.com", "mesh.example.com", "", nil, "refused"},
 	{"mesh.example.com", "mesh.example.com", "client", nil, "refused"},
 	{"mesh.example.com", "mesh.example.com", "mesh", nil, " TLS 1.3 200"},
+	{"pin.example.com", "pin.example.com", "client", nil, "b TLS 1.3 200"},
+	{"pin.example.com", "pin.example.com", "other", nil, "refused"},
+	{"lax.example.com", "lax.example.com", "stranger", nil, "a TLS 1.3 200"},
+	{"lax.example.com", "lax.example.com", "", nil, "refused"},
 	{"raw.example.com", "anything", "", nil, "b TLS 1.3 200"},
 	{"x.y.example.com", "x.y.example.com", "", nil, "b TLS 1.3 200"},
 	{"other.example.org", "a.example.com", "", nil, "refused"},
@@ -91,7 +95,8 @@ func testGatewayTLS(t *testing.T, d embedded.Driver) {
 	}
 	defer m.Close(context.WithoutCancel(ctx))
 	certificates := map[string]tls.Certificate{
-		"client": pair(t, config, "client"), "stranger": stranger(t), "mesh": meshCertificate(t, m),
+		"client": pair(t, config, "client"), "other": pair(t, config, "cert-c"),
+		"stranger": stranger(t), "mesh": meshCertificate(t, m),
 	}
 	for _, c := range tlsCalls {
 		var own []tls.Certificate
