@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
 	"meshcore/translate":        {"meshcore/istio", "meshcore/xds"},
+	"meshcore/jwks":             {"meshcore/istio", "meshcore/translate"},
 	"meshcore/exact":            {"meshcore/xds"},
 	"meshcore/engine/match":     {"meshcore/wire"},
 	"meshcore/engine/lb":        {"meshcore/clock"},
@@ -47,8 +48,8 @@ var imports = map[string][]string{
 	"meshcore/bootstrap": {"meshcore/engine"},
 	"meshcore/resolve":   {},
 	"meshcore/pilot": {
-		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/observe",
-		"meshcore/stock", "meshcore/translate", "meshcore/xds",
+		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/jwks",
+		"meshcore/observe", "meshcore/stock", "meshcore/translate", "meshcore/xds",
 	},
 	"meshcore/sidecar": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",

@@ -148,11 +148,12 @@ var meshFields = fieldTable{
 			`connectTimeout protocolDetectionTimeout outboundTrafficPolicy defaultServiceExportTo
 			defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace
 			localityLbSetting pathNormalization defaultHttpRetryPolicy defaultTrafficPolicy
-			defaultConfig accessLogFile accessLogFormat accessLogEncoding disableEnvoyListenerLog`,
+			defaultConfig accessLogFile accessLogFormat accessLogEncoding disableEnvoyListenerLog
+			extensionProviders`,
 		),
 		notYetUnless("false", "use accessLogFile", "enableEnvoyAccessLogService"),
 		noEffect("the lab exports no traces or metrics", `enableTracing enablePrometheusMerge
-			defaultProviders extensionProviders inboundClusterStatName outboundClusterStatName`),
+			defaultProviders inboundClusterStatName outboundClusterStatName`),
 		noEffect("the lab reads no Ingress", `ingressClass ingressService ingressControllerMode
 			ingressSelector`),
 		noEffect(

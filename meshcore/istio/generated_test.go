@@ -15,8 +15,9 @@ import (
 
 // ungenerated are fields that are carried out and that the generator never sets, with the reason.
 var ungenerated = map[string]string{
-	"istio.networking.v1alpha3.Port.targetPort": "refused wherever it is written",
-	"core/v1.Namespace.spec":                    "nothing in it has an effect",
+	"istio.networking.v1alpha3.Port.targetPort":          "refused wherever it is written",
+	"core/v1.Namespace.spec":                             "nothing in it has an effect",
+	"istio.type.v1beta1.PolicyTargetReference.namespace": "refused wherever it is written",
 
 	tlsServer + "credentialName":        certificates,
 	tlsServer + "credentialNames":       certificates,

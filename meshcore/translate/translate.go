@@ -8,6 +8,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -98,7 +99,8 @@ func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	routes := newRouteIndex(c, ix)
 	return &Translator{
 		config: c, registry: r, index: ix, routes: routes,
-		problems: append(checkVirtualServices(c, ix), checkListeners(ix, routes)...),
+		problems: slices.Concat(checkVirtualServices(c, ix), checkListeners(ix, routes),
+			checkPolicies(c, ix)),
 	}
 }
 
