@@ -19,6 +19,8 @@ type Secure struct {
 	Key      TextFile `yaml:"key" about:"PEM file with its private key"`
 	Identity string   `yaml:"identity" about:"certificate of the mesh: NAMESPACE/SERVICEACCOUNT"`
 	Token    TextFile `yaml:"token" about:"file with a bearer token, or the token"`
+	// TokenFrom is asked for a fresh token before anything is sent.
+	TokenFrom *Exec `yaml:"tokenFrom" about:"app that mints one: {in: jwt-issuer, get: /token}"`
 }
 
 // check says what contradicts itself.
@@ -30,7 +32,9 @@ func (s *Secure) check(scheme string) error {
 		return errors.New("a client certificate needs both: cert and key")
 	case !tls && (s.SNI != "" || s.CACert.set() || s.Cert.set() || s.Identity != ""):
 		return errors.New("sni, cacert, cert, key and identity are for https:// and tls://")
-	case s.Token.set() && scheme != "http" && scheme != "https":
+	case s.Token.set() && s.TokenFrom != nil:
+		return errors.New("token and tokenFrom: one token, not both")
+	case (s.Token.set() || s.TokenFrom != nil) && scheme != "http" && scheme != "https":
 		return errors.New("a token is for http:// and https://")
 	}
 	return nil

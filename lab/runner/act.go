@@ -210,7 +210,7 @@ func (r *run) exec(ctx context.Context, e *scenarios.Exec, did *reports.Did) err
 			return fmt.Errorf("exec: %w", err)
 		}
 		for _, p := range pods {
-			if err := r.execIn(ctx, p, e); err != nil {
+			if _, err := r.execIn(ctx, p, e); err != nil {
 				return fmt.Errorf("exec in %s: %w", p.ID(), err)
 			}
 		}
@@ -218,7 +218,24 @@ func (r *run) exec(ctx context.Context, e *scenarios.Exec, did *reports.Did) err
 	return nil
 }
 
-func (r *run) execIn(ctx context.Context, p *translate.Pod, e *scenarios.Exec) error {
+// token returns the bearer token to send, minted now where that is asked for; empty without one.
+func (r *run) token(ctx context.Context, s *scenarios.Secure) (string, error) {
+	if s.TokenFrom == nil {
+		return s.Token.Text, nil
+	}
+	pods, err := r.pods(s.TokenFrom.In[0])
+	if err != nil {
+		return "", fmt.Errorf("tokenFrom: %w", err)
+	}
+	text, err := r.execIn(ctx, pods[0], s.TokenFrom)
+	if err != nil {
+		return "", fmt.Errorf("tokenFrom %s: %w", pods[0].ID(), err)
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// execIn calls one pod's app and returns its answer.
+func (r *run) execIn(ctx context.Context, p *translate.Pod, e *scenarios.Exec) (string, error) {
 	method, port := e.Method, e.Port
 	if method == "" {
 		method = http.MethodGet
@@ -229,7 +246,7 @@ func (r *run) execIn(ctx context.Context, p *translate.Pod, e *scenarios.Exec) e
 	address := fmt.Sprintf("localhost:%d", port)
 	c, err := r.mesh.Dial(ctx, p.ID(), address)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.Close()
 	if d, ok := ctx.Deadline(); ok {
@@ -237,22 +254,22 @@ func (r *run) execIn(ctx context.Context, p *translate.Pod, e *scenarios.Exec) e
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+e.Path, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	resp, err := request.RoundTrip(c, req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s",
+		return "", fmt.Errorf("%s %s: %s: %s",
 			method, e.Path, resp.Status, strings.TrimSpace(string(body)))
 	}
-	return nil
+	return string(body), nil
 }
 
 // firstPort is the app's first container port.
@@ -271,9 +288,13 @@ func (r *run) request(ctx context.Context, q *scenarios.Request, did *reports.Di
 	if q.Method != "" {
 		did.What = q.Method + " " + q.URL
 	}
+	token, err := r.token(ctx, &q.Secure)
+	if err != nil {
+		return err
+	}
 	spec := request.Spec{
 		From: q.From, Gateway: q.Gateway, URL: q.URL, Method: q.Method, Body: q.Body, Host: q.Host,
-		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout, Token: q.Token.Text,
+		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout, Token: token,
 		TLS: secure(&q.Secure),
 	}
 	send := func(s request.Spec) error {

@@ -21,7 +21,11 @@ import (
 // load drives the step's traffic; `until: decided` ends it when its judge has seen enough.
 func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.Did) error {
 	did.What, did.Client = l.To, l.From
-	plan, err := r.plan(i, l)
+	token, err := r.token(ctx, &l.Secure)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	plan, err := r.plan(i, l, token)
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
@@ -124,7 +128,7 @@ func (r *run) report(i int, g *load.Generator, w *watcher, done <-chan struct{})
 }
 
 // plan turns a scenario's load into fortio's words.
-func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
+func (r *run) plan(i int, l *scenarios.Load, token string) (load.Plan, error) {
 	from, connect, err := request.Locate(r.mesh, l.From, l.Gateway, l.To)
 	if err != nil {
 		return load.Plan{}, err
@@ -143,8 +147,8 @@ func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
 		p.Duration = l.AtMost
 	}
 	headers := l.Headers
-	if l.Token.Text != "" {
-		headers = append(slices.Clone(headers), scenarios.Bearer(l.Token.Text))
+	if token != "" {
+		headers = append(slices.Clone(headers), scenarios.Bearer(token))
 	}
 	if constant(headers) {
 		p.Headers = lines(headers, 0)
