@@ -129,14 +129,13 @@ var istioLabels = rules(
 	carried(`sidecar.istio.io/inject istio-injection topology.istio.io/locality
 		topology.istio.io/subzone service.istio.io/canonical-name
 		service.istio.io/canonical-revision service.istio.io/workload-name
-		gateway.networking.k8s.io/gateway-name
+		gateway.networking.k8s.io/gateway-name security.istio.io/tlsMode
 		experimental.istio.io/disable-gateway-port-translation`),
 	noEffect("the lab has one control plane", `istio.io/rev istio.io/tag operator.istio.io/component
 		operator.istio.io/managed operator.istio.io/version gateway.istio.io/managed
 		install.operator.istio.io/owning-resource
 		install.operator.istio.io/owning-resource-namespace topology.istio.io/cluster
 		gateway.networking.k8s.io/gateway-class-name`),
-	noEffect("mutual TLS comes with a later step", "security.istio.io/tlsMode"),
 	noEffect("it is about ServiceEntries", "networking.istio.io/enable-autoallocate-ip"),
 	noEffect(ambientLater, "istio.io/waypoint-for istio.io/ingress-use-waypoint"),
 	notYetUnless("none", ambientLater, "istio.io/dataplane-mode"),

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	securityv1beta1 "istio.io/api/security/v1beta1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -71,6 +72,9 @@ func carriedKinds() []kind {
 			body: body[networkingv1alpha3.DestinationRule](), validate: (*checker).destinationRule},
 		{name: "Gateway", group: networking, versions: istio3, named: gatewayName,
 			body: body[networkingv1alpha3.Gateway](), validate: (*checker).gateway},
+		{name: "PeerAuthentication", group: security, versions: istio2,
+			body:     body[securityv1beta1.PeerAuthentication](),
+			validate: (*checker).peerAuthentication},
 	}
 }
 
@@ -90,7 +94,7 @@ func laterKinds() []kind {
 	add(networking, istio3, "ServiceEntry Sidecar WorkloadEntry", "")
 	add(networking, istio2, "WorkloadGroup ProxyConfig", "")
 	add(networking, []string{"v1alpha3"}, "EnvoyFilter", "")
-	add(security, istio2, "AuthorizationPolicy PeerAuthentication RequestAuthentication", "")
+	add(security, istio2, "AuthorizationPolicy RequestAuthentication", "")
 	add("telemetry.istio.io", []string{"v1", "v1alpha1"}, "Telemetry", "")
 	add("extensions.istio.io", []string{"v1alpha1"}, "WasmPlugin TrafficExtension", "")
 	add("install.istio.io", []string{"v1alpha1"}, "IstioOperator",

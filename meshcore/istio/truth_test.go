@@ -17,6 +17,7 @@ var refusals = map[string]string{
 	"gw-bad-host":                 `spec.servers[0].hosts[0]: host name "a.*.example" is invalid: label "*"`,
 	"gw-duplicate-port-names":     "spec.servers[1].port.name: port names in servers must be unique",
 	"gw-https-no-tls":             "a server must have TLS settings for HTTPS/TLS protocols",
+	"pa-port-without-selector":    "spec.portLevelMtls: portLevelMtls requires selector",
 	"vs-bad-regex":                "invalid or unsupported Perl syntax: `(?=`",
 	"vs-duplicate-hosts":          "spec.hosts[1]: duplicate hosts: lamp",
 	"vs-fault-percent":            "percentage 120 must be 0, or from 0.0001 to 100",

@@ -106,7 +106,10 @@ func (c *clusters) add(
 	b.connectionPool(policy.GetConnectionPool(), policy.GetRetryBudget())
 	b.outlierDetection(s, policy.GetOutlierDetection())
 	b.loadBalancer(s, policy.GetLoadBalancer())
-	upstreamTransport(b.out, policy.GetTls())
+	c.upstreamTransport(b, of, policy.GetTls())
+	if dr != nil {
+		keepsALPN(b.out.Metadata, policy.GetTls().GetMode())
+	}
 	if b.out.GetType() == clusterv3.Cluster_EDS {
 		b.out.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{
 			ServiceName: name, EdsConfig: adsSource(),

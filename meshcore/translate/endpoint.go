@@ -6,6 +6,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
@@ -63,10 +64,11 @@ func (ix *index) assignment(name string, p *Pod, of subsetOf) *endpointv3.Cluste
 	locality := ix.localityPolicy(policy.GetLoadBalancer(), of.service)
 	groups = locality.apply(groups, p, outlier != nil)
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	mode, fixed := of.endpointTLS()
 	for _, g := range groups {
 		var list []*endpointv3.LbEndpoint
 		for _, m := range g.members {
-			list = append(list, ix.lbEndpoints[m])
+			list = append(list, ix.lbEndpoints[m].seen(fixed, mode))
 		}
 		out.Endpoints = append(out.Endpoints, g.proto(list))
 	}
@@ -109,7 +111,37 @@ func addToGroup(groups []*group, at Locality, in instance) []*group {
 	return groups
 }
 
-func newLbEndpoint(in instance) *endpointv3.LbEndpoint {
+// lbEndpoint is an endpoint without and with the mark that its sidecar takes mutual TLS.
+type lbEndpoint struct {
+	plain, mutual *endpointv3.LbEndpoint // mutual is nil without a sidecar
+	automatic     bool                   // mutual TLS where no rule decides
+}
+
+// seen returns the endpoint as a cluster lists it whose rule may fix the mode.
+func (e *lbEndpoint) seen(
+	fixed bool, mode networkingv1alpha3.ClientTLSSettings_TLSmode,
+) *endpointv3.LbEndpoint {
+	on := e.automatic
+	if fixed {
+		on = mode == tlsIstioMutual
+	}
+	if on && e.mutual != nil {
+		return e.mutual
+	}
+	return e.plain
+}
+
+func (ix *index) newLbEndpoint(in instance) *lbEndpoint {
+	out := &lbEndpoint{plain: plainLbEndpoint(in)}
+	if in.pod.takesMutualTLS() {
+		out.mutual = proto.Clone(out.plain).(*endpointv3.LbEndpoint)
+		out.mutual.Metadata = withSocketMatch(out.plain.Metadata)
+		out.automatic = ix.peers.of(in.pod).port(in.port) != mutualDisable
+	}
+	return out
+}
+
+func plainLbEndpoint(in instance) *endpointv3.LbEndpoint {
 	health := corev3.HealthStatus_HEALTHY
 	if !in.ready {
 		health = corev3.HealthStatus_UNHEALTHY
@@ -141,7 +173,6 @@ func workloadMetadata(p *Pod) *corev3.Metadata {
 	}
 	fields := map[string]*structpb.Value{"workload": structpb.NewStringValue(text)}
 	out := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"istio": {Fields: fields}}}
-	endpointTransport(out, p)
 	return out
 }
 

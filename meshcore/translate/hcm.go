@@ -39,6 +39,8 @@ type managers struct {
 	filters   []*hcmv3.HttpFilter
 	requestID *hcmv3.RequestIDExtension
 	logs      accessLogs
+	// inboundTLS ends mutual TLS at sidecars.
+	inboundTLS *corev3.TransportSocket
 }
 
 func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
@@ -47,6 +49,8 @@ func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
 		mesh:    mesh,
 		tracing: tracing(mesh, p),
 		logs:    newAccessLogs(mesh),
+
+		inboundTLS: tlsSocket(inboundTLS(mesh)),
 		filters: []*hcmv3.HttpFilter{
 			httpFilter("envoy.filters.http.grpc_stats", &grpcstatsv3.FilterConfig{
 				EmitFilterState: true,
@@ -98,7 +102,7 @@ func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 		out.XffNumTrustedHops = topology.GetNumTrustedProxies()
 	}
 	if c != outboundClass {
-		clientCertificate(out)
+		clientCertificate(out, c, m.mesh)
 	}
 	return out
 }

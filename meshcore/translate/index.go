@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -61,6 +60,10 @@ type service struct {
 	distribution distribution
 	// instances are the endpoints by port number, in the order of the registry.
 	instances map[uint32][]instance
+	// entry: it comes from a ServiceEntry.
+	entry bool
+	// accounts are the identities that its endpoints may have, sorted.
+	accounts []string
 }
 
 // port returns the port with this number, or nil.
@@ -86,7 +89,8 @@ type index struct {
 	scopes   map[string]*scope // by namespace of a pod
 
 	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
-	lbEndpoints map[instance]*endpointv3.LbEndpoint
+	lbEndpoints map[instance]*lbEndpoint
+	peers       *peerPolicies
 	// failoverLabels are the labels that some failover compares, sorted.
 	failoverLabels []string
 }
@@ -102,7 +106,9 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		scopes:   map[string]*scope{},
 
 		podLabels:   map[*Pod]map[string]string{},
-		lbEndpoints: map[instance]*endpointv3.LbEndpoint{},
+		lbEndpoints: map[instance]*lbEndpoint{},
+
+		peers: newPeerPolicies(c),
 	}
 	for _, p := range r.Pods {
 		ix.podLabels[p] = podLabels(p)
@@ -122,9 +128,10 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		ix.byHost[s.Host] = s
 		for _, list := range s.instances {
 			for _, in := range list {
-				ix.lbEndpoints[in] = newLbEndpoint(in)
+				ix.lbEndpoints[in] = ix.newLbEndpoint(in)
 			}
 		}
+		s.accounts = ix.accounts(s)
 	}
 	ix.rules = newRuleIndex(c)
 	ix.failoverLabels = failoverLabels(c)

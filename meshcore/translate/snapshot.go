@@ -52,9 +52,11 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	}, "|"), func() outboundResources { return ix.outbound(p, m) })
 	addListeners(s, out.listeners)
 	ports := ix.inboundPorts(p)
-	in := once(&t.shared, "inbound|"+telemetry+"|"+portsKey(ports), func() inboundResources {
+	peer := ix.peers.of(p)
+	key := strings.Join([]string{"inbound", telemetry, portsKey(ports), peer.key()}, "|")
+	in := once(&t.shared, key, func() inboundResources {
 		return inboundResources{
-			ix.virtualInbound(ports, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),
+			ix.virtualInbound(ports, peer, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),
 		}
 	})
 	addListeners(s, []*listenerv3.Listener{in.listener})

@@ -92,7 +92,7 @@ func New(c *istio.Config, r *Registry) *Translator {
 	ix := newIndex(c, r)
 	return &Translator{
 		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: checkVirtualServices(c, ix),
+		problems: append(checkVirtualServices(c, ix), ix.peers.diagnostics(r)...),
 	}
 }
 
