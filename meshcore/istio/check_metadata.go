@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -54,6 +55,9 @@ func (c *checker) tag(field, what, name, value string, table map[string]fieldRul
 	if name == proxyConfigAnnotation {
 		c.proxyConfig(field, value)
 		return
+	}
+	if strings.HasPrefix(name, "sidecar.istio.io/userVolume") && !json.Valid([]byte(value)) {
+		c.errorf(field, "must be JSON: an object of volumes or mounts by name, or a list of them")
 	}
 	rule, known := table[name]
 	if !known {
@@ -148,15 +152,16 @@ var istioLabels = rules(
 var istioAnnotations = rules(
 	carried(
 		`mesh-lab.dev/app mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
-		mesh-lab/ready sidecar.istio.io/inject networking.istio.io/exportTo`,
+		mesh-lab/ready sidecar.istio.io/inject sidecar.istio.io/userVolume
+		sidecar.istio.io/userVolumeMount networking.istio.io/exportTo`,
 	),
 	notYetUnless("gateway sidecar", "", "inject.istio.io/templates"),
 	noEffect("the lab starts its proxies itself", `sidecar.istio.io/agentLogLevel
 		sidecar.istio.io/componentLogLevel sidecar.istio.io/logLevel sidecar.istio.io/nativeSidecar
 		sidecar.istio.io/discoveryAddress sidecar.istio.io/proxyCPU sidecar.istio.io/proxyCPULimit
 		sidecar.istio.io/proxyImage sidecar.istio.io/proxyImageType sidecar.istio.io/proxyMemory
-		sidecar.istio.io/proxyMemoryLimit sidecar.istio.io/status sidecar.istio.io/userVolume
-		sidecar.istio.io/userVolumeMount status.sidecar.istio.io/port proxy.istio.io/overrides
+		sidecar.istio.io/proxyMemoryLimit sidecar.istio.io/status
+		status.sidecar.istio.io/port proxy.istio.io/overrides
 		traffic.istio.io/nodeSelector sidecar.istio.io/enableCoreDump`),
 	noEffect(noProbes, `sidecar.istio.io/rewriteAppHTTPProbers
 		readiness.status.sidecar.istio.io/applicationPorts

@@ -111,7 +111,9 @@ var istioFields = fieldTable{
 		notYet("no certificate of the lab is revoked", "caCrl"),
 	),
 
-	"istio.security.v1beta1.PeerAuthentication":           rules(carried("selector mtls portLevelMtls")),
+	"istio.security.v1beta1.PeerAuthentication": rules(
+		carried("selector mtls portLevelMtls"),
+	),
 	"istio.security.v1beta1.PeerAuthentication.MutualTLS": rules(carried("mode")),
 
 	"istio.networking.v1alpha3.Gateway": rules(carried("servers selector")),

@@ -91,6 +91,7 @@ type index struct {
 	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
 	lbEndpoints map[instance]*lbEndpoint
 	peers       *peerPolicies
+	files       fileTree
 	// failoverLabels are the labels that some failover compares, sorted.
 	failoverLabels []string
 }
@@ -109,6 +110,7 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		lbEndpoints: map[instance]*lbEndpoint{},
 
 		peers: newPeerPolicies(c),
+		files: newFileTree(c),
 	}
 	for _, p := range r.Pods {
 		ix.podLabels[p] = podLabels(p)

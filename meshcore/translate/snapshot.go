@@ -37,6 +37,8 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 		func() map[string]*clusterv3.Cluster { return ix.sharedClusters(p) }))
 	s.Endpoints = once(&t.shared, "endpoints|"+viewpoint+"|"+ix.placeKey(p),
 		func() map[string]*endpointv3.ClusterLoadAssignment { return ix.endpoints(p, s.Clusters) })
+	s.Secrets = ix.fileSecrets(p, once(&t.shared, "secrets|"+viewpoint,
+		func() []string { return secretNames(s.Clusters) }))
 	telemetry := strings.Join([]string{
 		p.Namespace, p.Labels[canonicalNameLabel], p.Labels[canonicalRevisionLabel],
 	}, "|")

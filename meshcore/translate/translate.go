@@ -8,6 +8,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +39,7 @@ type Pod struct {
 	Role            Role
 	Ready           bool
 	Containers      []corev1.Container // as written; the topology maps images to apps
+	Volumes         []corev1.Volume    // what Containers mount
 	Host            string             // External: its DNS name
 	Hostname        string             // its name in the DNS of the headless Service Subdomain
 	Subdomain       string             //
@@ -92,7 +94,9 @@ func New(c *istio.Config, r *Registry) *Translator {
 	ix := newIndex(c, r)
 	return &Translator{
 		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: append(checkVirtualServices(c, ix), ix.peers.diagnostics(r)...),
+		problems: slices.Concat(
+			checkVirtualServices(c, ix), ix.peers.diagnostics(r), checkFiles(c, ix),
+		),
 	}
 }
 
