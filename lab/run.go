@@ -212,29 +212,25 @@ func (e *env) openFile(path string) (*scenarios.Scenario, error) {
 	return s, bare(e.diagnose(inDir(diags, path)))
 }
 
-// openDir opens every scenario directly in a directory.
+// openDir opens every scenario in a directory and below.
 func (e *env) openDir(dir string) ([]*scenarios.Scenario, error) {
 	var out []*scenarios.Scenario
 	var errs []error
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, clean(err)
-	}
-	for _, d := range entries {
-		path := filepath.Join(dir, d.Name())
-		if d.IsDir() || !isConfig(path) {
-			continue
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !isConfig(path) {
+			return err
 		}
 		data, err := e.readFile(path)
-		if err != nil {
-			return nil, err
-		}
-		if !isScenario(data) {
-			continue
+		if err != nil || !isScenario(data) {
+			return err
 		}
 		s, err := e.openFile(path)
 		out = append(out, s)
 		errs = append(errs, err)
+		return nil
+	})
+	if err != nil {
+		return nil, clean(err)
 	}
 	if len(out) == 0 {
 		errs = append(errs, fmt.Errorf("%s: no scenario in it", dir))

@@ -3,20 +3,35 @@ package scenarios
 import (
 	"embed"
 	"io/fs"
+	"slices"
+	"strings"
 )
 
-//go:embed *.yaml istio/*.yaml
+//go:embed *.yaml istio
 var catalogue embed.FS
 
-// Catalogue returns the bundled scenarios: NAME.yaml, and the configuration that they name.
+// Catalogue returns the bundled scenarios: NAME.yaml or FOLDER/NAME.yaml, and the configuration
+// that they name, in folders called istio.
 func Catalogue() fs.FS { return catalogue }
+
+// configFolder is what folders are called that hold configuration beside scenarios.
+const configFolder = "istio"
 
 // Names returns the names of the bundled scenarios, sorted.
 func Names() []string {
-	files, _ := fs.Glob(catalogue, "*.yaml") // the pattern is well formed
-	names := make([]string, 0, len(files))
-	for _, f := range files {
-		names = append(names, f[:len(f)-len(".yaml")])
+	var names []string
+	err := fs.WalkDir(catalogue, ".", func(path string, d fs.DirEntry, err error) error {
+		if d.IsDir() && d.Name() == configFolder {
+			return fs.SkipDir
+		}
+		if name, ok := strings.CutSuffix(path, ".yaml"); ok {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		panic("scenarios: the catalogue: " + err.Error()) // it is in memory
 	}
+	slices.Sort(names)
 	return names
 }

@@ -1,13 +1,16 @@
 package scenarios
 
 import (
+	"path"
 	"slices"
 	"testing"
 )
 
 // Every bundled scenario reads without a problem, and ends its loads by itself.
 func TestCatalogue(t *testing.T) {
-	want := []string{"breaker", "canary", "faults", "retries", "sticky"}
+	want := []string{
+		"breaker", "canary", "faults", "retries", "sticky",
+	}
 	if got := Names(); !slices.Equal(got, want) {
 		t.Errorf("bundled are %v, want %v", got, want)
 	}
@@ -20,7 +23,7 @@ func TestCatalogue(t *testing.T) {
 			if s == nil {
 				return
 			}
-			if s.Name != name || s.About == "" {
+			if s.Name != path.Base(name) || s.About == "" {
 				t.Errorf("name %q about %q", s.Name, s.About)
 			}
 			for _, step := range s.Steps {

@@ -108,7 +108,7 @@ func (s *Scenario) Validate() error {
 }
 
 // powers are what a topology may or may not be able to do.
-var powers = []string{"kill", "exec", "control plane"}
+var powers = []string{"kill", "exec", "rotate", "control plane"}
 
 // Validate says what is wrong with an exec.
 func (e *Exec) Validate() error {
@@ -226,6 +226,12 @@ func (s *Scenario) Resolve(fsys fs.FS) []istio.Diagnostic {
 		for i := range step.Actions {
 			read(step.Actions[i].Apply)
 			read(step.Actions[i].Delete)
+			if l := step.Actions[i].Load; l != nil {
+				for j := range l.Meanwhile {
+					read(l.Meanwhile[j].Apply)
+					read(l.Meanwhile[j].Delete)
+				}
+			}
 		}
 	}
 	return problems

@@ -76,6 +76,7 @@ type Action struct {
 	Scale   []Scale    // change numbers of replicas
 	Kill    []string   // stop pods or workloads
 	Restart []string   // start them again
+	Rotate  Rotate     // issue certificates anew
 	Exec    *Exec      // call a pod's own app on localhost
 	Wait    time.Duration
 	Load    *Load
@@ -83,7 +84,8 @@ type Action struct {
 	Place   istio.Place
 }
 
-// Kind returns the action's key: apply, delete, scale, kill, restart, exec, wait, load, request.
+// Kind returns the action's key: apply, delete, scale, kill, restart, rotate, exec, wait, load,
+// request.
 func (a *Action) Kind() string {
 	switch {
 	case a.Apply != nil:
@@ -96,6 +98,8 @@ func (a *Action) Kind() string {
 		return "kill"
 	case a.Restart != nil:
 		return "restart"
+	case a.Rotate != "":
+		return "rotate"
 	case a.Exec != nil:
 		return "exec"
 	case a.Load != nil:
@@ -149,6 +153,18 @@ type Load struct {
 	Body        string        `yaml:"body" about:"request body"`
 	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
+	Meanwhile   Meanwhile     `yaml:"meanwhile" about:"what is done while it runs"`
+}
+
+// Rotate says what is issued anew: certificates.
+type Rotate string
+
+// UnmarshalText reads the word.
+func (r *Rotate) UnmarshalText(b []byte) error {
+	if *r = Rotate(b); *r != "certificates" {
+		return fmt.Errorf("what is rotated is certificates, not %q", b)
+	}
+	return nil
 }
 
 // Decided is set by the word "decided".

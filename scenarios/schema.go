@@ -37,11 +37,24 @@ type stepShape struct {
 	Scale   scaleList     `yaml:"scale" about:"number of replicas of each workload"`
 	Kill    []string      `yaml:"kill" about:"pods or workloads to stop"`
 	Restart []string      `yaml:"restart" about:"pods or workloads to start again"`
+	Rotate  Rotate        `yaml:"rotate" about:"certificates: issue all of them anew, now"`
 	Exec    []Exec        `yaml:"exec" about:"calls of pods' own apps on localhost, past the mesh"`
 	Wait    time.Duration `yaml:"wait" about:"time that passes, as the story says"`
 	Load    []Load        `yaml:"load" about:"traffic whose shares are judged"`
 	Request []Request     `yaml:"request" about:"a few exact requests"`
 	Expect  expectShape   `yaml:"expect" about:"what must have been seen"`
+}
+
+// meanwhileShape is what may be done beside a load, as it is written; Meanwhile.decode reads it.
+type meanwhileShape struct {
+	Apply   Documents     `yaml:"apply" about:"configuration: files, or objects written here"`
+	Delete  Documents     `yaml:"delete" about:"configuration to delete"`
+	Scale   scaleList     `yaml:"scale" about:"number of replicas of each workload"`
+	Kill    []string      `yaml:"kill" about:"pods or workloads to stop"`
+	Restart []string      `yaml:"restart" about:"pods or workloads to start again"`
+	Rotate  Rotate        `yaml:"rotate" about:"certificates: issue all of them anew, now"`
+	Exec    []Exec        `yaml:"exec" about:"calls of pods' own apps on localhost, past the mesh"`
+	Wait    time.Duration `yaml:"wait" about:"time that passes before the next"`
 }
 
 // expectShape is a step's list of expectations.
@@ -61,6 +74,11 @@ func (g *schemer) schema(t reflect.Type) object {
 	switch {
 	case t == reflect.TypeFor[Step]():
 		return g.def("step", func() object { return g.structure(reflect.TypeFor[stepShape]()) })
+	case t == reflect.TypeFor[Meanwhile]():
+		return g.def("meanwhile",
+			func() object { return g.structure(reflect.TypeFor[meanwhileShape]()) })
+	case t == reflect.TypeFor[Rotate]():
+		return object{"const": "certificates"}
 	case t == reflect.TypeFor[Documents]():
 		one := object{"type": []string{"string", "object"}}
 		return object{"anyOf": []any{one, object{"type": "array", "items": one}}}

@@ -16,8 +16,8 @@ import (
 // stepKeys are a step's keys; those of actions may be written in any order, which is the order in
 // which they are done.
 var stepKeys = []string{
-	"name", "apply", "delete", "scale", "kill", "restart", "exec", "wait", "load", "request",
-	"expect",
+	"name", "apply", "delete", "scale", "kill", "restart", "rotate", "exec", "wait", "load",
+	"request", "expect",
 }
 
 // laterKeys are known, but not carried out yet.
@@ -95,6 +95,8 @@ func (s *Step) action(d *decoder, e entry, field string) {
 		into(&a.Kill)
 	case "restart":
 		into(&a.Restart)
+	case "rotate":
+		into(&a.Rotate)
 	case "wait":
 		into(&a.Wait)
 		if a.Wait == 0 {
@@ -123,6 +125,29 @@ func (s *Step) action(d *decoder, e entry, field string) {
 		return
 	}
 	s.Actions = append(s.Actions, a)
+}
+
+// Meanwhile are the actions that are done while a load runs, one after the other, in the order
+// written. They begin with the load's first answer; a load that ends before they do is no proof of
+// anything, and the step says so.
+type Meanwhile []Action
+
+// meanwhileKeys are the actions that may go on beside a load.
+var meanwhileKeys = []string{
+	"apply", "delete", "scale", "kill", "restart", "rotate", "exec", "wait",
+}
+
+// decode reads a mapping of actions.
+func (m *Meanwhile) decode(d *decoder, n *yaml.Node, field string) {
+	var s Step
+	for _, e := range d.entries(n, field) {
+		if !slices.Contains(meanwhileKeys, e.key.Value) {
+			d.unknown(e.key, field, meanwhileKeys)
+			continue
+		}
+		s.action(d, e, join(field, e.key.Value))
+	}
+	*m = s.Actions
 }
 
 // scaleList reads "workload: replicas".

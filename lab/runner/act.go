@@ -35,6 +35,8 @@ func (r *run) act(
 		return r.kill(ctx, a.Kill, did)
 	case a.Restart != nil:
 		return r.restart(ctx, a.Restart, did)
+	case a.Rotate != "":
+		return r.rotate(ctx, did)
 	case a.Exec != nil:
 		return r.exec(ctx, a.Exec, did)
 	case a.Load != nil:
@@ -176,6 +178,24 @@ func (r *run) restart(ctx context.Context, names []string, did *reports.Did) err
 			}
 		}
 	}
+	return nil
+}
+
+// rotate has the control plane issue every workload's certificate anew.
+func (r *run) rotate(ctx context.Context, did *reports.Did) error {
+	ca, ok := r.mesh.(topology.Rotator)
+	if !ok {
+		return fmt.Errorf("rotate: topology %s can not", r.opt.Topology)
+	}
+	at := r.mesh.Clock().Now()
+	n, err := ca.RotateCertificates(ctx)
+	if err != nil {
+		return fmt.Errorf("rotate certificates: %w", err)
+	}
+	did.What, did.Proxies = fmt.Sprintf("certificates of %d proxies", n), n
+	r.mesh.Recorder().Fault(observe.Fault{
+		From: at, Kind: "rotate", Target: "certificates", Fired: int64(n),
+	})
 	return nil
 }
 

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.D
 		return err
 	}
 	defer g.Close()
-	w := &watcher{stop: g.Stop}
+	w := &watcher{stop: g.Stop, answered: make(chan struct{})}
 	if l.Decided {
 		w.judge = r.s.Judge(i, did.From, clock.Never)
 	}
@@ -36,9 +37,13 @@ func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.D
 	defer cancel()
 	done := make(chan struct{})
 	ended := r.report(i, g, w, done)
+	beside := r.meanwhile(ctx, i, l.Meanwhile, w, done)
 	res, err := g.Run(ctx)
 	close(done)
 	<-ended
+	if berr := <-beside; err == nil {
+		err = berr
+	}
 	if err != nil {
 		return err
 	}
@@ -46,6 +51,52 @@ func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.D
 		return err
 	}
 	return ctx.Err()
+}
+
+// meanwhile does what a load's step wants done while it runs, from its first answer on, and says on
+// the channel how that went.
+func (r *run) meanwhile(
+	ctx context.Context, i int, all []scenarios.Action, w *watcher, done <-chan struct{},
+) <-chan error {
+	ended := make(chan error, 1)
+	if len(all) == 0 {
+		ended <- nil
+		return ended
+	}
+	go func() { ended <- r.doBeside(ctx, i, all, w, done) }()
+	return ended
+}
+
+// errTooShort says that a load proves nothing of what was to be done meanwhile.
+var errTooShort = errors.New("the load ended before all was done that is to be done meanwhile: " +
+	"let it last longer")
+
+func (r *run) doBeside(
+	ctx context.Context, i int, all []scenarios.Action, w *watcher, done <-chan struct{},
+) error {
+	select {
+	case <-w.answered:
+	case <-done:
+		return errTooShort
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for a := range all {
+		now := r.mesh.Clock().Now
+		did := reports.Did{Kind: all[a].Kind(), From: now()}
+		err := r.act(ctx, i, &all[a], &did, did.From)
+		did.Until = now()
+		r.beside = append(r.beside, did)
+		if err != nil {
+			return err
+		}
+	}
+	select {
+	case <-done:
+		return errTooShort
+	default:
+		return nil
+	}
 }
 
 // report tells the progress until done.
@@ -99,7 +150,9 @@ func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
 
 // watcher judges the records of a load while it runs.
 type watcher struct {
-	stop func()
+	stop     func()
+	answered chan struct{} // closed with the sender's first record
+	first    sync.Once
 
 	mu      sync.Mutex
 	judge   *assert.Judge
@@ -114,6 +167,7 @@ func (w *watcher) Request(q *observe.Request) {
 
 // Client takes the sender's record of a request.
 func (w *watcher) Client(c *observe.Client) {
+	w.first.Do(func() { close(w.answered) })
 	if c.Error != "" || c.Status >= 500 {
 		w.mu.Lock()
 		w.failed++

@@ -68,6 +68,7 @@ type run struct {
 	mesh   topology.Mesh
 	config *istio.Config
 	killed []string         // pods to start again at the end
+	beside []reports.Did    // what was done while the step's loads ran
 	cut    *observe.History // as it was before an interrupt broke requests off
 }
 
@@ -132,7 +133,7 @@ func (r *run) up(ctx context.Context) error {
 // needs refuses powers that no topology has.
 func (r *run) needs() error {
 	for _, n := range r.s.Needs {
-		if !slices.Contains([]string{"kill", "exec"}, n) {
+		if !slices.Contains([]string{"kill", "exec", "rotate"}, n) {
 			return fmt.Errorf("%s: needs %s, which topology %s can not do",
 				r.s.File, n, r.opt.Topology)
 		}
@@ -219,7 +220,8 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 		did := reports.Did{Kind: act.Kind(), From: now()}
 		err = r.act(ctx, i, act, &did, sr.From)
 		did.Until = now()
-		sr.Did = append(sr.Did, did)
+		sr.Did = append(append(sr.Did, did), r.beside...)
+		r.beside = nil
 		if changes(act) && !sent(sr.Did) {
 			sr.From = now() // what was sent before is not judged by this step
 		}

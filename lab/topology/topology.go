@@ -125,6 +125,11 @@ type (
 	Exact interface {
 		Exactness() Exactness
 	}
+	// Rotator issues the certificates of all workloads anew and returns when every proxy has ACKed
+	// its own; proxies is how many did.
+	Rotator interface {
+		RotateCertificates(ctx context.Context) (proxies int, err error)
+	}
 	// ControlPlane takes the control plane away and back.
 	ControlPlane interface {
 		StopControlPlane(ctx context.Context) error

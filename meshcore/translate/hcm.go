@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -20,6 +22,8 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 )
 
+const grpcStats = "envoy.filters.http.grpc_stats"
+
 // serverName is what proxies put into the server header.
 const serverName = "istio-envoy"
 
@@ -37,22 +41,24 @@ type managers struct {
 	mesh      *meshconfig.MeshConfig
 	tracing   *hcmv3.HttpConnectionManager_Tracing
 	filters   []*hcmv3.HttpFilter
+	guard     *guard // of what enters at the proxy
 	requestID *hcmv3.RequestIDExtension
 	logs      accessLogs
 	// inboundTLS ends mutual TLS at sidecars.
 	inboundTLS *corev3.TransportSocket
 }
 
-func newManagers(mesh *meshconfig.MeshConfig, p *Pod) *managers {
+func newManagers(mesh *meshconfig.MeshConfig, p *Pod, g *guard) *managers {
 	quiet := proxyHeaders(mesh).GetEnvoyDebugHeaders().GetDisabled().GetValue()
 	return &managers{
 		mesh:    mesh,
 		tracing: tracing(mesh, p),
+		guard:   g,
 		logs:    newAccessLogs(mesh),
 
 		inboundTLS: tlsSocket(inboundTLS(mesh)),
 		filters: []*hcmv3.HttpFilter{
-			httpFilter("envoy.filters.http.grpc_stats", &grpcstatsv3.FilterConfig{
+			httpFilter(grpcStats, &grpcstatsv3.FilterConfig{
 				EmitFilterState: true,
 				PerMethodStatSpecifier: &grpcstatsv3.FilterConfig_StatsForAllMethods{
 					StatsForAllMethods: wrapperspb.Bool(false),
@@ -78,7 +84,7 @@ func httpFilter(name string, config proto.Message) *hcmv3.HttpFilter {
 func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 	out := &hcmv3.HttpConnectionManager{
 		StatPrefix:         name + ";",
-		HttpFilters:        m.filters,
+		HttpFilters:        m.httpFilters(c),
 		RequestIdExtension: m.requestID,
 		Tracing:            m.tracing,
 		AccessLog:          m.logs.traffic,
@@ -105,6 +111,14 @@ func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 		clientCertificate(out, c, m.mesh)
 	}
 	return out
+}
+
+// httpFilters: policies hold for what enters at the proxy, not for what its application sends.
+func (m *managers) httpFilters(c class) []*hcmv3.HttpFilter {
+	if c == outboundClass {
+		return m.filters
+	}
+	return slices.Concat(m.guard.http, m.filters)
 }
 
 // serverHeader: a sidecar hides the server from its own application only if told to; inbound and at
@@ -159,10 +173,13 @@ func networkFilter(name string, config proto.Message) *listenerv3.Filter {
 	}
 }
 
-// grpcWeb puts the filter that translates gRPC-Web first.
+// grpcWeb puts the filter that translates gRPC-Web behind the policies.
 func grpcWeb(m *hcmv3.HttpConnectionManager) {
 	filter := httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{})
-	m.HttpFilters = append([]*hcmv3.HttpFilter{filter}, m.HttpFilters...)
+	at := slices.IndexFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool {
+		return f.Name == grpcStats
+	})
+	m.HttpFilters = slices.Insert(slices.Clone(m.HttpFilters), at, filter)
 }
 
 // tcpProxy makes the filter that passes bytes on to a cluster.

@@ -151,7 +151,7 @@ func (c *inboundChain) chains(m *managers, mode mutualTLS) []*listenerv3.FilterC
 			chain.Name = c.httpName
 			chain.Filters = []*listenerv3.Filter{c.manager(m)}
 		} else {
-			chain.Filters = []*listenerv3.Filter{m.logs.tcpProxy(c.cluster)}
+			chain.Filters = m.guard.passOn(m.logs.tcpProxy(c.cluster))
 		}
 		if kind.terminate {
 			chain.TransportSocket = m.inboundTLS

@@ -88,6 +88,8 @@ type index struct {
 	gateways []*istio.Object   // oldest first
 	scopes   map[string]*scope // by namespace of a pod
 
+	policyIndex *policyIndex
+
 	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
 	lbEndpoints map[instance]*lbEndpoint
 	peers       *peerPolicies
@@ -136,6 +138,7 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		s.accounts = ix.accounts(s)
 	}
 	ix.rules = newRuleIndex(c)
+	ix.policyIndex = newPolicyIndex(c)
 	ix.failoverLabels = failoverLabels(c)
 	for _, p := range r.Pods {
 		if ix.scopes[p.Namespace] == nil {

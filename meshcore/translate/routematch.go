@@ -9,6 +9,8 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
 // routeMatch translates one match of a rule; nil matches everything.
@@ -21,6 +23,7 @@ func routeMatch(in *networkingv1alpha3.HTTPMatchRequest) *routev3.RouteMatch {
 		Headers:         headerMatches(in.Headers, in.WithoutHeaders),
 		QueryParameters: queryMatches(in.QueryParams),
 	}
+	out.DynamicMetadata = claimMatches(in.Headers, in.WithoutHeaders)
 	pathMatch(out, in.Uri)
 	pseudo := []struct {
 		name  string
@@ -55,9 +58,15 @@ func headerMatches(
 ) []*routev3.HeaderMatcher {
 	var out []*routev3.HeaderMatcher
 	for _, name := range slices.Sorted(maps.Keys(with)) {
+		if istio.RoutingClaim(name) != nil {
+			continue
+		}
 		out = append(out, headerMatch(name, with[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(without)) {
+		if istio.RoutingClaim(name) != nil {
+			continue
+		}
 		m := headerMatch(name, without[name])
 		m.InvertMatch = true
 		// So that "not this value" holds for a request without the header; Envoy refuses the flag
@@ -68,6 +77,26 @@ func headerMatches(
 	slices.SortStableFunc(out, func(a, b *routev3.HeaderMatcher) int {
 		return cmp.Compare(a.Name, b.Name)
 	})
+	return out
+}
+
+// claimMatches returns the matchers of claims of the request's token, which stand among headers and
+// withoutHeaders as "@request.auth.claims...", in the order of their names.
+func claimMatches(
+	with, without map[string]*networkingv1alpha3.StringMatch,
+) []*matcherv3.MetadataMatcher {
+	var out []*matcherv3.MetadataMatcher
+	add := func(from map[string]*networkingv1alpha3.StringMatch, invert bool) {
+		for _, name := range slices.Sorted(maps.Keys(from)) {
+			if claims := istio.RoutingClaim(name); claims != nil {
+				m := claimListMatch(claims, stringValue(stringMatch(from[name])))
+				m.Invert = invert
+				out = append(out, m)
+			}
+		}
+	}
+	add(with, false)
+	add(without, true)
 	return out
 }
 
@@ -125,7 +154,7 @@ func exactMatch(value string) *matcherv3.StringMatcher {
 
 // matchesEverything reports whether no later route of the same list can be reached.
 func matchesEverything(m *routev3.RouteMatch) bool {
-	if len(m.Headers) > 0 || len(m.QueryParameters) > 0 {
+	if len(m.Headers) > 0 || len(m.QueryParameters) > 0 || len(m.DynamicMetadata) > 0 {
 		return false
 	}
 	return m.GetPrefix() == "/" || m.GetSafeRegex().GetRegex() == ".*"

@@ -42,8 +42,12 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	telemetry := strings.Join([]string{
 		p.Namespace, p.Labels[canonicalNameLabel], p.Labels[canonicalRevisionLabel],
 	}, "|")
-	m := once(&t.shared, "managers|"+telemetry,
-		func() *managers { return newManagers(ix.mesh, p) })
+	policies := ix.policies(p)
+	policyKey := policies.key()
+	m := once(&t.shared, "managers|"+telemetry+"|"+policyKey, func() *managers {
+		g := once(&t.shared, "guard|"+policyKey, func() *guard { return ix.newGuard(policies) })
+		return newManagers(ix.mesh, p, g)
+	})
 	if p.Role == Gateway {
 		addListeners(s, ix.gatewayListeners(p, m))
 		s.Routes = t.gatewayRoutes(p)
@@ -55,7 +59,9 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	addListeners(s, out.listeners)
 	ports := ix.inboundPorts(p)
 	peer := ix.peers.of(p)
-	key := strings.Join([]string{"inbound", telemetry, portsKey(ports), peer.key()}, "|")
+	key := strings.Join([]string{
+		"inbound", telemetry, policyKey, portsKey(ports), peer.key(),
+	}, "|")
 	in := once(&t.shared, key, func() inboundResources {
 		return inboundResources{
 			ix.virtualInbound(ports, peer, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),

@@ -90,8 +90,13 @@ type Translator struct {
 }
 
 // New indexes a configuration and what runs in the lab.
-func New(c *istio.Config, r *Registry) *Translator {
+func New(c *istio.Config, r *Registry) *Translator { return NewWithKeys(c, r, nil) }
+
+// NewWithKeys is New for a configuration whose KeyRequests were asked: tokens of issuers whose keys
+// are missing are all refused.
+func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	ix := newIndex(c, r)
+	ix.policyIndex.keys = keys
 	return &Translator{
 		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
 		problems: slices.Concat(

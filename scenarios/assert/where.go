@@ -25,6 +25,9 @@ type Where struct {
 	Path     string   `yaml:"path" about:"path; a trailing * matches any rest"`
 	Method   string   `yaml:"method" about:"method"`
 	Header   Pairs    `yaml:"header" about:"request headers; \"*\" is any value, \"-\" is none"`
+	TLS      string   `yaml:"tls" about:"how it came: TLSv1.3; \"*\" any TLS, \"-\" none"`
+	Peer     string   `yaml:"peer" about:"the client; \"*\" any, \"-\" none, or at an end"`
+	Policy   string   `yaml:"policy" about:"what refused it: ns[NS]-policy[NAME]-rule[N], none; *"`
 	Attempts Number   `yaml:"attempts" about:"tries of the caller's sidecar: 3, >= 2, 1..3"`
 	Took     Span     `yaml:"took" about:"duration: < 250ms, >= 1s, 1s..1.3s"`
 }
@@ -50,7 +53,8 @@ func (w *Where) View() View {
 	case w.At != "":
 		return DestinationView
 	case w.From != "", w.To != "", w.Version != "", w.Pod != "", w.Cluster != "", w.Route != "",
-		w.Flag != "", w.Path != "", w.Method != "", len(w.Header) > 0, w.Attempts.Set():
+		w.Flag != "", w.TLS != "", w.Peer != "", w.Policy != "",
+		w.Path != "", w.Method != "", len(w.Header) > 0, w.Attempts.Set():
 		return SourceView
 	}
 	return ClientView
@@ -107,6 +111,9 @@ func (w *Where) common(r *observe.Request) bool {
 	if w.Flag != "" && !hasFlag(r.Flags, w.Flag) || !isPath(w.Path, r.Path) {
 		return false
 	}
+	if !isText(w.TLS, r.TLS) || !isText(w.Peer, r.Peer) || !isText(w.Policy, r.Policy) {
+		return false
+	}
 	for _, h := range w.Header {
 		if !h.holds(r.Headers[strings.ToLower(h.Name)]) {
 			return false
@@ -131,6 +138,9 @@ func (w *Where) String() string {
 	add("cluster", w.Cluster)
 	add("route", w.Route)
 	add("flag", w.Flag)
+	add("tls", w.TLS)
+	add("peer", w.Peer)
+	add("policy", w.Policy)
 	add("status", w.Status.String())
 	add("path", w.Path)
 	add("method", w.Method)
@@ -193,6 +203,26 @@ func isPath(want, path string) bool {
 	}
 	path, _, query := strings.Cut(path, "?")
 	return query && want == path
+}
+
+// isText compares with what is wanted: "" anything at all, "*" any text, "-" none; an asterisk at
+// either end stands for any rest.
+func isText(want, got string) bool {
+	prefix, open := strings.CutSuffix(want, "*")
+	suffix, front := strings.CutPrefix(want, "*")
+	switch {
+	case want == "":
+		return true
+	case want == "*":
+		return got != ""
+	case want == "-":
+		return got == ""
+	case open:
+		return strings.HasPrefix(got, prefix)
+	case front:
+		return strings.HasSuffix(got, suffix)
+	}
+	return got == want
 }
 
 // Pair is a header that is wanted or sent.
