@@ -140,7 +140,8 @@ var istioLabels = rules(
 		install.operator.istio.io/owning-resource
 		install.operator.istio.io/owning-resource-namespace topology.istio.io/cluster
 		gateway.networking.k8s.io/gateway-class-name`),
-	noEffect("it is about ServiceEntries", "networking.istio.io/enable-autoallocate-ip"),
+	noEffect("proxies use addresses of their own for ServiceEntries only where they capture DNS",
+		"networking.istio.io/enable-autoallocate-ip"),
 	noEffect(ambientLater, "istio.io/waypoint-for istio.io/ingress-use-waypoint"),
 	notYetUnless("none", ambientLater, "istio.io/dataplane-mode"),
 	notYetUnless("none", ambientLater, `istio.io/use-waypoint istio.io/use-waypoint-namespace

@@ -111,6 +111,15 @@ var istioFields = fieldTable{
 		notYet("no certificate of the lab is revoked", "caCrl"),
 	),
 
+	"istio.networking.v1alpha3.ServiceEntry": rules(carried(`hosts addresses ports location
+		resolution endpoints workloadSelector exportTo subjectAltNames`)),
+	"istio.networking.v1alpha3.ServicePort": rules(carried("number protocol name targetPort")),
+	"istio.networking.v1alpha3.WorkloadEntry": rules(
+		carried("address ports labels locality weight serviceAccount"),
+		notYet("the lab is one network", "network"),
+	),
+	"istio.networking.v1alpha3.WorkloadSelector": rules(carried("labels")),
+
 	"istio.security.v1beta1.PeerAuthentication": rules(
 		carried("selector mtls portLevelMtls"),
 	),

@@ -72,6 +72,10 @@ func carriedKinds() []kind {
 			body: body[networkingv1alpha3.DestinationRule](), validate: (*checker).destinationRule},
 		{name: "Gateway", group: networking, versions: istio3, named: gatewayName,
 			body: body[networkingv1alpha3.Gateway](), validate: (*checker).gateway},
+		{name: "ServiceEntry", group: networking, versions: istio3,
+			body: body[networkingv1alpha3.ServiceEntry](), validate: (*checker).serviceEntry},
+		{name: "WorkloadEntry", group: networking, versions: istio3,
+			body: body[networkingv1alpha3.WorkloadEntry](), validate: (*checker).workloadEntry},
 		{name: "PeerAuthentication", group: security, versions: istio2,
 			body:     body[securityv1beta1.PeerAuthentication](),
 			validate: (*checker).peerAuthentication},
@@ -91,7 +95,7 @@ func laterKinds() []kind {
 		ingress = "use a Gateway of networking.istio.io/v1 and a VirtualService"
 		policy  = "every pod may talk to every other"
 	)
-	add(networking, istio3, "ServiceEntry Sidecar WorkloadEntry", "")
+	add(networking, istio3, "Sidecar", "")
 	add(networking, istio2, "WorkloadGroup ProxyConfig", "")
 	add(networking, []string{"v1alpha3"}, "EnvoyFilter", "")
 	add(security, istio2, "AuthorizationPolicy RequestAuthentication", "")

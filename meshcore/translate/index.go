@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -60,8 +61,7 @@ type service struct {
 	distribution distribution
 	// instances are the endpoints by port number, in the order of the registry.
 	instances map[uint32][]instance
-	// entry: it comes from a ServiceEntry.
-	entry bool
+	entry     *entry // nil: a Service of Kubernetes
 	// accounts are the identities that its endpoints may have, sorted.
 	accounts []string
 }
@@ -126,10 +126,13 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		svc.distribution = distributionOf(s, namespaces)
 		ix.services = append(ix.services, svc)
 	}
+	ix.services = append(ix.services, newEntryServices(c)...)
 	slices.SortStableFunc(ix.services, compareServices)
 	ix.selectPods(c)
 	for _, s := range ix.services {
-		ix.byHost[s.Host] = s
+		if other := ix.byHost[s.Host]; other == nil || other.entry != nil && s.entry == nil {
+			ix.byHost[s.Host] = s
+		}
 		for _, list := range s.instances {
 			for _, in := range list {
 				ix.lbEndpoints[in] = ix.newLbEndpoint(in)
@@ -221,9 +224,8 @@ func (ix *index) newScope(ns string) *scope {
 		}
 	}
 	sc.services = append(sc.services, public...)
-	sc.imported = slices.Clone(sc.services)
 	for _, s := range sc.services {
-		sc.byHost[s.Host] = s
+		sc.importService(s)
 	}
 	sc.inferServices(ix)
 	for _, s := range sc.imported {
@@ -235,6 +237,49 @@ func (ix *index) newScope(ns string) *scope {
 		}
 	}
 	return sc
+}
+
+// importService adds a service to those that have clusters: one for each host, the first, but for
+// one of Kubernetes, which wins. Ports of several ServiceEntries of a namespace for one host are
+// put together. Istio pilot/pkg/model/sidecar.go appendSidecarServices.
+func (sc *scope) importService(s *service) {
+	have := sc.byHost[s.Host]
+	if have == nil {
+		sc.imported = append(sc.imported, s)
+		sc.byHost[s.Host] = s
+		return
+	}
+	use := have
+	switch {
+	case have.entry == nil:
+	case s.entry == nil:
+		use = s
+	case have.mergesWith(s):
+		use = have.withMorePorts(s)
+	}
+	sc.imported[slices.Index(sc.imported, have)] = use
+	sc.byHost[s.Host] = use
+}
+
+// mergesWith compares what two services of ServiceEntries must have in common to be one.
+func (s *service) mergesWith(o *service) bool {
+	return s.Namespace == o.Namespace && s.entry.Resolution == o.entry.Resolution &&
+		sameLabels(s.Object.Labels, o.Object.Labels) &&
+		sameLabels(s.entry.WorkloadSelector.GetLabels(), o.entry.WorkloadSelector.GetLabels()) &&
+		slices.Equal(s.exportTo, o.exportTo)
+}
+
+// withMorePorts returns the service with those ports of another that it does not have.
+func (s *service) withMorePorts(o *service) *service {
+	out := *s
+	out.ports, out.instances = slices.Clone(s.ports), maps.Clone(s.instances)
+	for _, p := range o.ports {
+		if s.port(p.number) == nil {
+			out.ports = append(out.ports, p)
+			out.instances[p.number] = o.instances[p.number]
+		}
+	}
+	return &out
 }
 
 // inferServices adds the services of the own namespace that are exported to nobody here but named

@@ -73,7 +73,7 @@ func (c *clusters) upstreamTransport(
 // the pod, all pods must have a sidecar. Istio pilot/pkg/model/push_context.go
 // BestEffortInferServiceMTLSMode.
 func (c *clusters) automaticTLS(of subsetOf) bool {
-	if on := c.ix.mesh.GetEnableAutoMtls(); !on.GetValue() {
+	if on := c.ix.mesh.GetEnableAutoMtls(); !on.GetValue() || of.service.meshExternal() {
 		return false
 	}
 	policy := of.rule.trafficPolicy()
@@ -82,10 +82,10 @@ func (c *clusters) automaticTLS(of subsetOf) bool {
 	}
 	passthrough := policy.GetLoadBalancer().GetSimple() ==
 		networkingv1alpha3.LoadBalancerSettings_PASSTHROUGH
-	if of.service.headless || passthrough {
+	if of.service.passthrough() || passthrough {
 		instances := of.service.instances[of.port.number]
 		if len(instances) == 0 || slices.ContainsFunc(instances, func(in instance) bool {
-			return !in.pod.takesMutualTLS()
+			return !in.takesMutualTLS()
 		}) {
 			return false
 		}
@@ -148,7 +148,7 @@ func (b *clusterBuilder) originate(
 		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{secrets.certificate}
 	}
 	names := settings.SubjectAltNames
-	if len(names) == 0 && of.service.entry {
+	if len(names) == 0 && of.service.entry != nil {
 		names = of.service.accounts
 	}
 	switch {
@@ -271,6 +271,8 @@ func keepsALPN(m *corev3.Metadata, mode networkingv1alpha3.ClientTLSSettings_TLS
 	}
 }
 
+const tlsModeLabel = "security.istio.io/tlsMode"
+
 // takesMutualTLS says whether an endpoint is marked so, by a label: the injector gives it to pods
 // with a sidecar that do not have it already, and to no gateway. Istio
 // manifests/charts/istio-control/istio-discovery/files/injection-template.yaml.
@@ -278,7 +280,7 @@ func (p *Pod) takesMutualTLS() bool {
 	if p == nil {
 		return false
 	}
-	if mode, ok := p.Labels["security.istio.io/tlsMode"]; ok {
+	if mode, ok := p.Labels[tlsModeLabel]; ok {
 		return mode == istioSocket
 	}
 	return p.Role == Sidecar
@@ -320,13 +322,16 @@ func (ix *index) accounts(s *service) []string {
 	var out []string
 	for _, list := range s.instances {
 		for _, in := range list {
-			if in.pod == nil {
-				continue
-			}
+			ns, name, ok := in.account()
 			for _, d := range domains {
-				out = append(out, spiffeID(d, in.pod.Namespace, in.pod.ServiceAccount))
+				if ok {
+					out = append(out, spiffeID(d, ns, name))
+				}
 			}
 		}
+	}
+	if s.entry != nil {
+		out = append(out, s.entry.SubjectAltNames...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
