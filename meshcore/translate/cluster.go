@@ -119,6 +119,9 @@ func (c *clusters) add(
 	if dr != nil {
 		keepsALPN(b.out.Metadata, policy.GetTls().GetMode())
 	}
+	if s.meshExternal() && subset == "" {
+		b.out.Metadata.FilterMetadata["istio"].Fields["external"] = structpb.NewBoolValue(true)
+	}
 	if b.out.GetType() == clusterv3.Cluster_EDS {
 		b.out.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{
 			ServiceName: name, EdsConfig: adsSource(),
