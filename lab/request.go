@@ -7,34 +7,41 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 )
 
 func requestCommand(e *env) *cobra.Command {
 	var src source
 	var name, via string
 	var s request.Spec
-	var notYet notYetFlags
+	var http2 bool
 	c := &cobra.Command{
 		Use:   "request [-f FILE...] --from WORKLOAD [flags] URL",
 		Short: "Send requests as a workload of the mesh would, and see which proxies they crossed",
 		Long: `Sends one or many requests as a workload's app would, through its sidecar, and prints
 what came back and what each proxy on the way recorded. With -f or --app it needs no lab that is up:
-it makes one, asks, and takes it down. The path is sent byte for byte.`,
+it makes one, asks, and takes it down. The path is sent byte for byte. https:// and tls:// show the
+server's certificate and check it only with --cacert; tcp:// and tls:// send the body as one line
+and print the line that comes back.`,
 		Example: `  mesh-lab request --from curl http://customer:8080/
   mesh-lab request -f reviews.yaml --from productpage -H 'end-user: jason' http://reviews:9080/
   mesh-lab request --from outside --host shop.example.com http://ingress/cart -n 100 -o json
+  mesh-lab request --from outside --cert client.pem --key client.key https://shop.example.com/
+  mesh-lab request --from curl --sni db.example.com -d 'hello' tls://db:5432
   mesh-lab request -f mesh/ --via-file requests.ndjson -o json`,
 		Args: wants(0, 1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := notYet.check(); err != nil {
-				return err
+			if http2 {
+				return &exitError{exitUsage, request.NotYet("--http2")}
 			}
 			specs, err := e.specs(c, &s, via, args)
 			if err != nil {
@@ -60,39 +67,51 @@ it makes one, asks, and takes it down. The path is sent byte for byte.`,
 	f.DurationVar(&s.Timeout, "timeout", 30*time.Second, "`DURATION` of one request")
 	f.StringVar(&via, "via-file", "",
 		"read requests from `FILE`, one JSON object a line; - for stdin")
-	notYet.add(c)
+	f.BoolVar(&http2, "http2", false, "HTTP/2 (not there yet)")
+	f.StringVar(&s.Token, "token", "", "send `TOKEN` as Authorization: Bearer; @FILE reads a file")
+	secureFlags(f, &s.TLS)
 	outputFlag(e, c, "text", "json")
 	return c
 }
 
-// notYetFlags are flags of the contract that come with HTTP/2 and TLS.
-type notYetFlags struct {
-	http2                  bool
-	sni, cacert, cert, key string
+// secureFlags are about TLS; certificates and keys are files.
+func secureFlags(f *pflag.FlagSet, o *tlsclient.Options) {
+	f.StringVar(&o.SNI, "sni", "", "TLS server `NAME` in place of the URL's host; none: no SNI")
+	f.StringVar(&o.CACert, "cacert", "", "check the server's certificate with the roots in `FILE`")
+	f.StringVar(&o.Cert, "cert", "", "TLS client certificate: PEM `FILE`")
+	f.StringVar(&o.Key, "key", "", "private key of --cert: PEM `FILE`")
+	f.StringVar(&o.Identity, "identity", "",
+		"TLS client certificate of the mesh: `NAMESPACE/SERVICEACCOUNT`")
 }
 
-func (n *notYetFlags) add(c *cobra.Command) {
-	f := c.Flags()
-	f.BoolVar(&n.http2, "http2", false, "HTTP/2 (not there yet)")
-	f.StringVar(&n.sni, "sni", "", "TLS server name (not there yet)")
-	f.StringVar(&n.cacert, "cacert", "", "TLS root certificates (not there yet)")
-	f.StringVar(&n.cert, "cert", "", "TLS client certificate (not there yet)")
-	f.StringVar(&n.key, "key", "", "TLS client key (not there yet)")
-}
-
-func (n *notYetFlags) check() error {
+// readTLS puts the text of files in the place of their names.
+func (e *env) readTLS(o *tlsclient.Options) error {
 	for _, f := range []struct {
-		name string
-		set  bool
-	}{
-		{"--http2", n.http2}, {"--sni", n.sni != ""}, {"--cacert", n.cacert != ""},
-		{"--cert", n.cert != ""}, {"--key", n.key != ""},
-	} {
-		if f.set {
-			return &exitError{exitUsage, request.NotYet(f.name)}
+		option string
+		text   *string
+	}{{"cacert", &o.CACert}, {"cert", &o.Cert}, {"key", &o.Key}} {
+		if *f.text == "" || strings.Contains(*f.text, "-----BEGIN ") {
+			continue // written out in --via-file
 		}
+		b, err := e.readFile(*f.text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.option, err)
+		}
+		*f.text = string(b)
 	}
 	return nil
+}
+
+// readSecrets reads what a request takes from files: certificates, keys, a token.
+func (e *env) readSecrets(s *request.Spec) error {
+	if file, ok := strings.CutPrefix(s.Token, "@"); ok {
+		b, err := e.readFile(file)
+		if err != nil {
+			return fmt.Errorf("token: %w", err)
+		}
+		s.Token = strings.TrimSpace(string(b))
+	}
+	return e.readTLS(&s.TLS)
 }
 
 // specs returns the requests to send: the one of the flags, or those of a file.
@@ -121,6 +140,9 @@ func (e *env) specs(
 		case f.Changed("connect") && s.Connect == "":
 			return nil, usage("--connect: want HOST:PORT")
 		}
+		if err := e.readSecrets(s); err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
 		return []request.Spec{*s}, nil
 	}
 	if len(args) > 0 {
@@ -130,7 +152,16 @@ func (e *env) specs(
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	return parseSpecs(via, b, s)
+	specs, err := parseSpecs(via, b, s)
+	if err != nil {
+		return nil, err
+	}
+	for i := range specs {
+		if err := e.readSecrets(&specs[i]); err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("%s: request %d: %w", via, i+1, err)}
+		}
+	}
+	return specs, nil
 }
 
 // parseSpecs reads one request a line; what a line leaves out is as the flags say.
@@ -203,14 +234,22 @@ func (e *env) printResult(w *bufio.Writer, r request.Result) error {
 		return w.Flush()
 	}
 	status := fmt.Sprintf("HTTP %d", r.Status)
-	if r.Error != "" {
+	switch {
+	case r.Error != "":
 		status = r.Error
+	case r.Status == 0:
+		status = "answered"
 	}
 	fmt.Fprintf(w, "%s  %.1f ms", status, r.DurationMS)
 	if b := r.Backend; b != nil {
 		fmt.Fprintf(w, "  from %s (%s)", b.Pod, b.Version)
 	}
 	fmt.Fprintln(w)
+	if t := r.TLS; t != nil {
+		fmt.Fprintf(w, "  %s  certificate %s", t.Version,
+			orDash(strings.Join(append(slices.Clone(t.Certificate), t.URIs...), ", ")))
+		fmt.Fprintf(w, "  SNI %s\n", orDash(t.SNI))
+	}
 	if e.flags.verbose > 0 {
 		names := make([]string, 0, len(r.Headers))
 		for k := range r.Headers {
@@ -228,6 +267,7 @@ func (e *env) printResult(w *bufio.Writer, r request.Result) error {
 		if h.Attempts > 1 {
 			fmt.Fprintf(w, "  %d attempts", h.Attempts)
 		}
+		printIdentity(w, h)
 		fmt.Fprintln(w)
 	}
 	if r.Body != "" {
@@ -241,4 +281,17 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// printIdentity prints who a proxy spoke with, and what refused the request.
+func printIdentity(w io.Writer, h request.Hop) {
+	if h.Peer != "" {
+		fmt.Fprintf(w, "  peer %s", h.Peer)
+	}
+	if h.UpstreamFailure != "" {
+		fmt.Fprintf(w, "  failure %s", h.UpstreamFailure)
+	}
+	if h.Policy != "" {
+		fmt.Fprintf(w, "  policy %s", h.Policy)
+	}
 }

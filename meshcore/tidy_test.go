@@ -85,9 +85,10 @@ var imports = map[string][]string{
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "reports",
 		"sampleapps",
 	},
+	"lab/tlsclient": {},
 	"lab/request": {
 		"meshcore/clock", "meshcore/observe", "lab/topology", "meshcore/translate",
-		"meshcore/istio"},
+		"meshcore/istio", "lab/tlsclient"},
 	"lab/parity": {
 		"meshcore/clock", "meshcore/istio", "scenarios", "lab/parity/cases", "lab/request",
 		"lab/runner", "lab/topology", "reports/fidelity",

@@ -17,7 +17,7 @@ func Batch(
 	ctx context.Context, m topology.Mesh, specs []Spec, o BatchOptions,
 ) ([]Result, error) {
 	b := &batch{
-		mesh: m, jobs: make([]job, len(specs)), found: newCollector(m.Recorder()), fresh: o.Fresh,
+		mesh: m, jobs: make([]job, len(specs)), found: newCollector(m), fresh: o.Fresh,
 	}
 	defer b.found.close()
 	for i, s := range specs {
@@ -79,7 +79,10 @@ func (b *batch) prepare(i int, s Spec) error {
 	if err != nil {
 		return err
 	}
-	w := newWorker(b.mesh, p, from)
+	w, err := newWorker(b.mesh, p, from)
+	if err != nil {
+		return err
+	}
 	w.found = b.found
 	b.jobs[i].w = w
 	return nil
@@ -100,7 +103,7 @@ func (b *batch) connection(ctx context.Context) {
 			return
 		}
 		j := &b.jobs[i]
-		key := j.w.from + " " + j.w.plan.address
+		key := j.w.from + " " + j.w.plan.channel()
 		c := kept[key]
 		if c == nil {
 			c = &conn{}

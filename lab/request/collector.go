@@ -5,15 +5,18 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // collector finds the records of the requests that were sent: the first proxy's by the connection
 // that it accepted, the others by the x-request-id that the first one gave (an edge proxy replaces
 // the client's). A TCP proxy's record has no such ID; it is found by its connection's ends.
 type collector struct {
-	cancel func()
+	cancel   func()
+	gateways map[string]netip.Addr // addresses, by the proxy's name in records
 
 	mu     sync.Mutex
 	ring   []observe.Request // the last records, oldest first, then overwritten in turn
@@ -29,9 +32,15 @@ const ringSize = 1 << 14
 // anyTCP is the key of records of TCP connections.
 const anyTCP = "TCP"
 
-func newCollector(r *observe.Recorder) *collector {
-	c := &collector{index: map[string][]int{}, come: make(chan struct{}, 1)}
-	c.cancel = r.Subscribe(c)
+func newCollector(m topology.Mesh) *collector {
+	c := &collector{index: map[string][]int{}, come: make(chan struct{}, 1),
+		gateways: map[string]netip.Addr{}}
+	for _, p := range m.Registry().Pods {
+		if p.Role == translate.Gateway {
+			c.gateways[p.ID()] = p.IP
+		}
+	}
+	c.cancel = m.Recorder().Subscribe(c)
 	return c
 }
 
@@ -84,17 +93,25 @@ func (c *collector) behind(hop *observe.Request) []observe.Request {
 	for _, at := range c.index[anyTCP] {
 		r := &c.ring[at]
 		if r.Reporter == observe.Destination && r.Start >= hop.Start && hop.Upstream != "" &&
-			r.Upstream == hop.Upstream && sameHost(r.Remote, hop.Remote) {
+			r.Upstream == hop.Upstream && c.from(r.Remote, hop) {
 			return []observe.Request{*r}
 		}
 	}
 	return nil
 }
 
-func sameHost(a, b string) bool {
-	x, err := netip.ParseAddrPort(a)
-	y, err2 := netip.ParseAddrPort(b)
-	return err == nil && err2 == nil && x.Addr() == y.Addr()
+// from says whether a proxy dialled from an address: a sidecar from its client's, a gateway from
+// its own.
+func (c *collector) from(remote string, hop *observe.Request) bool {
+	a, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	if g, ok := c.gateways[hop.Proxy]; ok {
+		return g == a.Addr()
+	}
+	b, err := netip.ParseAddrPort(hop.Remote)
+	return err == nil && a.Addr() == b.Addr()
 }
 
 // keys are what a record is found by.

@@ -21,8 +21,20 @@ type Result struct {
 	DurationMS float64             `json:"duration_ms"`
 	Headers    map[string][]string `json:"headers"`
 	Body       string              `json:"body"`
+	TLS        *TLS                `json:"tls,omitempty"` // of https:// and tls://
 	Backend    *Backend            `json:"backend"`
 	Hops       []Hop               `json:"hops"`
+}
+
+// TLS is how a connection of the client was protected.
+type TLS struct {
+	Version     string   `json:"version"` // TLSv1.3
+	Cipher      string   `json:"cipher"`
+	SNI         string   `json:"sni"` // what was asked for
+	ALPN        string   `json:"alpn"`
+	Certificate []string `json:"certificate"` // DNS names of the server's
+	URIs        []string `json:"uris,omitempty"`
+	Subject     string   `json:"subject"`
 }
 
 // Backend is the workload that answered.
@@ -49,6 +61,14 @@ type Hop struct {
 	Config     string   `json:"config,omitempty"`
 	Chain      string   `json:"chain,omitempty"`
 	Mirrors    []string `json:"mirrors,omitempty"`
+	// SNI, TLS and Peer are of the connection that came, the others of the one that went on.
+	SNI             string `json:"sni,omitempty"`
+	TLS             string `json:"tls,omitempty"`
+	Peer            string `json:"peer,omitempty"`
+	UpstreamTLS     string `json:"upstream_tls,omitempty"`
+	UpstreamPeer    string `json:"upstream_peer,omitempty"`
+	UpstreamFailure string `json:"upstream_failure,omitempty"`
+	Policy          string `json:"policy,omitempty"` // what refused it
 }
 
 // hops turns the records of one request into the hops, in the order in which proxies saw it.
@@ -60,7 +80,9 @@ func hops(records []observe.Request) []Hop {
 			Reporter: string(r.Reporter), Workload: r.Workload, Pod: podOf(r.Proxy), Route: r.Route,
 			Cluster: r.Cluster, Upstream: r.Upstream, Status: r.Status, Flags: r.Flags,
 			Details: r.Details, Attempts: len(r.Attempts), DurationMS: millis(r.Duration),
-			Config: r.Config, Chain: r.Chain,
+			Config: r.Config, Chain: r.Chain, SNI: r.SNI, TLS: r.TLS, Peer: r.Peer,
+			UpstreamTLS: r.UpstreamTLS, UpstreamPeer: r.UpstreamPeer,
+			UpstreamFailure: r.UpstreamFailure, Policy: r.Policy,
 		}
 		for _, m := range r.Mirrors {
 			h.Mirrors = append(h.Mirrors, m.Cluster)

@@ -3,7 +3,6 @@ package request
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,26 +38,39 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 	if err != nil {
 		return err
 	}
-	w := newWorker(m, p, from)
-	w.found = newCollector(m.Recorder())
+	w, err := newWorker(m, p, from)
+	if err != nil {
+		return err
+	}
+	w.found = newCollector(m)
 	defer w.found.close()
 	return w.all(ctx, emit)
 }
 
-func newWorker(m topology.Mesh, p plan, from string) *worker {
+func newWorker(m topology.Mesh, p plan, from string) (*worker, error) {
 	w := &worker{mesh: m, plan: p, from: from, sidecars: map[netip.Addr]bool{}}
 	if from == topology.Outside {
 		w.addr = topology.OutsideAddr
 	}
 	for _, pod := range m.Registry().Pods {
 		if pod.ID() == from {
-			w.addr, w.captured = pod.IP, pod.Role == translate.Sidecar
+			w.addr = pod.IP
+			if pod.Role == translate.Sidecar {
+				w.first = from
+			}
+		}
+		if at, err := netip.ParseAddrPort(p.address); err == nil && at.Addr() == pod.IP &&
+			from == topology.Outside && pod.Role == translate.Gateway {
+			w.first = pod.ID()
 		}
 		if pod.Role == translate.Sidecar {
 			w.sidecars[pod.IP] = true
 		}
 	}
-	return w
+	if _, err := p.tlsConfig(w.issuer()); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // worker sends one Spec's requests.
@@ -72,7 +83,7 @@ type worker struct {
 	next  atomic.Int64
 
 	sidecars map[netip.Addr]bool // addresses of pods that record what they receive
-	captured bool                // the sender's own sidecar records what it sends
+	first    string              // the proxy that records what is sent; empty without one
 }
 
 // lag is how many answers may wait for their records; the collector keeps many more.
@@ -120,13 +131,24 @@ type sentRequest struct {
 // upstream that was given up learns of it a moment later, and a busy machine is slow.
 const stragglers = 3 * time.Second
 
+// unrecorded is how long records may take of connections that most often have none: a proxy says
+// nothing of a handshake that fails, unless no filter chain was for it.
+const unrecorded = 300 * time.Millisecond
+
 // deadline is when the wait for stragglers ends; it begins with the first one that is missing.
-type deadline struct{ late <-chan time.Time }
+type deadline struct {
+	late  <-chan time.Time
+	short bool
+}
 
 func (d *deadline) begin() <-chan time.Time {
 	if d.late == nil {
 		late := make(chan time.Time)
-		time.AfterFunc(stragglers, func() { close(late) })
+		wait := stragglers
+		if d.short {
+			wait = unrecorded
+		}
+		time.AfterFunc(wait, func() { close(late) })
 		d.late = late
 	}
 	return d.late
@@ -134,6 +156,9 @@ func (d *deadline) begin() <-chan time.Time {
 
 // complete adds what the proxies recorded.
 func (w *worker) complete(ctx context.Context, r *sentRequest, d *deadline) error {
+	if strings.HasPrefix(r.Error, "tls:") {
+		d = &deadline{short: true}
+	}
 	for waiting := true; waiting; {
 		records, more := w.found.find(r.sender)
 		r.Hops, r.Backend = hops(records), backend(w.mesh.Registry(), records)
@@ -155,10 +180,10 @@ func (w *worker) complete(ctx context.Context, r *sentRequest, d *deadline) erro
 }
 
 // missing says whether a proxy that a request came to has not recorded it yet: a sidecar that it
-// was sent to, or the sender's own, which records bytes and tunnels when their connection ends.
+// was sent to, or the first one, which records bytes and tunnels when their connection ends.
 func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
-	own := func(x observe.Request) bool { return x.Proxy == w.from }
-	if w.captured && r.closed && r.remote != "" && !slices.ContainsFunc(records, own) {
+	first := func(x observe.Request) bool { return x.Proxy == w.first }
+	if w.first != "" && r.closed && r.remote != "" && !slices.ContainsFunc(records, first) {
 		return true
 	}
 	expected := 0
@@ -206,11 +231,13 @@ func (w *worker) connection(ctx context.Context, results chan<- sentRequest) {
 
 // conn is one keep-alive connection of the client.
 type conn struct {
-	w    *worker
-	jar  http.CookieJar
-	net  net.Conn
-	addr string
-	r    *bufio.Reader
+	w   *worker
+	jar http.CookieJar
+	net net.Conn
+	r   *bufio.Reader
+	tls *TLS // how it is protected
+	// channel says what it may be used for again.
+	channel string
 	// remote is what the first proxy records as the client's address: the sender's logical address
 	// with the port of this socket.
 	remote string
@@ -227,27 +254,35 @@ func (c *conn) close() {
 func (c *conn) exchange(ctx context.Context, n int) sentRequest {
 	p := c.w.plan
 	began := c.w.mesh.Clock().Now()
-	id := requestID(&p)
+	id := ""
+	if p.http() {
+		id = requestID(&p)
+	}
 	r := sentRequest{
 		sender: sender{id: id, since: began},
 		Result: Result{N: n, RequestID: id, Headers: map[string][]string{}},
 	}
 	for redirects := 0; ; redirects++ {
 		resp, body, err := c.roundTrip(ctx, &p, id)
-		r.remote = c.remote
+		r.remote, r.TLS = c.remote, c.tls
 		r.DurationMS = millis(c.w.mesh.Clock().Now().Sub(began))
 		if err != nil {
 			c.close()
 			r.Error = classify(err)
 			return r
 		}
-		r.Status, r.Body = resp.StatusCode, string(body)
+		r.Body = string(body)
+		if resp == nil {
+			c.close() // one line for each connection
+			return r
+		}
+		r.Status = resp.StatusCode
 		r.Headers = lower(resp.Header)
 		to := resp.Header.Get("Location")
 		if !p.Follow || resp.StatusCode/100 != 3 || to == "" || redirects == maxRedirects {
 			return r
 		}
-		if err := p.follow(to, resp.StatusCode); err != nil {
+		if err := c.w.follow(&p, to, resp.StatusCode); err != nil {
 			r.Error = "protocol: " + err.Error()
 			return r
 		}
@@ -264,9 +299,9 @@ func requestID(p *plan) string {
 	return uuid.NewString()
 }
 
-// follow turns the plan into the redirected request.
-func (p *plan) follow(location string, status int) error {
-	base, err := url.Parse("http://" + p.host + p.target)
+// follow turns the plan into the redirected request. From outside it goes to the same gateway.
+func (w *worker) follow(p *plan, location string, status int) error {
+	base, err := url.Parse(p.scheme + "://" + p.host + p.target)
 	if err != nil {
 		return err
 	}
@@ -278,18 +313,21 @@ func (p *plan) follow(location string, status int) error {
 		p.Method, p.Body = http.MethodGet, ""
 	}
 	p.Host = ""
-	return p.split(to.String())
+	if err := p.split(to.String()); err != nil {
+		return err
+	}
+	_, err = locate(w.mesh, p)
+	return err
 }
 
 // roundTrip writes the request byte for byte and reads the answer.
 func (c *conn) roundTrip(ctx context.Context, p *plan, id string) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	if c.net != nil && c.addr != p.address {
+	if c.net != nil && c.channel != p.channel() {
 		c.close()
 	}
-	fresh := c.net == nil
-	if fresh {
+	if c.net == nil {
 		if err := c.dial(ctx, p); err != nil {
 			return nil, nil, err
 		}
@@ -303,26 +341,12 @@ func (c *conn) roundTrip(ctx context.Context, p *plan, id string) (*http.Respons
 	return resp, body, err
 }
 
-// dial connects as the workload would.
-func (c *conn) dial(ctx context.Context, p *plan) error {
-	c.remote = ""
-	nc, err := c.w.mesh.Dial(ctx, c.w.from, p.address)
-	if err != nil {
-		return &connectError{err}
-	}
-	c.net, c.addr, c.r = nc, p.address, bufio.NewReader(nc)
-	if t, ok := nc.LocalAddr().(*net.TCPAddr); ok && c.w.addr.IsValid() {
-		c.remote = netip.AddrPortFrom(c.w.addr, uint16(t.Port)).String()
-	}
-	return nil
-}
-
-type connectError struct{ error }
-
-func (e *connectError) Unwrap() error { return e.error }
-
-// send does one exchange on the open connection.
+// send does one exchange on the open connection. Without HTTP there is no response, only bytes.
 func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
+	if !p.http() {
+		b, err := c.line(p)
+		return nil, b, err
+	}
 	if _, err := io.WriteString(c.net, p.message(id, c.cookies(p))); err != nil {
 		return nil, nil, err
 	}
@@ -335,7 +359,7 @@ func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
 		}
 	}
 	if c.jar != nil {
-		c.jar.SetCookies(&url.URL{Scheme: "http", Host: p.host, Path: "/"}, resp.Cookies())
+		c.jar.SetCookies(&url.URL{Scheme: p.scheme, Host: p.host, Path: "/"}, resp.Cookies())
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		c.close()
@@ -357,7 +381,7 @@ func (c *conn) cookies(p *plan) string {
 		return ""
 	}
 	var all []string
-	for _, k := range c.jar.Cookies(&url.URL{Scheme: "http", Host: p.host, Path: "/"}) {
+	for _, k := range c.jar.Cookies(&url.URL{Scheme: p.scheme, Host: p.host, Path: "/"}) {
 		all = append(all, k.Name+"="+k.Value)
 	}
 	return strings.Join(all, "; ")
@@ -392,40 +416,6 @@ func (p *plan) message(id, cookies string) string {
 	b.WriteString("\r\n")
 	b.WriteString(p.Body)
 	return b.String()
-}
-
-// classify names what went wrong in the contract's words, with the reason after a colon.
-func classify(err error) string {
-	var ce *connectError
-	var dns *net.DNSError
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return "timeout"
-	case errors.As(err, &dns):
-		return "connect: " + dns.Err + ": " + dns.Name
-	case errors.As(err, &ce):
-		return "connect: " + reason(ce.error)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "reset: " + reason(err)
-	}
-	return "protocol: " + err.Error()
-}
-
-// reason is the innermost cause, which names no loopback address.
-func reason(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var se *os.SyscallError
-	if errors.As(err, &se) {
-		err = se.Err
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return "connection closed"
-	}
-	return err.Error()
 }
 
 func lower(h http.Header) map[string][]string {

@@ -10,16 +10,19 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 )
 
 // Spec is what to send. Its JSON keys are the long names of the command's flags.
 type Spec struct {
 	From        string        // WORKLOAD[.NAMESPACE], POD.NAMESPACE, or "outside"
 	Gateway     string        // for outside: NAME[.NAMESPACE]
-	URL         string        // http://host[:port]/path; the path is sent byte for byte
+	URL         string        // http:// or https://host[:port]/path, byte for byte; tls://, tcp://
 	Method      string        // GET, or POST with a body
 	Headers     []string      // "name: value", in this order and case
 	Body        string        //
@@ -30,6 +33,9 @@ type Spec struct {
 	Follow      bool          // follow redirects
 	Cookies     bool          // keep a cookie jar
 	Timeout     time.Duration // of one request; 30 s
+	Token       string        // a bearer token, sent in the Authorization header
+
+	TLS tlsclient.Options // of https:// and tls://
 }
 
 // wireSpec is Spec as JSON.
@@ -52,6 +58,8 @@ type wireSpec struct {
 	CACert      string     `json:"cacert,omitempty"`
 	Cert        string     `json:"cert,omitempty"`
 	Key         string     `json:"key,omitempty"`
+	Identity    string     `json:"identity,omitempty"`
+	Token       string     `json:"token,omitempty"`
 }
 
 // headerList reads headers as a list of lines or as an object of names.
@@ -95,7 +103,8 @@ func (s Spec) MarshalJSON() ([]byte, error) {
 	w := wireSpec{
 		From: s.From, Gateway: s.Gateway, URL: s.URL, Method: s.Method, Header: s.Headers,
 		Body: s.Body, Host: s.Host, Connect: s.Connect, Count: s.Count, Concurrency: s.Concurrency,
-		Location: s.Follow, Cookies: s.Cookies,
+		Location: s.Follow, Cookies: s.Cookies, SNI: s.TLS.SNI, CACert: s.TLS.CACert,
+		Cert: s.TLS.Cert, Key: s.TLS.Key, Identity: s.TLS.Identity, Token: s.Token,
 	}
 	if s.Timeout != 0 {
 		w.Timeout = s.Timeout.String()
@@ -111,18 +120,15 @@ func (s *Spec) UnmarshalJSON(b []byte) error {
 	if err := d.Decode(&w); err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
-	for name, set := range map[string]bool{
-		"http2": w.HTTP2, "sni": w.SNI != "", "cacert": w.CACert != "", "cert": w.Cert != "",
-		"key": w.Key != "",
-	} {
-		if set {
-			return NotYet(name)
-		}
+	if w.HTTP2 {
+		return NotYet("http2")
 	}
 	*s = Spec{
 		From: w.From, Gateway: w.Gateway, URL: w.URL, Method: w.Method, Headers: w.Header,
 		Body: w.Body, Host: w.Host, Connect: w.Connect, Count: w.Count, Concurrency: w.Concurrency,
-		Follow: w.Location, Cookies: w.Cookies,
+		Follow: w.Location, Cookies: w.Cookies, Token: w.Token, TLS: tlsclient.Options{
+			SNI: w.SNI, CACert: w.CACert, Cert: w.Cert, Key: w.Key, Identity: w.Identity,
+		},
 	}
 	if w.Timeout != "" {
 		var err error
@@ -135,12 +141,14 @@ func (s *Spec) UnmarshalJSON(b []byte) error {
 
 // NotYet is the error for an option of a later step.
 func NotYet(option string) error {
-	return fmt.Errorf("%s is not there yet: HTTP/2, gRPC and TLS come with a later step", option)
+	return fmt.Errorf("%s is not there yet: HTTP/2 and gRPC come with a later step", option)
 }
 
 // plan is a Spec checked and taken apart.
 type plan struct {
 	Spec
+	scheme  string // http, https, tcp or tls
+	name    string // the URL's host, without its port
 	address string // host:port to connect to
 	host    string // Host header
 	target  string // request target, byte for byte
@@ -167,20 +175,56 @@ func (s Spec) check() (plan, error) {
 	if strings.ContainsAny(p.Method, " \r\n") {
 		return p, fmt.Errorf("method %q: want one word", p.Method)
 	}
-	return p, p.split(s.URL)
+	if p.Token != "" && !p.has("authorization") {
+		p.Headers = append(slices.Clone(p.Headers), "authorization: Bearer "+p.Token)
+	}
+	if strings.ContainsAny(p.Token, "\r\n") {
+		return p, errors.New("token: has a line break")
+	}
+	if err := p.split(s.URL); err != nil {
+		return p, err
+	}
+	if p.Token != "" && !p.http() {
+		return p, fmt.Errorf("token: %s:// has no headers", p.scheme)
+	}
+	if p.TLS.Used() && !p.secure() && !p.Follow { // a redirect may lead to https
+		return p, fmt.Errorf("sni, cacert, cert, key and identity are for https:// and tls://, "+
+			"and this is %s://", p.scheme)
+	}
+	return p, nil
 }
 
-// split takes the URL apart without touching its path.
+// has says whether a header is among the user's.
+func (p *plan) has(header string) bool {
+	return slices.ContainsFunc(p.Headers, func(h string) bool {
+		k, _, _ := strings.Cut(h, ":")
+		return strings.EqualFold(strings.TrimSpace(k), header)
+	})
+}
+
+// http says whether it is a request, not bytes.
+func (p *plan) http() bool { return p.scheme == "http" || p.scheme == "https" }
+
+// secure says whether it is sent over TLS.
+func (p *plan) secure() bool { return p.scheme == "https" || p.scheme == "tls" }
+
+// defaultPorts are the ports of URLs that name none; tcp has none.
+var defaultPorts = map[string]string{"http": "80", "https": "443", "tls": "443", "tcp": ""}
+
+// split takes a URL apart. The path is kept byte for byte.
 func (p *plan) split(raw string) error {
 	scheme, rest, ok := strings.Cut(raw, "://")
-	switch {
-	case !ok:
+	if !ok {
 		scheme, rest = "http", raw
-	case scheme == "https" || scheme == "grpc" || scheme == "tls" || scheme == "tcp":
-		return NotYet(scheme + "://")
-	case scheme != "http":
-		return fmt.Errorf("URL %q: scheme %q is unknown; want http", raw, scheme)
 	}
+	port, known := defaultPorts[scheme]
+	switch {
+	case scheme == "grpc":
+		return NotYet("grpc://")
+	case !known:
+		return fmt.Errorf("URL %q: scheme %q is unknown; want http, https, tls or tcp", raw, scheme)
+	}
+	p.scheme = scheme
 	authority := rest
 	p.target = "/"
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -190,18 +234,23 @@ func (p *plan) split(raw string) error {
 		}
 	}
 	p.target, _, _ = strings.Cut(p.target, "#")
-	if strings.ContainsAny(p.target, " \r\n") {
+	switch {
+	case !p.http() && p.target != "/":
+		return fmt.Errorf("URL %q: %s:// has no path; want %[2]s://HOST:PORT", raw, scheme)
+	case strings.ContainsAny(p.target, " \r\n"):
 		return fmt.Errorf("URL %q: the path has a space or a line break; write %%20", raw)
 	}
 	u, err := url.Parse("http://" + authority)
 	if err != nil || u.Hostname() == "" {
 		return fmt.Errorf("URL %q: no host", raw)
 	}
-	port := "80"
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	p.address, p.host = net.JoinHostPort(u.Hostname(), port), authority
+	if port == "" {
+		return fmt.Errorf("URL %q: no port; want tcp://HOST:PORT", raw)
+	}
+	p.name, p.address, p.host = u.Hostname(), net.JoinHostPort(u.Hostname(), port), authority
 	if p.Host != "" {
 		p.host = p.Host
 	}

@@ -2,8 +2,11 @@ package request
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 )
 
 func TestCheck(t *testing.T) {
@@ -17,7 +20,15 @@ func TestCheck(t *testing.T) {
 		{spec: Spec{URL: "a.b?q"}, address: "a.b:80", host: "a.b", target: "/?q"},
 		{spec: Spec{URL: "http://a/", Host: "b", Connect: "c:1"}, address: "c:1", host: "b", target: "/"},
 		{spec: Spec{URL: "http://[::1]:81/"}, address: "[::1]:81", host: "[::1]:81", target: "/"},
-		{spec: Spec{URL: "https://a/"}, err: "https:// is not there yet"},
+		{spec: Spec{URL: "https://a/"}, address: "a:443", host: "a", target: "/"},
+		{spec: Spec{URL: "https://a:8443/x"}, address: "a:8443", host: "a:8443", target: "/x"},
+		{spec: Spec{URL: "tls://a"}, address: "a:443", host: "a", target: "/"},
+		{spec: Spec{URL: "tcp://a:9000"}, address: "a:9000", host: "a:9000", target: "/"},
+		{spec: Spec{URL: "tcp://a"}, err: "no port; want tcp://HOST:PORT"},
+		{spec: Spec{URL: "tls://a:1/x"}, err: "tls:// has no path"},
+		{spec: Spec{URL: "grpc://a:1/p.S/M"}, err: "grpc:// is not there yet"},
+		{spec: Spec{URL: "http://a/", TLS: tlsclient.Options{SNI: "x"}}, err: "this is http://"},
+		{spec: Spec{URL: "tcp://a:1", Token: "t"}, err: "token: tcp:// has no headers"},
 		{spec: Spec{URL: "ftp://a/"}, err: `scheme "ftp" is unknown`},
 		{spec: Spec{URL: "http:///x"}, err: "no host"},
 		{spec: Spec{URL: "http://a/b c"}, err: "write %20"},
@@ -41,7 +52,8 @@ func TestCheck(t *testing.T) {
 
 func TestSpecAsJSON(t *testing.T) {
 	var s Spec
-	line := `{"from":"a","url":"http://b/","header":{"x-a":["1","2"],"x-b":"3"},"count":2,"timeout":"2s"}`
+	line := `{"from":"a","url":"http://b/","header":{"x-a":["1","2"],"x-b":"3"},"count":2,"timeout":"2s",` +
+		`"sni":"n","cert":"c","key":"k","cacert":"r","identity":"n/a","token":"t"}`
 	if err := json.Unmarshal([]byte(line), &s); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +65,8 @@ func TestSpecAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again Spec
-	if err := json.Unmarshal(b, &again); err != nil || again.Timeout != s.Timeout || again.Count != 2 {
+	if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(again, s) ||
+		s.Count != 2 || s.TLS != (tlsclient.Options{SNI: "n", Cert: "c", Key: "k", CACert: "r", Identity: "n/a"}) {
 		t.Errorf("%s: %+v %v", b, again, err)
 	}
 	for line, want := range map[string]string{

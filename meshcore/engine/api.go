@@ -37,6 +37,12 @@ const (
 	Forward
 	// Abort: close the downstream without a (complete) answer.
 	Abort
+	// Collect: receive the request's body until it is complete or Limit bytes are there, then
+	// Handle(Collected); Handle(Timeout) at Deadline.
+	Collect
+	// Ask: send x.Call(), receive its answer whole, then Handle(Answered); else Overflow,
+	// ConnectFail, ConnectTimeout, Reset, or Timeout at Deadline, at which the call is given up.
+	Ask
 	// Done: the exchange has ended; x.Record is complete.
 	Done
 )
@@ -46,6 +52,7 @@ type Directive struct {
 	Kind     Kind
 	Endpoint *Endpoint     // Attempt
 	Until    clock.Instant // Wait
+	Limit    int           // Collect: bytes
 	// Deadline bounds what the directive starts (Attempt: up to the end of the response;
 	// Forward: the same, restated); clock.Never without a time-out. While the request is still
 	// being received it is Never: Envoy's route time-out starts when the request is complete
@@ -77,6 +84,8 @@ const (
 	Sent                                 // the response has been written downstream to its end
 	ClientGone                           // the downstream went away
 	BadRequest                           // the downstream body was malformed
+	Collected                            // Body holds the request's body, as far as it came
+	Answered                             // Head, Body and Trailers are the answer to the call
 )
 
 // Event reports what happened. RequestComplete may come in any state and is answered by the
@@ -84,7 +93,9 @@ const (
 // is to be given up.
 type Event struct {
 	Kind     EventKind
-	Head     *wire.Head // ResponseHead
+	Head     *wire.Head // ResponseHead, Answered
+	Body     []byte     // Collected, Answered; borrowed
+	Trailers *wire.Head // Answered; nil without any
 	Fin      bool
 	Conn     *UpstreamConn // Connected; nil when nothing is known of it
 	Reused   bool          // Reset: the connection was a reused one

@@ -197,6 +197,7 @@ const (
 	drawCors
 	drawOutlier
 	drawMirror
+	drawAuthz          // + the filter's place: the authorizer's endpoint
 	drawRetry    = 16  // + attempt: back-off
 	drawHost     = 96  // + attempt: load balancing
 	drawStreamID = 238 // and the next: a TCP connection's id

@@ -380,6 +380,8 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.fault(f, now)
 		case filterCors:
 			d, done = x.cors(f)
+		case filterExtAuthz:
+			d, done = x.extAuthz(f, now)
 		case filterRouter:
 			d, done = x.router(now), true
 		}

@@ -49,6 +49,8 @@ type Exchange struct {
 	tellOperation bool
 
 	corsState
+	authz        authzState
+	dynamic      dynamicMetadata
 	retry        retryState
 	cluster      *Cluster
 	ep           *Endpoint // of the attempt in flight
@@ -97,6 +99,8 @@ type state uint8
 const (
 	stateDone state = iota
 	stateDelay
+	stateCollect
+	stateAsk
 	stateAttempt
 	stateBackOff
 	stateReply
@@ -181,6 +185,10 @@ func (x *Exchange) Handle(ev Event, now clock.Instant) Directive {
 	switch x.state {
 	case stateDelay:
 		return x.stand(x.delayed(ev, now))
+	case stateCollect:
+		return x.stand(x.collected(ev, now))
+	case stateAsk:
+		return x.stand(x.replied(ev, now))
 	case stateBackOff:
 		return x.stand(x.backedOff(ev, now))
 	case stateAttempt:

@@ -7,6 +7,7 @@ import (
 
 	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -20,12 +21,13 @@ import (
 type perFilter struct {
 	fault map[string]*fault
 	cors  map[string]*corsPolicy
+	authz map[string]*authzPerRoute
 }
 
 func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 	for name, a := range m {
 		leave := c.in(`typed_per_filter_config["` + name + `"]`)
-		f, p := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}
+		f, p, e := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}, &extauthzv3.ExtAuthzPerRoute{}
 		switch {
 		case c.any(a, f):
 			if out.fault == nil {
@@ -37,6 +39,11 @@ func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 				out.cors = map[string]*corsPolicy{}
 			}
 			out.cors[name] = c.corsPolicy(p)
+		case c.any(a, e):
+			if out.authz == nil {
+				out.authz = map[string]*authzPerRoute{}
+			}
+			out.authz[name] = c.authzPerRoute(e)
 		default:
 			c.notCarried("", a.GetTypeUrl())
 		}

@@ -5,6 +5,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -34,6 +35,7 @@ type filterKind uint8
 const (
 	filterFault filterKind = iota + 1
 	filterCors
+	filterExtAuthz
 	filterRouter
 )
 
@@ -41,6 +43,7 @@ type httpFilter struct {
 	kind  filterKind
 	name  string // the key of per-route settings
 	fault *fault
+	authz *extAuthz
 }
 
 // hcm is a compiled HTTP connection manager.
@@ -184,12 +187,14 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		leave := c.at("http_filters", i)
 		f := httpFilter{name: m.GetName()}
 		leaveAny := c.in("typed_config")
-		fm, rm := &faultv3.HTTPFault{}, &routerv3.Router{}
+		fm, rm, em := &faultv3.HTTPFault{}, &routerv3.Router{}, &extauthzv3.ExtAuthz{}
 		switch a := m.GetTypedConfig(); {
 		case c.any(a, fm):
 			f.kind, f.fault = filterFault, c.fault(fm)
 		case c.any(a, &corsv3.Cors{}):
 			f.kind = filterCors
+		case c.any(a, em):
+			f.kind, f.authz = filterExtAuthz, c.extAuthz(em)
 		case c.any(a, &grpcstatsv3.FilterConfig{}):
 		case c.any(a, rm):
 			f.kind, h.suppress = filterRouter, rm.GetSuppressEnvoyHeaders()

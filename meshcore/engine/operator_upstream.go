@@ -187,17 +187,30 @@ func headersSent(w *wire.Traffic) int64     { return w.HeadersSent }
 func decompressed(w *wire.Traffic) int64    { return w.Decompressed }
 
 // metadataOperators tell the metadata of what the request met. Nothing that is carried out writes
-// dynamic metadata or filter state.
+// filter state.
 var metadataOperators = map[string]operator{
-	"METADATA":              {syntax: formatter.Optional | formatter.Length, make: metadataOfType},
-	"DYNAMIC_METADATA":      {syntax: headerSyntax, make: metadataOf(dynamicMetadata)},
-	"CLUSTER_METADATA":      {syntax: formatter.Requires, make: metadataOf(clusterMetadata)},
-	"UPSTREAM_METADATA":     {syntax: formatter.Requires, make: metadataOf(hostMetadata)},
+	"METADATA":         {syntax: formatter.Optional | formatter.Length, make: metadataOfType},
+	"DYNAMIC_METADATA": {syntax: headerSyntax, make: metadataOf(dynamicOf)},
+	"CLUSTER_METADATA": {syntax: formatter.Requires,
+		make: metadataOf(static(clusterMetadata))},
+	"UPSTREAM_METADATA":     {syntax: formatter.Requires, make: metadataOf(static(hostMetadata))},
 	"FILTER_STATE":          {syntax: formatter.Optional | formatter.Length, make: filterState},
 	"UPSTREAM_FILTER_STATE": {syntax: formatter.Optional | formatter.Length, make: filterState},
 }
 
-func dynamicMetadata(*Exchange) *corev3.Metadata { return nil }
+// metadataSource returns one namespace of some metadata.
+type metadataSource func(x *Exchange, namespace string) *structpb.Struct
+
+func dynamicOf(x *Exchange, namespace string) *structpb.Struct {
+	return x.dynamic.fields(namespace)
+}
+
+// static is the metadata of a part of the configuration.
+func static(of func(*Exchange) *corev3.Metadata) metadataSource {
+	return func(x *Exchange, namespace string) *structpb.Struct {
+		return of(x).GetFilterMetadata()[namespace]
+	}
+}
 
 func clusterMetadata(x *Exchange) *corev3.Metadata {
 	if c := clusterOf(x); c != nil {
@@ -214,27 +227,27 @@ func hostMetadata(x *Exchange) *corev3.Metadata {
 }
 
 // metadataTypes are the TYPEs of METADATA (source/common/formatter/metadata_formatter.cc).
-var metadataTypes = map[string]func(*Exchange) *corev3.Metadata{
-	"DYNAMIC": dynamicMetadata, "CLUSTER": clusterMetadata, "UPSTREAM_HOST": hostMetadata,
-	"ROUTE": func(x *Exchange) *corev3.Metadata {
+var metadataTypes = map[string]metadataSource{
+	"DYNAMIC": dynamicOf, "CLUSTER": static(clusterMetadata), "UPSTREAM_HOST": static(hostMetadata),
+	"ROUTE": static(func(x *Exchange) *corev3.Metadata {
 		if x.route == nil {
 			return nil
 		}
 		return x.route.metadata
-	},
-	"VIRTUAL_HOST": func(x *Exchange) *corev3.Metadata {
+	}),
+	"VIRTUAL_HOST": static(func(x *Exchange) *corev3.Metadata {
 		if x.log.vhost == nil {
 			return nil
 		}
 		return x.log.vhost.metadata
-	},
-	"LISTENER": func(x *Exchange) *corev3.Metadata { return x.listener.metadata },
-	"LISTENER_FILTER_CHAIN": func(x *Exchange) *corev3.Metadata {
+	}),
+	"LISTENER": static(func(x *Exchange) *corev3.Metadata { return x.listener.metadata }),
+	"LISTENER_FILTER_CHAIN": static(func(x *Exchange) *corev3.Metadata {
 		if x.chain == nil {
 			return nil
 		}
 		return x.chain.metadata
-	},
+	}),
 }
 
 func metadataOfType(c formatter.Command) (eval, error) {
@@ -248,11 +261,11 @@ func metadataOfType(c formatter.Command) (eval, error) {
 
 // metadataOf is NAMESPACE:KEY*:Z: strings as they are, all else as JSON
 // (stream_info_formatter.cc MetadataFormatter).
-func metadataOf(of func(*Exchange) *corev3.Metadata) func(formatter.Command) (eval, error) {
+func metadataOf(of metadataSource) func(formatter.Command) (eval, error) {
 	return func(c formatter.Command) (eval, error) {
 		path := strings.Split(c.Arg, ":")
 		return func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
-			s := of(x).GetFilterMetadata()[path[0]]
+			s := of(x, path[0])
 			if s == nil {
 				return out, formatter.None
 			}

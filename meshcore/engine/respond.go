@@ -117,6 +117,7 @@ func httpToGRPC(status int) int {
 // (conn_manager_impl.cc encodeHeaders).
 func (x *Exchange) encode(h *wire.Head) {
 	x.corsResponse(h)
+	x.authzResponse(h)
 	m := x.hcm
 	if _, ok := h.Get("date"); !ok {
 		put(h, "date", x.e.date(x.now))
@@ -155,6 +156,7 @@ type localReply struct {
 	details    string
 	grpc       int // grpc-status for gRPC requests, -1: from the status
 	overloaded bool
+	change     []mutation // what a filter does to the head
 }
 
 // reply makes a local reply (http/utility.cc prepareLocalReply): gRPC requests get a trailers-only
@@ -166,17 +168,6 @@ func (x *Exchange) reply(r localReply) Directive {
 		status = 200
 	}
 	h := x.beginReply(status, r.details)
-	if grpc {
-		code := r.grpc
-		if code < 0 {
-			code = httpToGRPC(r.status)
-		}
-		put(h, "content-type", bytesOf("application/grpc"))
-		put(h, "grpc-status", number(h, int64(code)))
-		if r.body != "" {
-			put(h, "grpc-message", grpcMessage(h, r.body))
-		}
-	}
 	// Response header operations of the route act on local replies too, when it leads to a cluster.
 	if x.route != nil && x.route.action != nil && x.target != nil {
 		for _, o := range x.target.change.response {
@@ -188,6 +179,24 @@ func (x *Exchange) reply(r localReply) Directive {
 	}
 	if x.attempt > 0 && x.route.vhost.attemptInResponse {
 		set(h, "x-envoy-attempt-count", number(h, int64(x.attempt)))
+	}
+	for i := range r.change {
+		h.Del(r.change[i].name)
+	}
+	for i := range r.change {
+		r.change[i].apply(h, responseInline)
+	}
+	if grpc {
+		code := r.grpc
+		if code < 0 {
+			code = httpToGRPC(r.status)
+		}
+		h.Del("content-length")
+		set(h, "content-type", bytesOf("application/grpc"))
+		set(h, "grpc-status", number(h, int64(code)))
+		if r.body != "" {
+			set(h, "grpc-message", grpcMessage(h, r.body))
+		}
 	}
 	if grpc {
 		x.finishReply(nil)
@@ -215,7 +224,9 @@ func (x *Exchange) finishReply(body []byte) {
 			put(h, "content-type", bytesOf("text/plain"))
 		}
 	} else if _, grpc := h.Get("grpc-status"); !grpc {
-		h.Del("content-type") // also one that the route has set (http/utility.cc encodeLocalReply)
+		// Also those that the route has set (http/utility.cc encodeLocalReply).
+		h.Del("content-type")
+		h.Del("content-length")
 	}
 	x.encode(h)
 	h.ContentLength, h.NoBody = int64(len(body)), false

@@ -219,6 +219,7 @@ func (x *Exchange) count() {
 // endAttempt closes the attempt in flight, if there is one.
 func (x *Exchange) endAttempt(now clock.Instant, status int, flag string) {
 	x.retry.end()
+	x.endCall(Event{}, now)
 	if x.ep == nil {
 		return
 	}

@@ -34,9 +34,7 @@ func (c *checker) gateway() {
 			continue // reported as missing
 		}
 		c.serverPort(f+".port", s)
-		if p := strings.ToUpper(s.Port.Protocol); (p == "HTTPS" || p == "TLS") && s.Tls == nil {
-			c.errorf(f+".tls", "a server must have TLS settings for HTTPS/TLS protocols")
-		}
+		c.serverTLS(f+".tls", s)
 		if first, twice := names[s.Port.Name]; twice {
 			c.errorf(
 				f+".port.name",
@@ -50,6 +48,9 @@ func (c *checker) gateway() {
 	}
 }
 
+// carriedProtocols are those of servers that are carried out.
+var carriedProtocols = []string{"HTTP", "HTTPS", "TLS", "TCP"}
+
 // serverProtocols are what istiod takes, in its own order.
 var serverProtocols = []string{
 	"HTTP", "HTTPS", "TLS", "TCP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY", "MONGO",
@@ -59,9 +60,10 @@ var serverProtocols = []string{
 func (c *checker) serverPort(field string, s *networkingv1alpha3.Server) {
 	p := s.Port
 	switch protocol := strings.ToUpper(p.Protocol); {
-	case protocol == "HTTP":
+	case slices.Contains(carriedProtocols, protocol):
 	case slices.Contains(serverProtocols, protocol):
-		c.errorf(field+".protocol", "%s is not carried out yet; use HTTP", p.Protocol)
+		c.errorf(field+".protocol", "%s is not carried out yet; use %s", p.Protocol,
+			strings.Join(carriedProtocols, ", "))
 	default:
 		c.errorf(field+".protocol", "%q is not a protocol; must be one of %s", p.Protocol,
 			strings.Join(serverProtocols, ", "))

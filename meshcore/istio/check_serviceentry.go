@@ -117,7 +117,8 @@ func (c *checker) entryPorts(se *networkingv1alpha3.ServiceEntry) {
 		}
 		switch speaks := strings.ToUpper(p.Protocol); speaks {
 		case "HTTP2", "GRPC", "GRPC-WEB":
-			c.errorf(f+".protocol", "%s is HTTP/2, which is not carried out yet; write HTTP", speaks)
+			c.errorf(f+".protocol",
+				"%s is HTTP/2, which is not carried out yet; write HTTP", speaks)
 		default:
 			if speaks != "" && !slices.Contains(entryProtocols, speaks) {
 				c.errorf(f+".protocol", "unsupported protocol: %s", p.Protocol)

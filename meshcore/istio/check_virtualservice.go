@@ -23,26 +23,30 @@ func (c *checker) virtualService() {
 	}
 	c.gatewayNames("spec.gateways", vs.Gateways)
 	c.hosts(vs)
-	if len(vs.Http) == 0 {
+	if len(vs.Http) == 0 && len(vs.Tcp) == 0 && len(vs.Tls) == 0 {
 		c.errorf("spec", "http, tcp or tls must be given")
 	}
 	for i, r := range vs.Http {
 		c.httpRoute(at("spec.http", i), r, delegate)
 	}
+	c.l4Routes(vs, delegate)
 	c.exportTo("spec.exportTo", vs.ExportTo)
 	c.unreachable(vs.Http)
 }
 
 // hosts checks the hosts of a VirtualService.
 func (c *checker) hosts(vs *networkingv1alpha3.VirtualService) {
-	gatewaysOnly := len(vs.Gateways) > 0 && !slices.Contains(vs.Gateways, meshGateway)
 	valid := true
+	check := wildcardDomain
+	if gatewaysOnly(vs) && namesSNI(vs) {
+		check = sniDomain
+	}
 	for i, h := range vs.Hosts {
 		f := at("spec.hosts", i)
-		if msg := wildcardDomain(h); msg != "" && !isIP(h) {
+		if msg := check(h); msg != "" && !isIP(h) {
 			c.errorf(f, "%s", msg)
 			valid = false
-		} else if h == "*" && !gatewaysOnly {
+		} else if h == "*" && !gatewaysOnly(vs) {
 			c.errorf(f, "wildcard host * is not allowed for sidecars (the gateway \"mesh\", which "+
 				"is the default); name hosts, or name gateways")
 			valid = false

@@ -174,6 +174,28 @@ func (x *crossChecker) virtualService(c *checker, vs *networkingv1alpha3.Virtual
 		}
 		x.destination(c, f+".mirror", r.Mirror)
 	}
+	for i, r := range vs.Tls {
+		f := at("spec.tls", i)
+		for j, m := range r.Match {
+			gateways(at(f+".match", j)+".gateways", m.Gateways)
+		}
+		x.l4Destinations(c, f+".route", r.Route)
+	}
+	for i, r := range vs.Tcp {
+		f := at("spec.tcp", i)
+		for j, m := range r.Match {
+			gateways(at(f+".match", j)+".gateways", m.Gateways)
+		}
+		x.l4Destinations(c, f+".route", r.Route)
+	}
+}
+
+func (x *crossChecker) l4Destinations(
+	c *checker, field string, routes []*networkingv1alpha3.RouteDestination,
+) {
+	for i, d := range routes {
+		x.destination(c, at(field, i)+".destination", d.Destination)
+	}
 }
 
 // gatewayRef completes NAME and NAME.NAMESPACE to NAMESPACE/NAME.

@@ -1,16 +1,24 @@
 package istio
 
 const (
-	tlsLater = "mutual TLS and TLS origination come with a later step"
-	h2Later  = "proxies speak HTTP/1.1 to each other until a later step"
+	tlsLater         = "mutual TLS and TLS origination come with a later step"
+	terminationLater = "gateways that end TLS come with a later step"
+	h2Later          = "proxies speak HTTP/1.1 to each other until a later step"
 )
 
 // istioFields decides on the messages of VirtualService, DestinationRule and Gateway.
 var istioFields = fieldTable{
 	"istio.networking.v1alpha3.VirtualService": rules(
-		carried("hosts gateways http exportTo"),
-		notYet("use http routes", "tls tcp"),
+		carried("hosts gateways http tls tcp exportTo")),
+	"istio.networking.v1alpha3.TLSRoute": rules(carried("match route")),
+	"istio.networking.v1alpha3.TLSMatchAttributes": rules(carried(`sniHosts destinationSubnets port
+		sourceLabels gateways sourceNamespace`)),
+	"istio.networking.v1alpha3.TCPRoute": rules(carried("match route")),
+	"istio.networking.v1alpha3.L4MatchAttributes": rules(
+		carried("destinationSubnets port sourceLabels gateways sourceNamespace"),
+		noEffect("Istio ignores it as well", "sourceSubnet"),
 	),
+	"istio.networking.v1alpha3.RouteDestination": rules(carried("destination weight")),
 	"istio.networking.v1alpha3.HTTPRoute": rules(carried(`name match route redirect directResponse
 		delegate rewrite timeout retries fault mirror mirrors mirrorPercent mirrorPercentage
 		corsPolicy headers`)),
@@ -127,9 +135,17 @@ var istioFields = fieldTable{
 
 	"istio.networking.v1alpha3.Gateway": rules(carried("servers selector")),
 	"istio.networking.v1alpha3.Server": rules(
-		carried("port bind hosts name"),
+		carried("port bind hosts name tls"),
 		noEffect("Istio ignores it as well", "defaultEndpoint"),
-		notYet("TLS at gateways comes with a later step; serve plain HTTP", "tls"),
+	),
+	"istio.networking.v1alpha3.ServerTLSSettings": rules(
+		carried("httpsRedirect"),
+		notYetUnless("PASSTHROUGH", terminationLater, "mode"),
+		notYet(terminationLater, `serverCertificate privateKey caCertificates credentialName
+			credentialNames caCertCredentialName tlsCertificates subjectAltNames
+			verifyCertificateSpki verifyCertificateHash minProtocolVersion maxProtocolVersion
+			cipherSuites insecureSkipVerify`),
+		notYet("no certificate of the lab is revoked", "caCrl"),
 	),
 	"istio.networking.v1alpha3.Port": rules(
 		carried("number name protocol targetPort"),

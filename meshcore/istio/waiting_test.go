@@ -127,7 +127,7 @@ func requestsToWait(t *testing.T, c truth.Case) map[string][]string {
 	for _, r := range file.Requests {
 		switch u, err := url.Parse(r.URL); {
 		case err != nil: // the request itself is the case
-		case u.Scheme != "http":
+		case u.Scheme == "grpc":
 			out[u.Scheme+"://"] = append(out[u.Scheme+"://"], r.ID)
 		case r.HTTP2:
 			out["HTTP/2"] = append(out["HTTP/2"], r.ID)

@@ -31,7 +31,7 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	d.startMirrors()
 	w.wait.breaker = breakerOf(dir.Endpoint)
 	if !w.complete && w.upload == nil && w.req.Upgrade == nil && !d.isConnect() {
-		d.startUpload(dir.Retryable)
+		d.startUpload(dir.Retryable, 0)
 	}
 	q := d.p.poolOf(dir.Endpoint)
 	up, refused := q.take(&w.wait)

@@ -57,7 +57,8 @@ func (d *downstream) request(w *work) (again bool) {
 	bad := d.preread(w)
 	dir := d.p.opt.Engine.Start(&w.x, d.chain, &d.info, &w.req, now, d.p.random())
 	d.limit.Store(int64(w.x.StreamIdleTimeout()))
-	if bad != nil && (dir.Kind == engine.Attempt || dir.Kind == engine.Wait) {
+	if bad != nil && (dir.Kind == engine.Attempt || dir.Kind == engine.Wait ||
+		dir.Kind == engine.Collect || dir.Kind == engine.Ask) {
 		dir = d.badBody(bad)
 	}
 	if w.complete && !w.req.NoBody {
@@ -75,6 +76,10 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 		switch dir.Kind {
 		case engine.Attempt:
 			dir = d.attempt(dir)
+		case engine.Collect:
+			dir = d.collect(dir)
+		case engine.Ask:
+			dir = d.ask(dir)
 		case engine.Wait:
 			dir = d.pause(dir)
 		case engine.Reply:

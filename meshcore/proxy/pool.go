@@ -28,6 +28,7 @@ type pool struct {
 	connecting int
 	conns      int
 	removed    bool
+	calls      *http2Client // nil until there was one
 }
 
 // waiter is a stream that waits for a connection. It is reused by the exchange that owns it.
@@ -246,7 +247,11 @@ func Removed(ep *engine.Endpoint) {
 	q := v.(*pool)
 	q.mu.Lock()
 	q.removed = true
+	calls := q.calls
 	q.mu.Unlock()
+	if calls != nil {
+		calls.t.CloseIdleConnections()
+	}
 	q.sweep(0)
 	q.p.forget(q)
 }

@@ -30,6 +30,7 @@ type upload struct {
 	last   atomic.Bool  // the end of the body has been read
 	bytes  atomic.Int64 // of body received
 	knows  bool         // the engine knows lost; the exchange's own
+	ahead  int          // how much is read ahead of an upstream, and kept
 	mu     sync.Mutex
 	cond   sync.Cond // sink, writing or stopped has changed
 	buf    []byte
@@ -51,10 +52,12 @@ const (
 	uploadStopped        // nobody wants the rest
 )
 
-// startUpload begins to stream the body. retryable says that it may be needed again.
-func (d *downstream) startUpload(retryable bool) {
+// startUpload begins to stream the body. retryable says that it may be needed again, ahead how much
+// of it is wanted before there is an upstream.
+func (d *downstream) startUpload(retryable bool, ahead int) {
 	w := d.w
-	u := &upload{d: d, done: make(chan struct{}), keep: retryable}
+	u := &upload{d: d, done: make(chan struct{}), keep: retryable,
+		ahead: max(ahead, replayLimit)}
 	u.cond.L = &u.mu
 	u.buf = slices.Clone(w.body)
 	u.bytes.Store(int64(len(w.body)))
@@ -126,8 +129,11 @@ func (u *upload) pass(b []byte, fin bool) bool {
 	if u.sink == nil || u.busy || u.keep || len(u.buf) > u.sent {
 		u.buf = append(u.buf, b...)
 		b = nil
-		if u.keep && len(u.buf) > replayLimit {
+		if u.keep && len(u.buf) > u.ahead {
 			u.keep = false
+		}
+		if u.sink == nil {
+			u.d.nudge() // it may be collecting
 		}
 	}
 	for {
@@ -139,7 +145,7 @@ func (u *upload) pass(b []byte, fin bool) bool {
 			u.write(b)
 			return !u.halted
 		case u.lost.Load(): // the rest is of no use
-		case fin || len(u.buf) < replayLimit:
+		case fin || len(u.buf) < u.ahead:
 			return true // read on, ahead of the upstream
 		}
 		u.cond.Wait()
@@ -184,6 +190,14 @@ func (u *upload) attach(up *upstream, h *wire.Head) (sent bool) {
 	u.sink, u.sent = up, 0
 	u.write(nil)
 	return u.sink == up
+}
+
+// collected is what is there of the body, before there is an upstream, and says whether that is
+// limit bytes or all.
+func (u *upload) collected(limit int) (b []byte, enough bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.buf, u.fin || len(u.buf) >= limit
 }
 
 // freeze stops writing while the engine decides whether to try again, and says whether it can.

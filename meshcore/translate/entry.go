@@ -43,6 +43,14 @@ func (e *entry) unbound() bool {
 	return e != nil && (e.Resolution != resolveNone || e.cidr != "" || e.WorkloadSelector == nil)
 }
 
+// networks lists the service's address if it is a network: what tells its connections apart.
+func (s *service) networks() []string {
+	if s.entry == nil || s.entry.cidr == "" {
+		return nil
+	}
+	return []string{s.entry.cidr}
+}
+
 // meshExternal says whether the service is outside of the mesh.
 func (s *service) meshExternal() bool {
 	return s.entry != nil && s.entry.Location == networkingv1alpha3.ServiceEntry_MESH_EXTERNAL

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -181,12 +180,6 @@ func not(p *listenerv3.ListenerFilterChainMatchPredicate) *predicate {
 }
 
 type predicate = listenerv3.ListenerFilterChainMatchPredicate
-
-// tlsInspector finds TLS handshakes, but where the predicate holds.
-func tlsInspector(off *predicate) *listenerv3.ListenerFilter {
-	return listenerFilter("envoy.filters.listener.tls_inspector",
-		&tlsinspectorv3.TlsInspector{InitialReadBufferSize: wrapperspb.UInt32(512)}, off)
-}
 
 // clientCertificate says what of a client's certificate a connection manager passes on. Istio
 // pilot/pkg/networking/util/util.go GetProxyHeadersFromProxyConfig,

@@ -202,6 +202,7 @@ type scope struct {
 	byHost   map[string]*service // imported, by host
 	rules    map[string][]*destinationRule
 	vs       []*virtualService // of the mesh gateway
+	l4       []*virtualService // those of vs that have rules for connections
 	// selecting is the rules among them that apply to some workloads of the namespace only.
 	selecting []*destinationRule
 }
@@ -212,6 +213,11 @@ func (ix *index) newScope(ns string) *scope {
 		byHost:    map[string]*service{},
 		rules:     map[string][]*destinationRule{},
 		vs:        ix.virtualServices(meshGateway, ns),
+	}
+	for _, vs := range sc.vs {
+		if len(vs.spec.Tls)+len(vs.spec.Tcp) > 0 {
+			sc.l4 = append(sc.l4, vs)
+		}
 	}
 	var public []*service
 	for _, s := range ix.services {

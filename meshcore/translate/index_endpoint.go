@@ -39,7 +39,7 @@ type instance struct {
 	addr netip.Addr
 	port uint32
 	pod  *Pod // nil: an address outside of the lab, from Endpoints or an EndpointSlice
-	// outsider is set for an endpoint of a ServiceEntry or a WorkloadEntry, which is no pod; addr is
+	// outsider: an endpoint of a ServiceEntry or a WorkloadEntry, which is no pod; then addr is
 	// not valid where it has a DNS name.
 	outsider *outsider
 

@@ -13,8 +13,10 @@ type destination struct {
 	ports []uint32
 }
 
-// destinations lists what the HTTP rules of a VirtualService may send requests of a namespace to,
-// each host once, in the order of the rules; an empty namespace means any.
+// destinations lists what the rules of a VirtualService may send requests and connections of a
+// namespace to, each host once, in the order of the rules; an empty namespace means any. Only HTTP
+// rules are looked at for source namespaces. Istio pilot/pkg/model/push_context.go
+// virtualServiceDestinationsFilteredBySourceNamespace.
 func (vs *virtualService) destinations(ns string) []destination {
 	var out []destination
 	add := func(d *networkingv1alpha3.Destination) {
@@ -39,6 +41,28 @@ func (vs *virtualService) destinations(ns string) []destination {
 		for _, m := range rule.Mirrors {
 			add(m.Destination)
 		}
+	}
+	for _, r := range vs.l4Destinations() {
+		add(r)
+	}
+	return out
+}
+
+// l4Destinations returns where the rules for connections may send them.
+func (vs *virtualService) l4Destinations() []*networkingv1alpha3.Destination {
+	var out []*networkingv1alpha3.Destination
+	add := func(routes []*networkingv1alpha3.RouteDestination) {
+		for _, r := range routes {
+			if r.Destination != nil {
+				out = append(out, r.Destination)
+			}
+		}
+	}
+	for _, rule := range vs.spec.Tcp {
+		add(rule.Route)
+	}
+	for _, rule := range vs.spec.Tls {
+		add(rule.Route)
 	}
 	return out
 }

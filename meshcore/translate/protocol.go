@@ -45,6 +45,9 @@ func (p protocol) isHTTP() bool {
 // isHTTP2: declared to be HTTP/2 from the first byte.
 func (p protocol) isHTTP2() bool { return p == protoHTTP2 || p == protoGRPC || p == protoGRPCWeb }
 
+// isTLS: declared to be TLS, with HTTP in it or not.
+func (p protocol) isTLS() bool { return p == protoTLS || p == protoHTTPS }
+
 // maybeHTTP: HTTP, or found to be HTTP by looking.
 func (p protocol) maybeHTTP() bool { return p.isHTTP() || p == protoDetect }
 

@@ -21,21 +21,33 @@ type routeConfigs = map[string]*routev3.RouteConfiguration
 // routeIndex is what outbound routes need besides the index.
 type routeIndex struct {
 	selectors []map[string]string // of the labels of proxies: all on which routes depend
+	l4        []map[string]string // and all on which rules for connections do
 	aliases   map[string][]string // see serviceAliases
 }
 
 func newRouteIndex(c *istio.Config, ix *index) *routeIndex {
 	out := &routeIndex{aliases: serviceAliases(ix.services)}
-	add := func(selector map[string]string) {
+	addTo := func(list *[]map[string]string, selector map[string]string) {
 		known := func(s map[string]string) bool { return maps.Equal(s, selector) }
-		if len(selector) > 0 && !slices.ContainsFunc(out.selectors, known) {
-			out.selectors = append(out.selectors, selector)
+		if len(selector) > 0 && !slices.ContainsFunc(*list, known) {
+			*list = append(*list, selector)
 		}
 	}
+	add := func(selector map[string]string) { addTo(&out.selectors, selector) }
 	for _, vs := range ix.vs {
 		for _, rule := range vs.spec.Http {
 			for _, m := range rule.Match {
 				add(m.SourceLabels)
+			}
+		}
+		for _, rule := range vs.spec.Tls {
+			for _, m := range rule.Match {
+				addTo(&out.l4, m.SourceLabels)
+			}
+		}
+		for _, rule := range vs.spec.Tcp {
+			for _, m := range rule.Match {
+				addTo(&out.l4, m.SourceLabels)
 			}
 		}
 	}
@@ -47,8 +59,13 @@ func newRouteIndex(c *istio.Config, ix *index) *routeIndex {
 
 // key says of a proxy all on which its outbound routes depend.
 func (r *routeIndex) key(namespace string, labels map[string]string) string {
-	key := []byte("routes|" + namespace + "|")
-	for _, s := range r.selectors {
+	return "routes|" + namespace + "|" + marks(r.selectors, labels)
+}
+
+// marks says which of some selectors select labels.
+func marks(selectors []map[string]string, labels map[string]string) string {
+	var key []byte
+	for _, s := range selectors {
 		mark := byte('-')
 		if Selects(s, labels) {
 			mark = '+'

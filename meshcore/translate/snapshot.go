@@ -55,6 +55,7 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	}
 	out := once(&t.shared, strings.Join([]string{
 		"outbound", telemetry, viewpoint, ix.scope(p.Namespace).selfKey(p),
+		marks(t.routes.l4, ix.podLabels[p]),
 	}, "|"), func() outboundResources { return ix.outbound(p, m) })
 	addListeners(s, out.listeners)
 	ports := ix.inboundPorts(p)

@@ -99,9 +99,8 @@ func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	ix.policyIndex.keys = keys
 	return &Translator{
 		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: slices.Concat(
-			checkVirtualServices(c, ix), ix.peers.diagnostics(r), checkFiles(c, ix),
-		),
+		problems: slices.Concat(checkVirtualServices(c, ix), checkGateways(ix),
+			ix.peers.diagnostics(r), checkFiles(c, ix)),
 	}
 }
 

@@ -218,29 +218,8 @@ func clientSecretsOf(s *networkingv1alpha3.ClientTLSSettings) clientSecrets {
 	return out
 }
 
-// caSuffix ends the name of a secret that has the roots of a credential.
-const caSuffix = "-cacert"
-
-// credentialResource is the resource name of a credential. Istio
-// pilot/pkg/model/credentials/resource.go ToResourceName.
-func credentialResource(name string) string {
-	for _, known := range []string{"kubernetes://", "kubernetes-gateway://", configMapCredential} {
-		if strings.HasPrefix(name, known) {
-			return name
-		}
-	}
-	return "kubernetes://" + name
-}
-
 // systemRoots stands for the roots of the proxy's operating system.
 const systemRoots = "system"
-
-// fileCertificate and fileRoot name files as secrets of the agent. Istio pkg/security/security.go.
-func fileCertificate(certificate, key string) string {
-	return "file-cert:" + certificate + "~" + key
-}
-
-func fileRoot(path string) string { return "file-root:" + path }
 
 // sniOf is the server name of the mesh's own connections: the cluster, as a DNS name. Istio
 // pilot/pkg/model/push_context.go BuildDNSSrvSubsetKey.

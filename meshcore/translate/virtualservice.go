@@ -64,6 +64,19 @@ func (vs *virtualService) resolveNames() {
 			d.Host = fqdn(d.Host, ns)
 		}
 	}
+	for _, rule := range vs.spec.Tls {
+		for _, m := range rule.Match {
+			resolveGateways(m.Gateways, ns)
+		}
+	}
+	for _, rule := range vs.spec.Tcp {
+		for _, m := range rule.Match {
+			resolveGateways(m.Gateways, ns)
+		}
+	}
+	for _, d := range vs.l4Destinations() {
+		d.Host = fqdn(d.Host, ns)
+	}
 }
 
 func resolveGateways(names []string, ns string) {

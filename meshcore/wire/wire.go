@@ -90,6 +90,23 @@ func (h *Head) delFrom(i int, name string) {
 	h.Fields = out
 }
 
+// Clone returns a copy that lives on its own.
+func (h *Head) Clone() *Head {
+	out := &Head{}
+	*out = *h
+	out.Fields, out.arena = make([]Field, 0, len(h.Fields)), nil
+	for _, f := range []*[]byte{&out.Method, &out.Target, &out.Authority, &out.Scheme,
+		&out.Upgrade} {
+		if *f != nil {
+			*f = out.Bytes(string(*f))
+		}
+	}
+	for _, f := range h.Fields {
+		out.Add(string(f.Name), string(f.Value))
+	}
+	return out
+}
+
 // Traffic is what an exchange cost on the wire, framing and all, as Envoy's bytes meters count it.
 type Traffic struct {
 	Received, Sent               int64

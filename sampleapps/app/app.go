@@ -25,6 +25,7 @@ type Env struct {
 	Pod, Workload, Namespace string
 	Version                  string            // the pod's version label; may be empty
 	Image                    string            // as the manifest has it
+	Host                     string            // DNS name of a server outside of the mesh
 	Vars                     map[string]string // the container's environment
 	Client                   *http.Client      // outgoing, through the sidecar
 	Clock                    Clock

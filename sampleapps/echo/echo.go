@@ -1,9 +1,11 @@
 // Package echo is the generic server: it answers with what it saw, as JSON, and does what headers
-// and environment tell it: fail, wait, break off, call the next one.
+// and environment tell it: fail, wait, break off, call the next one. Every port takes HTTP/1.1, the
+// same over TLS, and for anything else one line for each connection.
 package echo
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -40,7 +42,8 @@ type TLS struct {
 	Version string `json:"version"`
 	SNI     string `json:"sni"`
 	ALPN    string `json:"alpn"`
-	Peer    string `json:"peer,omitempty"` // the client certificate's URI or DNS name
+	// Peer is the client certificate's URI, else its DNS name, else its subject.
+	Peer string `json:"peer,omitempty"`
 }
 
 // Forward is the call of the next one. Answer is its answer where that is JSON.
@@ -58,6 +61,9 @@ type service struct {
 	delay     time.Duration
 	failFirst int
 	reset     bool
+
+	makeTLS sync.Once
+	tls     *tls.Config // what connections that begin with TLS get
 
 	mu    sync.Mutex
 	count int
@@ -214,13 +220,10 @@ func (s *service) see(r *http.Request, body string, count int) *Seen {
 		Method: r.Method, Path: path(r), Host: r.Host, Protocol: r.Proto, Port: app.LocalPort(r),
 		Workload: s.env.Workload, Pod: s.env.Pod, Version: s.env.AppVersion(),
 		Namespace: s.env.Namespace, Remote: r.RemoteAddr, Body: body, Count: count,
-		Headers: make(map[string][]string, len(r.Header)),
+		Headers: make(map[string][]string, len(r.Header)), TLS: tlsOf(app.TLSOf(r)),
 	}
 	for name, values := range r.Header {
 		seen.Headers[strings.ToLower(name)] = values
-	}
-	if r.TLS != nil {
-		seen.TLS = tlsOf(r)
 	}
 	return seen
 }

@@ -101,7 +101,8 @@ func (p *pod) startApp(s *translate.Pod) error {
 	}
 	handler, err := a.New(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
-		Vars: env, Image: c.Image, Clock: p.m.clock, Log: quiet(p.m.log), Closed: p.ended,
+		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
+		Closed: p.ended,
 		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
 	})
 	if err != nil || handler == nil {
@@ -113,6 +114,7 @@ func (p *pod) startApp(s *translate.Pod) error {
 		BaseContext: func(l net.Listener) context.Context {
 			return app.WithLocalPort(context.Background(), int(l.(appSocket).port))
 		},
+		ConnContext: app.ConnContext,
 	}
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
@@ -193,9 +195,13 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	p.m.net.mu.Lock()
 	p.m.net.host(ip).apps[port] = l.Addr().String()
 	p.m.net.mu.Unlock()
+	at = l.Addr().String()
+	if t, ok := p.server.Handler.(app.Taker); ok {
+		l = t.Take(l, int(port))
+	}
 	//nolint:errcheck // ends with http.ErrServerClosed when the pod stops
 	go p.server.Serve(appSocket{l, port})
-	return l.Addr().String(), nil
+	return at, nil
 }
 
 // workloadOf is how records name a pod.

@@ -130,7 +130,9 @@ func compareCounts(want, second, got map[string]int, n int) string {
 // echo is what mesh-lab/echo answers.
 type echo struct {
 	Pod, Version, Method, Path, Host, Body string
+	Port                                   int
 	Headers                                map[string][]string
+	TLS                                    struct{ SNI string }
 }
 
 // echoed returns what the answering app saw; nil when no echo answered.
@@ -164,7 +166,13 @@ func compareOne(want *seen, got *request.Result) []string {
 	kind, _, _ := strings.Cut(want.Error, ":")
 	gotKind, _, _ := strings.Cut(got.Error, ":")
 	differ("error", kind, gotKind)
+	if kind == "tls" && !rushed(want.Error, got.Error) {
+		differ("error", want.Error, got.Error)
+	}
 	differ("status", want.Status, got.Status)
+	if len(want.Certificate) > 0 && got.TLS != nil && !want.BackendVaries {
+		differ("certificate", want.Certificate, got.TLS.Certificate)
+	}
 	e := echoed(got)
 	if want.Error == "" {
 		h := lists(got.Headers)
@@ -181,8 +189,16 @@ func compareOne(want *seen, got *request.Result) []string {
 			got.Status, got.Body))
 	case want.Backend == nil && e != nil:
 		out = append(out, "backend: want none, got "+e.Pod)
-	case want.Backend != nil && want.Backend.Method != "":
+	case want.Backend != nil && want.Backend.Method == "":
 		b := want.Backend
+		if !want.BackendVaries {
+			differ("backend", b.Pod, e.Pod)
+			differ("backend port", b.Port, e.Port)
+		}
+		differ("backend sni", b.SNI, e.TLS.SNI)
+	case want.Backend != nil:
+		b := want.Backend
+		differ("backend sni", b.SNI, e.TLS.SNI)
 		if !want.BackendVaries {
 			differ("backend", b.Pod, e.Pod)
 		}
@@ -205,6 +221,12 @@ func compareOne(want *seen, got *request.Result) []string {
 		out = append(out, fmt.Sprintf("duration: want %.0f ms, got %.0f ms", least, got.DurationMS))
 	}
 	return append(out, compareHops(want, got)...)
+}
+
+// rushed says whether the recorded client lost the race for the reason of a refusal: a server that
+// checks the client's certificate sends it when the request is on its way, and closes.
+func rushed(want, got string) bool {
+	return want == "tls: closed by the server" && got == "tls: remote error: tls: certificate required"
 }
 
 // equivalent says whether both went to the same cluster without a policy that fixes the host.

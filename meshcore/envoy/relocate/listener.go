@@ -63,6 +63,7 @@ func (k *Linker) unbound(l *listenerv3.Listener) (*listenerv3.Listener, error) {
 	if logical != real {
 		out = proto.CloneOf(l)
 		setAddress(out.Address, real)
+		k.networks(out, logical.Addr(), real.Addr())
 		k.chains(out)
 	}
 	k.listeners[l] = out
@@ -138,6 +139,25 @@ func otherPorts(own uint32) *listenerv3.ListenerFilterChainMatchPredicate {
 	}
 	return &listenerv3.ListenerFilterChainMatchPredicate{
 		Rule: &listenerv3.ListenerFilterChainMatchPredicate_NotMatch{NotMatch: one},
+	}
+}
+
+// networks moves the networks of a listener's chains that hold its only address: they are as wide
+// as before, so the narrowest is the same one.
+func (k *Linker) networks(l *listenerv3.Listener, logical, real netip.Addr) {
+	if logical.IsUnspecified() {
+		return
+	}
+	for _, c := range l.FilterChains {
+		for _, r := range c.GetFilterChainMatch().GetPrefixRanges() {
+			ip, err := netip.ParseAddr(r.AddressPrefix)
+			if err != nil || int(r.GetPrefixLen().GetValue()) >= ip.BitLen() {
+				continue
+			}
+			if netip.PrefixFrom(ip, int(r.PrefixLen.GetValue())).Contains(logical) {
+				r.AddressPrefix = real.String()
+			}
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ func Mesh(seed uint64, size int) Config {
 	c.Objects = append(c.Objects, w.workloads()...)
 	c.Objects = append(c.Objects, w.gatewayObjects()...)
 	c.Objects = append(c.Objects, w.rules()...)
+	c.Objects = append(c.Objects, w.l4Objects(seed)...)
 	return c
 }
 

@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+)
+
+// askGRPC makes the call of a gRPC authorizer (filters/common/ext_authz/ext_authz_grpc_impl.cc
+// check): one message, framed.
+func (x *Exchange) askGRPC(c *Call) {
+	a := x.authz.asking
+	message, err := proto.MarshalOptions{Deterministic: true}.Marshal(
+		&authv3.CheckRequest{Attributes: x.attributes(a)})
+	if err != nil {
+		panic("engine: " + err.Error()) // texts are valid UTF-8
+	}
+	c.Body = binary.BigEndian.AppendUint32(make([]byte, 1, 5+len(message)), uint32(len(message)))
+	c.Body = append(c.Body, message...)
+	h := &wire.Head{Minor: 1, ContentLength: -1, Scheme: bytesOf("http"),
+		Method: bytesOf("POST"), Target: bytesOf("/envoy.service.auth.v3.Authorization/Check")}
+	h.Authority = h.Bytes(a.service.authority)
+	h.Add("te", "trailers")
+	if t := a.service.timeout; t > 0 {
+		h.Add("grpc-timeout", strconv.FormatInt(t.Milliseconds(), 10)+"m")
+	}
+	h.Add("content-type", "application/grpc")
+	ownCall(h, a.service.timeout)
+	c.Head = h
+}
+
+// attributes tells an authorizer of the request (check_request_utils.cc createHttpCheck).
+func (x *Exchange) attributes(a *extAuthz) *authv3.AttributeContext {
+	ci, tls := x.ci, x.ci.TLS
+	out := &authv3.AttributeContext{
+		Source: peer(ci.Remote, peerOf(tls)), Destination: peer(ci.Local, localOf(tls)),
+		Request: &authv3.AttributeContext_Request{Time: timestamppb.New(x.e.opt.Wall(x.start)),
+			Http: x.httpAttributes(a)},
+		ContextExtensions:    x.authz.context,
+		MetadataContext:      &corev3.Metadata{},
+		RouteMetadataContext: &corev3.Metadata{},
+	}
+	if v, ok := x.head.Get("x-envoy-downstream-service-cluster"); ok {
+		out.Source.Service = validText(v)
+	}
+	if p := peerOf(tls); a.certificate && p != nil {
+		out.Source.Certificate = p.PEM
+	}
+	if a.session {
+		out.TlsSession = &authv3.AttributeContext_TLSSession{Sni: ci.SNI}
+	}
+	return out
+}
+
+func (x *Exchange) httpAttributes(a *extAuthz) *authv3.AttributeContext_HttpRequest {
+	h := x.head
+	out := &authv3.AttributeContext_HttpRequest{
+		Id:     strconv.FormatUint(draw(x.rnd, drawStream, 0), 10),
+		Method: validText(h.Method), Path: validText(h.Target), Host: validText(h.Authority),
+		Scheme: validText(h.Scheme), Size: int64(len(x.authz.buffered)),
+		Protocol: x.Record.Protocol, Headers: x.checkHeaders(a)}
+	if b, _ := x.bodyOf(); x.told() {
+		if a.bytes {
+			out.RawBody = b
+		} else {
+			out.Body = validText(b)
+		}
+	}
+	return out
+}
+
+func peerOf(s *transport.State) *transport.Certificate {
+	if s == nil {
+		return nil
+	}
+	return s.Peer
+}
+
+func localOf(s *transport.State) *transport.Certificate {
+	if s == nil {
+		return nil
+	}
+	return s.Local
+}
+
+// peer is one side of the connection (setAttrContextPeer).
+func peer(at netip.AddrPort, c *transport.Certificate) *authv3.AttributeContext_Peer {
+	out := &authv3.AttributeContext_Peer{}
+	if at.IsValid() {
+		out.Address = &corev3.Address{Address: &corev3.Address_SocketAddress{
+			SocketAddress: &corev3.SocketAddress{Address: at.Addr().String(),
+				PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(at.Port())}}}}
+	}
+	if c != nil {
+		out.Principal = validText([]byte((&transport.State{Peer: c}).Principal()))
+	}
+	return out
+}
+
+// validText is a value as a protobuf string can hold it: a "!" for each byte that is no UTF-8
+// (protobuf/utility.cc sanitizeUtf8String).
+func validText(v []byte) string {
+	if utf8.Valid(v) {
+		return string(v)
+	}
+	var out strings.Builder
+	for len(v) > 0 {
+		r, n := utf8.DecodeRune(v)
+		if r == utf8.RuneError && n == 1 {
+			out.WriteByte('!')
+		} else {
+			out.Write(v[:n])
+		}
+		v = v[n:]
+	}
+	return out.String()
+}
+
+// judgeGRPC reads the answer of a gRPC authorizer (onSuccess, onFailure).
+func (x *Exchange) judgeGRPC(_ *extAuthz, ev Event) *judgement {
+	m, ok := grpcAnswer(ev)
+	if !ok {
+		return &judgement{}
+	}
+	v := &judgement{metadata: m.GetDynamicMetadata()}
+	//nolint:staticcheck // the deprecated field has the last word
+	if d := m.GetOkResponse().GetDynamicMetadata(); d != nil {
+		v.metadata = d
+	}
+	if len(v.metadata.GetFields()) == 0 {
+		v.metadata = nil
+	}
+	if m.GetStatus().GetCode() != 0 {
+		v.denial(m)
+		return v
+	}
+	v.outcome = authzAllowed
+	ok2 := m.GetOkResponse()
+	v.request = requestMutations(ok2.GetHeaders())
+	for _, n := range ok2.GetHeadersToRemove() {
+		if n = lowerASCII(n); removable(n) {
+			v.request = append(v.request, mutation{op: mutateRemove, name: n})
+		}
+	}
+	v.response = responseMutations(ok2.GetResponseHeadersToAdd())
+	for _, q := range ok2.GetQueryParametersToSet() {
+		v.query.set = append(v.query.set, [2]string{q.GetKey(), q.GetValue()})
+	}
+	v.query.remove = ok2.GetQueryParametersToRemove()
+	return v
+}
+
+// grpcAnswer unwraps the one message of a successful call.
+func grpcAnswer(ev Event) (*authv3.CheckResponse, bool) {
+	status, has := []byte(nil), false
+	if ev.Trailers != nil {
+		status, has = ev.Trailers.Get("grpc-status")
+	}
+	if !has {
+		status, _ = ev.Head.Get("grpc-status")
+	}
+	b := ev.Body
+	if ev.Head.Status != 200 || string(status) != "0" || len(b) < 5 || b[0] != 0 ||
+		int64(binary.BigEndian.Uint32(b[1:])) != int64(len(b)-5) {
+		return nil, false
+	}
+	m := &authv3.CheckResponse{}
+	return m, proto.Unmarshal(b[5:], m) == nil
+}
+
+func (v *judgement) denial(m *authv3.CheckResponse) {
+	v.outcome, v.status = authzDenied, 403
+	d := m.GetDeniedResponse()
+	if code := d.GetStatus().GetCode(); code > 0 {
+		v.status = int(code)
+	}
+	v.body = []byte(d.GetBody())
+	for _, o := range d.GetHeaders() {
+		v.reply = append(v.reply, mutation{mutateAdd, lowerASCII(o.GetHeader().GetKey()),
+			headerValue(o)})
+	}
+}
+
+func headerValue(o *corev3.HeaderValueOption) string {
+	if raw := o.GetHeader().GetRawValue(); len(raw) > 0 {
+		return string(raw)
+	}
+	return o.GetHeader().GetValue()
+}
+
+func requestMutations(list []*corev3.HeaderValueOption) []mutation {
+	var set, appended []mutation
+	for _, o := range list {
+		m := mutation{mutateSet, lowerASCII(o.GetHeader().GetKey()), headerValue(o)}
+		if o.GetAppend().GetValue() { //nolint:staticcheck // the deprecated field acts
+			m.op = mutateAppend
+			appended = append(appended, m)
+		} else {
+			set = append(set, m)
+		}
+	}
+	return append(set, appended...)
+}
+
+func responseMutations(list []*corev3.HeaderValueOption) []mutation {
+	var out []mutation
+	for _, o := range list {
+		op := mutateSet
+		if o.GetAppend().GetValue() { //nolint:staticcheck // the deprecated field acts
+			op = mutateAdd
+		}
+		out = append(out, mutation{op, lowerASCII(o.GetHeader().GetKey()), headerValue(o)})
+	}
+	return out
+}
+
+// queryChange is what an authorizer does to the query.
+type queryChange struct {
+	set    [][2]string
+	remove []string
+}
+
+func (q *queryChange) any() bool { return len(q.set)+len(q.remove) > 0 }
+
+// apply changes the query of a path (http/utility.cc QueryParamsMulti: keys are sorted).
+func (q *queryChange) apply(target string) string { return target }

@@ -1,0 +1,218 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
+)
+
+// answerLimit is how large the body of an answer to a call of the proxy's own may be.
+const answerLimit = 1 << 20
+
+// collect carries out Collect: the request's body is received and kept, for the engine and for the
+// upstream.
+func (d *downstream) collect(dir engine.Directive) engine.Directive {
+	w := d.w
+	if w.complete || len(w.body) >= dir.Limit {
+		return d.report(engine.Event{Kind: engine.Collected, Body: w.body})
+	}
+	if w.upload == nil {
+		d.startUpload(true, dir.Limit)
+	}
+	d.watchBegin()
+	defer d.watchEnd()
+	for {
+		b, enough := w.upload.collected(dir.Limit)
+		ev := d.news(&dir)
+		switch {
+		case ev.Kind != 0:
+			return d.report(ev)
+		case enough:
+			return d.report(engine.Event{Kind: engine.Collected, Body: b})
+		}
+		d.sleep(dir.Deadline)
+	}
+}
+
+// call is a request of the proxy's own that an exchange waits for.
+type call struct {
+	p    *Proxy
+	c    *engine.Call
+	pool *pool
+	wake chan struct{} // the wait for a connection goes on
+	tell func()        // wakes the exchange
+
+	mu      sync.Mutex
+	up      *upstream
+	dropped bool
+	ended   bool
+	answer  engine.Event
+	stop    func() // gives an HTTP/2 call up
+}
+
+// ask carries out Ask.
+func (d *downstream) ask(dir engine.Directive) engine.Directive {
+	c := &call{p: d.p, c: d.w.x.Call(), tell: d.nudge, wake: make(chan struct{}, 1)}
+	run := c.run
+	if dir.Endpoint.Cluster.HTTP2 {
+		run = c.runHTTP2()
+	}
+	if !d.p.spawn(run) {
+		return d.report(engine.Event{Kind: engine.Reset, Local: true})
+	}
+	d.watchBegin()
+	defer d.watchEnd()
+	for {
+		if ev, ended := c.result(); ended {
+			return d.report(ev)
+		}
+		if ev := d.news(&dir); ev.Kind != 0 {
+			c.drop()
+			return d.report(ev)
+		}
+		d.sleep(dir.Deadline)
+	}
+}
+
+// result is the answer, once there is one.
+func (c *call) result() (engine.Event, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answer, c.ended
+}
+
+// end says how the call ended.
+func (c *call) end(ev engine.Event) {
+	c.mu.Lock()
+	c.answer, c.ended = ev, true
+	c.mu.Unlock()
+	c.tell()
+}
+
+// drop gives the call up: nobody waits for it any more.
+func (c *call) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropped = true
+	if c.up != nil {
+		c.up.conn.Close()
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+	c.nudge()
+}
+
+func (c *call) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *call) gone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dropped
+}
+
+// run is the goroutine of a call over HTTP/1.1.
+func (c *call) run() {
+	c.pool = c.p.poolOf(c.c.Endpoint)
+	w := &waiter{breaker: breakerOf(c.c.Endpoint), wake: c.nudge}
+	up, refused := c.pool.take(w)
+	if refused {
+		c.end(w.failed)
+		return
+	}
+	if up == nil {
+		ev := c.await(w)
+		if up = w.up; ev.Kind != 0 {
+			c.end(ev)
+			return
+		}
+	}
+	c.mu.Lock()
+	c.up = up
+	if c.dropped {
+		up.conn.Close()
+	}
+	c.mu.Unlock()
+	ev, usable := c.exchange(up)
+	c.mu.Lock()
+	c.up = nil
+	usable = usable && !c.dropped
+	c.mu.Unlock()
+	w.breaker.Finish()
+	c.pool.release(up, usable)
+	c.end(ev)
+}
+
+// await waits for a connection.
+func (c *call) await(w *waiter) engine.Event {
+	for {
+		switch dropped := c.gone(); {
+		case w.done.Load() && !dropped:
+			return w.failed
+		case dropped, c.p.ctx.Err() != nil:
+			c.pool.cancel(w)
+			return engine.Event{Kind: engine.Reset, Local: true}
+		}
+		select {
+		case <-c.wake:
+		case <-c.p.ctx.Done():
+		}
+	}
+}
+
+// exchange sends the request and reads the answer to its end.
+func (c *call) exchange(up *upstream) (ev engine.Event, usable bool) {
+	broken := func(err error) (engine.Event, bool) {
+		ev := resetBy(err)
+		ev.HeadSent, ev.Protocol = true, ev.Protocol || errors.Is(err, io.ErrUnexpectedEOF)
+		return ev, false
+	}
+	if up.setDeadline(c.p, clock.Never) != nil {
+		return engine.Event{Kind: engine.Reset}, false
+	}
+	err := up.WriteHead(c.c.Head, len(c.c.Body) == 0)
+	if err == nil && len(c.c.Body) > 0 {
+		err = up.WriteBody(c.c.Body, true)
+	}
+	if err == nil {
+		err = up.Flush()
+	}
+	if err != nil {
+		return broken(err)
+	}
+	head := new(wire.Head)
+	for head.Status < 200 && head.Status != 101 {
+		if err := up.ReadHead(head); err != nil {
+			return broken(err)
+		}
+	}
+	if head.Status == 101 {
+		return engine.Event{Kind: engine.Reset, Protocol: true}, false
+	}
+	closes := head.Close
+	ev = engine.Event{Kind: engine.Answered, Head: head.Clone()}
+	for fin := head.NoBody; !fin; {
+		var b []byte
+		if b, fin, err = up.ReadBody(); err != nil {
+			return broken(err)
+		}
+		if ev.Body = append(ev.Body, b...); len(ev.Body) > answerLimit {
+			return engine.Event{Kind: engine.Reset, Local: true}, false
+		}
+	}
+	if t := up.Trailers(); t != nil {
+		ev.Trailers = t.Clone()
+	}
+	ok, held := up.Finish()
+	held.Free()
+	return ev, ok && !closes
+}
