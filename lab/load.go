@@ -28,7 +28,9 @@ type fortioFlags struct {
 	contentType, user     string
 	resolution            float64
 	l                     remote.Load
+	token                 string
 	allowInitialErrors    bool
+	insecure              bool
 	keepalive, quiet      bool
 }
 
@@ -84,6 +86,10 @@ func (f *fortioFlags) add(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.quiet, "quiet", false, "as -loglevel Error")
 	fl.StringVar(&f.contentType, "content-type", "", "`TYPE` of the payload")
 	fl.StringVar(&f.user, "user", "", "`USER:PASSWORD` for basic authentication")
+	fl.BoolVarP(&f.insecure, "https-insecure", "k", false,
+		"as fortio; always so here, unless -cacert is given")
+	secureFlags(fl, &l.TLS)
+	fl.StringVar(&f.token, "token", "", "send `TOKEN` as Authorization: Bearer; @FILE reads a file")
 	fl.StringVar(&l.Labels, "labels", "", "`LABELS` of the result")
 	fl.StringVar(&f.jsonFile, "json", "", "write fortio's result to `FILE`, - for stdout")
 	fl.StringVar(&f.logLevel, "loglevel", "Info", "`LEVEL`; above Info no histogram is printed")
@@ -92,9 +98,9 @@ func (f *fortioFlags) add(fl *pflag.FlagSet) {
 
 // otherFlags are flags of fortio's that are not carried out.
 var otherFlags = []string{
-	"a", "abort-on", "access-log-file", "calc-qps", "cert", "cacert", "compression",
+	"a", "abort-on", "access-log-file", "calc-qps", "compression",
 	"connection-reuse", "data-dir", "gomaxprocs", "grpc", "h2", "halfclose", "healthservice",
-	"http1.0", "https-insecure", "k", "key", "log-errors", "mtls", "nc-dont-stop-on-eof", "offset",
+	"http1.0", "log-errors", "mtls", "nc-dont-stop-on-eof", "offset",
 	"payload-file", "payload-size", "ping", "profile", "resolve", "s", "sequential-warmup",
 	"static-dir",
 	"stdclient", "streaming", "sync", "udp-timeout", "unix-socket", "warmup-one-by-one",
@@ -120,6 +126,16 @@ func longFlags(c *cobra.Command, args []string) []string {
 func (e *env) load(c *cobra.Command, f *fortioFlags, url string) (err error) {
 	if err := f.complete(url); err != nil {
 		return err
+	}
+	token, err := e.readToken(f.token)
+	if err == nil {
+		err = e.readTLS(&f.l.TLS)
+	}
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if token != "" {
+		f.l.Headers = append(f.l.Headers, "Authorization: Bearer "+token)
 	}
 	client, closeLab, err := e.lab(c.Context(), f.src, f.lab)
 	if err != nil {

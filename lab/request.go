@@ -103,15 +103,24 @@ func (e *env) readTLS(o *tlsclient.Options) error {
 }
 
 // readSecrets reads what a request takes from files: certificates, keys, a token.
-func (e *env) readSecrets(s *request.Spec) error {
-	if file, ok := strings.CutPrefix(s.Token, "@"); ok {
-		b, err := e.readFile(file)
-		if err != nil {
-			return fmt.Errorf("token: %w", err)
-		}
-		s.Token = strings.TrimSpace(string(b))
+func (e *env) readSecrets(s *request.Spec) (err error) {
+	if s.Token, err = e.readToken(s.Token); err != nil {
+		return err
 	}
 	return e.readTLS(&s.TLS)
+}
+
+// readToken returns a token, which @FILE reads from a file.
+func (e *env) readToken(token string) (string, error) {
+	file, ok := strings.CutPrefix(token, "@")
+	if !ok {
+		return token, nil
+	}
+	b, err := e.readFile(file)
+	if err != nil {
+		return "", fmt.Errorf("token: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
 }
 
 // specs returns the requests to send: the one of the flags, or those of a file.

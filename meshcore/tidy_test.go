@@ -79,10 +79,11 @@ var imports = map[string][]string{
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
 	"lab/logfile":             {},
-	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology"},
+	"lab/load": {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
-		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "reports",
+		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "lab/tlsclient",
+		"reports",
 		"sampleapps",
 	},
 	"lab/tlsclient": {},
@@ -100,7 +101,7 @@ var imports = map[string][]string{
 	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded"},
 	"lab/remote": {
 		"meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
-		"lab/request", "lab/topology",
+		"lab/request", "lab/tlsclient", "lab/topology",
 	},
 	"lab": {
 		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",

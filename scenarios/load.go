@@ -128,7 +128,11 @@ func (e *Exec) Validate() error {
 
 // Validate says what is wrong with a load, and fills in what was not said.
 func (l *Load) Validate() error {
-	if err := endpoints(l.From, l.To, l.Gateway); err != nil {
+	scheme, err := endpoints(l.From, l.To, l.Gateway, "http", "https")
+	if err != nil {
+		return err
+	}
+	if err := l.Secure.check(scheme); err != nil {
 		return err
 	}
 	limits := 0
@@ -157,7 +161,11 @@ func (l *Load) Validate() error {
 
 // Validate says what is wrong with a request, and fills in what was not said.
 func (r *Request) Validate() error {
-	if err := endpoints(r.From, r.URL, r.Gateway); err != nil {
+	scheme, err := endpoints(r.From, r.URL, r.Gateway, "http", "https", "tls", "tcp")
+	if err != nil {
+		return err
+	}
+	if err := r.Secure.check(scheme); err != nil {
 		return err
 	}
 	r.Count, r.Connections = max(1, r.Count), max(1, r.Connections)
@@ -179,21 +187,23 @@ func orDefault(d time.Duration) time.Duration {
 	return d
 }
 
-func endpoints(from, to, gateway string) error {
+// endpoints returns the scheme of the URL, which is one of those that are known.
+func endpoints(from, to, gateway string, known ...string) (scheme string, err error) {
 	if from == "" || to == "" {
-		return fmt.Errorf("it needs from (a workload, or outside) and to (a URL)")
+		return "", fmt.Errorf("it needs from (a workload, or outside) and to (a URL)")
 	}
 	if gateway != "" && from != "outside" {
-		return fmt.Errorf("a gateway is for from: outside")
+		return "", fmt.Errorf("a gateway is for from: outside")
 	}
 	u, err := url.Parse(to)
 	switch {
 	case err != nil || u.Host == "":
-		return fmt.Errorf("to: %q is no URL; write it as http://customer:8080/", to)
-	case u.Scheme != "http":
-		return fmt.Errorf("to: %s:// is not carried out yet; http:// is", u.Scheme)
+		return "", fmt.Errorf("to: %q is no URL; write it as http://customer:8080/", to)
+	case !slices.Contains(known, u.Scheme):
+		return "", fmt.Errorf("to: %s:// is not carried out yet; %s:// are", u.Scheme,
+			strings.Join(known, "://, "))
 	}
-	return nil
+	return u.Scheme, nil
 }
 
 // Resolve reads the files that the scenario names, relative to its own file.
@@ -220,13 +230,26 @@ func (s *Scenario) Resolve(fsys fs.FS) []istio.Diagnostic {
 			docs[i].Data = data
 		}
 	}
+	texts := func(all []*TextFile) {
+		for _, t := range all {
+			if err := t.read(fsys, path.Dir(s.File)); err != nil {
+				problems = append(problems, istio.Diagnostic{
+					Place: t.Place, Object: "Scenario " + s.Name, Msg: t.File + " " + reason(err),
+				})
+			}
+		}
+	}
 	read(&s.Mesh.Files)
 	read(&s.Mesh.Config)
 	for _, step := range s.Steps {
 		for i := range step.Actions {
 			read(step.Actions[i].Apply)
 			read(step.Actions[i].Delete)
+			if q := step.Actions[i].Request; q != nil {
+				texts(q.Secure.files())
+			}
 			if l := step.Actions[i].Load; l != nil {
+				texts(l.Secure.files())
 				for j := range l.Meanwhile {
 					read(l.Meanwhile[j].Apply)
 					read(l.Meanwhile[j].Delete)

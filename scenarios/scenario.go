@@ -153,7 +153,8 @@ type Load struct {
 	Body        string        `yaml:"body" about:"request body"`
 	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
-	Meanwhile   Meanwhile     `yaml:"meanwhile" about:"what is done while it runs"`
+	Secure      `yaml:",inline"`
+	Meanwhile   Meanwhile `yaml:"meanwhile" about:"what is done while it runs"`
 }
 
 // Rotate says what is issued anew: certificates.
@@ -196,16 +197,17 @@ func (h *Headers) Put(name, value string) error {
 
 // Request sends a few exact requests.
 type Request struct {
-	From        string            `yaml:"from" about:"workload that sends, or outside"`
-	URL         string            `yaml:"to" about:"URL"`
-	Gateway     string            `yaml:"gateway" about:"from outside: NAME or NAME.NAMESPACE"`
-	Method      string            `yaml:"method" about:"GET unless said"`
-	Host        string            `yaml:"host" about:"Host header, when it is not the URL's"`
-	Body        string            `yaml:"body" about:"request body"`
-	Headers     Headers           `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
-	Count       int               `yaml:"count" about:"how many; 1 unless said"`
-	Connections int               `yaml:"connections" about:"at a time; 1 unless said"`
-	Timeout     time.Duration     `yaml:"timeout" about:"of the client; 30s unless said"`
+	From        string        `yaml:"from" about:"workload that sends, or outside"`
+	URL         string        `yaml:"to" about:"URL"`
+	Gateway     string        `yaml:"gateway" about:"from outside: NAME or NAME.NAMESPACE"`
+	Method      string        `yaml:"method" about:"GET unless said"`
+	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
+	Body        string        `yaml:"body" about:"request body"`
+	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
+	Count       int           `yaml:"count" about:"how many; 1 unless said"`
+	Connections int           `yaml:"connections" about:"at a time; 1 unless said"`
+	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
+	Secure      `yaml:",inline"`
 	Want        *assert.WantReply `yaml:"expect" about:"what each reply must be"`
 }
 

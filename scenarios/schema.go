@@ -90,7 +90,7 @@ func (g *schemer) schema(t reflect.Type) object {
 		return object{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$`}
 	case t == reflect.TypeFor[assert.Points]():
 		return object{"type": "string", "pattern": `^\s*±?\s*[0-9.]+\s*%\s*$`}
-	case p.Implements(textType):
+	case p.Implements(textType) || t == reflect.TypeFor[TextFile]():
 		return scalar
 	case p.Implements(putterType):
 		return object{"type": "object", "additionalProperties": scalar}

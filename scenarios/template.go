@@ -23,6 +23,11 @@ type part struct {
 // maxChoices bounds what a generator may expand to.
 const maxChoices = 100_000
 
+// literal is a template without generators, whatever is in it.
+func literal(text string) Template {
+	return Template{text: text, parts: []part{{literal: text}}}
+}
+
 // ParseTemplate reads a template.
 func ParseTemplate(text string) (Template, error) {
 	t := Template{text: text}

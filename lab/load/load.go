@@ -4,6 +4,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"fortio.org/fortio/stats"
 	"fortio.org/log"
 
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
@@ -26,7 +28,7 @@ import (
 type Plan struct {
 	Step    string   // name of the step, for the records
 	From    string   // pod ID, or topology.Outside
-	URL     string   // http://host:port/path
+	URL     string   // http://host:port/path, or https://
 	Connect string   // HOST:PORT to connect to in place of the URL's
 	Method  string   // GET, or POST with a body
 	Body    string   //
@@ -44,7 +46,8 @@ type Plan struct {
 	Uniform     bool
 	Jitter      bool
 	NoCatchUp   bool
-	KeepAlive   bool // false: a new connection for each request
+	KeepAlive   bool              // false: a new connection for each request
+	TLS         tlsclient.Options // of https://
 	Labels      string
 	RunID       int64
 	// Cut, when set, is called before requests under way are broken off, because the load was
@@ -83,6 +86,7 @@ func (p Plan) Defaults() Plan {
 type Generator struct {
 	plan    Plan
 	mesh    topology.Mesh
+	tls     *tls.Config // of https://, else nil
 	stop    *periodic.Aborter
 	threads []*thread
 	release func()
@@ -92,21 +96,32 @@ type Generator struct {
 	sent    atomic.Int64
 }
 
+// ports are the default ports of what a load may speak.
+var ports = map[string]string{"http": "80", "https": "443"}
+
 // New prepares a load: it opens the socket that the plan's sidecar captures. Close it after Run.
 func New(m topology.Mesh, p Plan) (*Generator, error) {
 	p = p.Defaults()
 	u, err := url.Parse(p.URL)
-	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return nil, fmt.Errorf("load: URL %q: want http://host[:port]/path", p.URL)
+	if err != nil || ports[u.Scheme] == "" || u.Host == "" {
+		return nil, fmt.Errorf("load: URL %q: want http://host[:port]/path, or https://", p.URL)
 	}
 	address := p.Connect
 	if address == "" {
 		address = u.Host
 		if u.Port() == "" {
-			address += ":80"
+			address += ":" + ports[u.Scheme]
 		}
 	}
 	g := &Generator{plan: p, mesh: m, stop: periodic.NewAborter(), done: make(chan struct{})}
+	if u.Scheme == "https" {
+		issuer, _ := m.(tlsclient.Issuer)
+		if g.tls, err = p.TLS.Config(issuer, u.Hostname(), "http/1.1"); err != nil {
+			return nil, fmt.Errorf("load: %w", err)
+		}
+	} else if p.TLS.Used() {
+		return nil, errors.New("load: sni, cacert, cert, key and identity are for https://")
+	}
 	network, at, release, err := m.Capture(p.From, address)
 	if err != nil {
 		return nil, fmt.Errorf("load: from %s to %s: %w", p.From, address, err)
@@ -235,7 +250,7 @@ func (g *Generator) thread(id int, network, at string) (*thread, error) {
 		heads: stats.NewHistogram(0, 5), clock: g.mesh.Clock(),
 		record: observe.Client{Step: g.plan.Step, From: g.plan.From},
 	}
-	if g.plan.Vary != nil {
+	if g.plan.Vary != nil || g.tls != nil { // fortio's fast client speaks plain text alone
 		t.client = newVarying(g, network, at)
 		return t, nil
 	}

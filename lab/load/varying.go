@@ -13,11 +13,13 @@ import (
 
 	"fortio.org/fortio/stats"
 
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 )
 
-// varying is a client whose requests differ in their headers; fortio's clients send the same bytes
-// each time. It keeps one connection, and counts as fortio does.
+// varying is a client whose requests differ in their headers, which fortio's clients can not, and
+// that speaks TLS to any server name, with any certificate. It keeps one connection, and counts as
+// fortio does.
 type varying struct {
 	g            *Generator
 	network, at  string
@@ -84,6 +86,13 @@ func (v *varying) dial(ctx context.Context) error {
 		return err
 	}
 	v.connects.Record(v.clock.Now().Sub(began).Seconds())
+	if v.g.tls != nil {
+		ctx, cancel := context.WithTimeout(ctx, v.g.plan.Timeout)
+		defer cancel()
+		if c, err = tlsclient.Client(ctx, c, v.g.tls); err != nil {
+			return err
+		}
+	}
 	v.conn = c
 	v.r = bufio.NewReader(c)
 	return nil
@@ -102,7 +111,10 @@ func (v *varying) method() string {
 // message builds the n-th request.
 func (v *varying) message(n int64) {
 	b := fmt.Appendf(v.buf[:0], "%s %s HTTP/1.1\r\n", v.method(), v.target)
-	headers := v.g.plan.Vary(n)
+	headers := v.g.plan.Headers
+	if v.g.plan.Vary != nil {
+		headers = v.g.plan.Vary(n)
+	}
 	host := v.host
 	for _, h := range headers {
 		if k, val, _ := strings.Cut(h, ":"); strings.EqualFold(k, "host") {

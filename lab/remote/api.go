@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 )
 
@@ -71,6 +72,8 @@ type Load struct {
 	NoCatchUp   bool          `json:"nocatchup,omitempty"`
 	KeepAlive   bool          `json:"keepalive"`
 	Labels      string        `json:"labels,omitempty"`
+
+	TLS tlsclient.Options `json:"tls"`
 }
 
 // LoadEvent is one line of a load's answer: progress, or the end.

@@ -31,7 +31,7 @@ func (s *Server) handleLoad(w http.ResponseWriter, r *http.Request) {
 		Headers: l.Headers, QPS: l.QPS, Connections: l.Connections, Requests: l.Requests,
 		Duration: l.Duration, Timeout: l.Timeout, Percentiles: l.Percentiles,
 		Resolution: l.Resolution, Uniform: l.Uniform, Jitter: l.Jitter, NoCatchUp: l.NoCatchUp,
-		KeepAlive: l.KeepAlive, Labels: l.Labels,
+		KeepAlive: l.KeepAlive, Labels: l.Labels, TLS: l.TLS,
 	})
 	if err != nil {
 		refuse(w, err, true)

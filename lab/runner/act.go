@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -271,7 +273,8 @@ func (r *run) request(ctx context.Context, q *scenarios.Request, did *reports.Di
 	}
 	spec := request.Spec{
 		From: q.From, Gateway: q.Gateway, URL: q.URL, Method: q.Method, Body: q.Body, Host: q.Host,
-		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout,
+		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout, Token: q.Token.Text,
+		TLS: secure(&q.Secure),
 	}
 	send := func(s request.Spec) error {
 		return request.Send(ctx, r.mesh, s, func(res request.Result) error {
@@ -312,11 +315,22 @@ func reply(res request.Result) (assert.Reply, error) {
 		Error: res.Error, DurationMS: res.DurationMS, Headers: res.Headers, Body: res.Body,
 		Hops: hops,
 	}
+	if t := res.TLS; t != nil {
+		out.Certificate = append(slices.Clone(t.Certificate), t.URIs...)
+	}
 	if b := res.Backend; b != nil {
 		out.Backend.Workload, out.Backend.Version = b.Workload, b.Version
 		out.Backend.Pod, out.Backend.Namespace = b.Pod, b.Namespace
 	}
 	return out, err
+}
+
+// secure returns how a client speaks TLS.
+func secure(s *scenarios.Secure) tlsclient.Options {
+	return tlsclient.Options{
+		SNI: s.SNI, CACert: s.CACert.Text, Cert: s.Cert.Text, Key: s.Key.Text,
+		Identity: s.Identity,
+	}
 }
 
 func constant(headers []scenarios.Header) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -132,6 +133,7 @@ func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
 		Step: r.s.Steps[i].Name, From: from, URL: l.To, Connect: connect, Method: l.Method,
 		Body: l.Body, QPS: l.QPS, Connections: l.Connections, Requests: int64(l.Requests),
 		Duration: l.Duration, Timeout: l.Timeout, KeepAlive: true, Labels: r.s.Name,
+		TLS: secure(&l.Secure),
 		Cut: func() {
 			h := r.mesh.Recorder().Snapshot()
 			r.cut = &h
@@ -140,10 +142,14 @@ func (r *run) plan(i int, l *scenarios.Load) (load.Plan, error) {
 	if l.Decided {
 		p.Duration = l.AtMost
 	}
-	if constant(l.Headers) {
-		p.Headers = lines(l.Headers, 0)
+	headers := l.Headers
+	if l.Token.Text != "" {
+		headers = append(slices.Clone(headers), scenarios.Bearer(l.Token.Text))
+	}
+	if constant(headers) {
+		p.Headers = lines(headers, 0)
 	} else {
-		p.Vary = func(n int64) []string { return lines(l.Headers, int(n)) }
+		p.Vary = func(n int64) []string { return lines(headers, int(n)) }
 	}
 	return p, nil
 }

@@ -5,6 +5,7 @@ package topology
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -45,6 +46,9 @@ type Spec struct {
 	// Exact has each proxy enumerate what it would draw: weights, faults and mirrors come out to
 	// the request.
 	Exact bool
+	// CertificateTTL is how long the certificates of workloads are valid; they are renewed when
+	// half of it is over. 0: Istio's 24 hours.
+	CertificateTTL time.Duration
 }
 
 // Mesh is a running mesh. Its methods are safe for concurrent use.
@@ -129,6 +133,11 @@ type (
 	// its own; proxies is how many did.
 	Rotator interface {
 		RotateCertificates(ctx context.Context) (proxies int, err error)
+	}
+	// Issuer makes client certificates of the mesh's authority for who calls from outside, valid
+	// for as long as a workload's.
+	Issuer interface {
+		Issue(namespace, serviceAccount string) (tls.Certificate, error)
 	}
 	// ControlPlane takes the control plane away and back.
 	ControlPlane interface {

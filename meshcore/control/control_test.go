@@ -234,7 +234,8 @@ func same(got, want *xds.Snapshot) error {
 		sameMap("clusters", got.Clusters, want.Clusters),
 		sameMap("endpoints", got.Endpoints, want.Endpoints),
 		sameMap("listeners", got.Listeners, want.Listeners),
-		sameMap("routes", got.Routes, want.Routes))
+		sameMap("routes", got.Routes, want.Routes),
+		sameMap("secrets", got.Secrets, want.Secrets))
 }
 
 func sameMap[M proto.Message](what string, got, want map[string]M) error {

@@ -252,7 +252,7 @@ func (st *stream) repeatEndpoints(r *reply) {
 		if v, told := c.known[x.name]; told && v == x.version && c.nack == "" && !st.delta {
 			continue // one of the whole set that stays as it is
 		}
-		for _, ref := range x.refs {
+		for _, ref := range x.refs[eds] {
 			if !e.active { // a proxy that comes back will say that it has them
 				if st.owed == nil {
 					st.owed = map[string]bool{}
@@ -325,7 +325,7 @@ func (n *node) settled() bool {
 			return false
 		}
 	}
-	return st.has(cds, eds) && st.has(lds, rds)
+	return st.has(cds, eds) && st.has(lds, rds) && st.has(cds, sds) && st.has(lds, sds)
 }
 
 // has reports whether the proxy was sent what its resources of kind k refer to.
@@ -335,9 +335,11 @@ func (st *stream) has(k, below kind) bool {
 		return true
 	}
 	for _, above := range st.node.served[k].byName {
-		for _, ref := range above.refs {
+		for _, ref := range above.refs[below] {
 			r := of.byName[ref]
-			if r == nil || !sub.wants(ref) || sub.known[ref] != r.version {
+			switch {
+			case r == nil && below == sds && sub.wants(ref): // it has been told, where it can be
+			case r == nil || !sub.wants(ref) || sub.known[ref] != r.version:
 				return false
 			}
 		}

@@ -48,7 +48,7 @@ type resource struct {
 	digest  digest // of name and version
 	body    *anypb.Any
 	delta   *discoveryv3.Resource
-	refs    []string // EDS name of a cluster, RDS names of a listener
+	refs    references
 }
 
 // set is all the resources of one kind for one proxy. It is immutable.
@@ -148,7 +148,7 @@ func (c *cache) marshal(k kind, name string, m proto.Message) (*resource, error)
 			return known, nil
 		}
 	}
-	refs, err := references(m)
+	refs, err := referencesOf(m)
 	if err != nil {
 		return nil, err
 	}
@@ -163,16 +163,29 @@ func (c *cache) marshal(k kind, name string, m proto.Message) (*resource, error)
 	}, nil
 }
 
-func references(m proto.Message) ([]string, error) {
+// references are what a resource asks for: EDS name of a cluster, RDS names of a listener, and the
+// names of secrets of both.
+type references map[kind][]string
+
+func referencesOf(m proto.Message) (references, error) {
+	refs := references{}
 	switch m := m.(type) {
 	case *clusterv3.Cluster:
 		if n, ok := xds.EndpointName(m); ok {
-			return []string{n}, nil
+			refs[eds] = []string{n}
 		}
 	case *listenerv3.Listener:
-		return xds.RouteNames(m)
+		names, err := xds.RouteNames(m)
+		if err != nil {
+			return nil, err
+		}
+		refs[rds] = names
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	var err error
+	refs[sds], err = xds.SecretNames(m)
+	return refs, err
 }
 
 // sets is everything that one proxy is given.
@@ -197,11 +210,12 @@ func (c *cache) sets(s *xds.Snapshot) (sets, error) {
 	return out, out.complete()
 }
 
-// complete checks that what is referenced is there: a proxy would wait for it for ever.
+// complete checks that what is referenced is there: a proxy would wait for it for ever. Of secrets
+// it would not: without a gateway's credential, its listener works but for what needs it.
 func (s *sets) complete() error {
 	for _, pair := range [][2]kind{{cds, eds}, {lds, rds}} {
 		for _, name := range slices.Sorted(maps.Keys(s[pair[0]].byName)) {
-			for _, ref := range s[pair[0]].byName[name].refs {
+			for _, ref := range s[pair[0]].byName[name].refs[pair[1]] {
 				if _, ok := s[pair[1]].byName[ref]; !ok {
 					return fmt.Errorf("%s %s refers to %s %s, which is not in the snapshot",
 						pair[0], name, pair[1], ref)

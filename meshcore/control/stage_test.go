@@ -288,6 +288,15 @@ func drawMesh(r *rapid.T) *xds.Snapshot {
 			s.Endpoints["other-"+n] = endpoints("other-"+n, 9000)
 		}
 	}
+	for _, n := range used {
+		if rapid.Bool().Draw(r, "secured") {
+			name := rapid.SampledFrom([]string{"default", "other"}).Draw(r, "its secret")
+			s.Clusters[n].TransportSocket = secured(r, name)
+			if s.Secrets[name] == nil {
+				s.Secrets[name] = secret(name, rapid.IntRange(0, 2).Draw(r, "version"))
+			}
+		}
+	}
 	if rapid.Bool().Draw(r, "second listener") {
 		name := rapid.SampledFrom([]string{"8080", "9090"}).Draw(r, "its routes")
 		s.Listeners["second"] = listener(r, "second", name, 0)

@@ -103,6 +103,20 @@ func (c *checker) servicePort(field string, p *corev1.ServicePort) {
 	}
 }
 
+// secret checks that a Secret for TLS has the keys of one.
+func (c *checker) secret() {
+	s := c.object.Body.(*corev1.Secret)
+	if s.Type != corev1.SecretTypeTLS {
+		return
+	}
+	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+		_, binary := s.Data[key]
+		if _, text := s.StringData[key]; !binary && !text {
+			c.errorf("data", "a Secret of type %s must have the key %s", s.Type, key)
+		}
+	}
+}
+
 func (c *checker) pod() {
 	c.podSpec("spec", &c.object.Body.(*corev1.Pod).Spec)
 }

@@ -29,8 +29,10 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
+	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
@@ -54,6 +56,8 @@ type Pilot struct {
 	server *control.Server
 	wake   chan struct{} // holds a token when something may have changed
 
+	authority *identity.Authority
+
 	mu     sync.Mutex
 	config *istio.Config
 	reg    *translate.Registry // of the files alone
@@ -76,6 +80,11 @@ func New(c *istio.Config, log *slog.Logger) (*Pilot, []istio.Diagnostic) {
 	p.server = control.New(control.Options{
 		Sink: p, Key: p.key, Connected: p.connected, Disconnected: p.disconnected,
 	})
+	authority, err := identity.New(identity.Options{TrustDomain: c.Mesh.GetTrustDomain()})
+	if err != nil {
+		return nil, []istio.Diagnostic{{Severity: istio.Error, Msg: err.Error()}}
+	}
+	p.authority = authority
 	return p, p.Load(c)
 }
 
@@ -150,18 +159,24 @@ func (p *Pilot) Serve(ctx context.Context, l net.Listener) error {
 // push gives proxies what they are to have, whenever that may have changed.
 func (p *Pilot) push(ctx context.Context) {
 	end, retry, again := time.NewTimer(grace), time.NewTimer(grace), patience
+	renewal := time.NewTimer(identity.DefaultTTL)
 	defer end.Stop()
 	defer retry.Stop()
+	defer renewal.Stop()
 	retry.Stop()
 	for {
 		select {
 		case <-p.wake:
 		case <-end.C:
 		case <-retry.C:
+		case <-renewal.C:
 		case <-ctx.Done():
 			return
 		}
 		snapshots := p.snapshots()
+		if at, ok := p.authority.Next(); ok {
+			renewal.Reset(max(time.Until(at), patience))
+		}
 		// Nobody is waited for who is not there.
 		r, err := p.server.Set(ctx, snapshots, control.Patience(patience),
 			control.Optional(slices.Collect(maps.Keys(snapshots))...))
@@ -207,14 +222,46 @@ func (p *Pilot) snapshots() map[string]*xds.Snapshot {
 	for _, key := range slices.Sorted(maps.Keys(nodes)) {
 		reg.Pods = append(reg.Pods, nodes[key].pod())
 	}
-	t := translate.New(p.config, &reg)
+	return p.translate(&reg, func(id string) bool { return served[id] && !held[id] })
+}
+
+// translate makes the snapshots of those pods that are to have one. Caller must hold mu.
+func (p *Pilot) translate(
+	reg *translate.Registry, wanted func(id string) bool,
+) map[string]*xds.Snapshot {
+	t, low := translate.New(p.config, reg), stock.NewLowering()
 	out := map[string]*xds.Snapshot{}
+	var used []identity.Workload
 	for _, pod := range reg.Pods {
-		if served[pod.ID()] && !held[pod.ID()] {
-			out[pod.ID()], _ = t.Snapshot(pod) // its diagnostics are the configuration's: see Load
+		if !wanted(pod.ID()) {
+			continue
 		}
+		s, _ := t.Snapshot(pod) // its diagnostics are the configuration's: see Load
+		w := identity.Workload{TrustDomain: p.config.Mesh.GetTrustDomain(),
+			Namespace: pod.Namespace, ServiceAccount: pod.ServiceAccount}
+		s, err := p.complete(s, w, low)
+		if err != nil {
+			p.log.Error("is given nothing new", "node", pod.ID(), "err", err)
+			continue
+		}
+		out[pod.ID()], used = s, append(used, w)
 	}
+	p.authority.Keep(used)
 	return out
+}
+
+// complete makes of what istiod and its agent would give a proxy what any Envoy carries out.
+func (p *Pilot) complete(
+	s *xds.Snapshot, w identity.Workload, low *stock.Lowering,
+) (*xds.Snapshot, error) {
+	own, err := p.authority.Secrets(w)
+	if err != nil {
+		return nil, err
+	}
+	c := *s
+	c.Secrets = maps.Clone(s.Secrets)
+	maps.Copy(c.Secrets, own)
+	return low.Snapshot(&c)
 }
 
 // present returns who is connected, or was until a moment ago, and every address that was said.

@@ -2,7 +2,7 @@
 // order, warms them, hands the engine snapshots in which every reference is met, and answers ACK or
 // NACK.
 //
-//	CDS ─▶ EDS of its clusters ─▶ LDS ─▶ RDS of its listeners          each response:
+//	CDS ─▶ EDS, SDS of its clusters ─▶ LDS ─▶ RDS, SDS of its listeners      each response:
 //	decode ─▶ Target.Check each ─▶ accept ─▶ warm ─▶ Target.Update ─▶ ask for what is new ─▶ ACK
 //	              │ error                                 │ error
 //	              └────────── nothing changes, NACK ◀─────┘
@@ -36,7 +36,7 @@ import (
 
 // Target is the data plane behind a client. Its methods are called by one goroutine.
 type Target interface {
-	// Check says whether one resource (Cluster, ClusterLoadAssignment, Listener,
+	// Check says whether one resource (Cluster, ClusterLoadAssignment, Secret, Listener,
 	// RouteConfiguration) can be carried out; the error names the field path. An error with a
 	// method Whole that says true refuses the whole response, others only the resource.
 	Check(proto.Message) error
@@ -221,14 +221,19 @@ func (c *Client) handle(t transport, r *response) error {
 	return t.answer(r, refusal)
 }
 
-// follow asks for what the accepted resources need: endpoints of clusters, listeners once all
-// clusters are warm, routes of listeners.
+// follow asks for what the accepted resources need: endpoints of clusters, secrets, listeners once
+// all clusters are warm, routes of listeners.
 func (c *Client) follow(t transport) error {
 	if c.accepted[cds] == nil {
 		return nil
 	}
 	if c.moved[cds] {
-		if err := c.ask(t, eds, wanted(&c.accepted, c.active, cds)); err != nil {
+		if err := c.ask(t, eds, wanted(&c.accepted, c.active, eds)); err != nil {
+			return err
+		}
+	}
+	if c.moved[cds] || c.moved[lds] {
+		if err := c.ask(t, sds, wanted(&c.accepted, c.active, sds)); err != nil {
 			return err
 		}
 	}
@@ -243,7 +248,7 @@ func (c *Client) follow(t transport) error {
 		return err
 	}
 	if c.moved[lds] {
-		if err := c.ask(t, rds, wanted(&c.accepted, c.active, lds)); err != nil {
+		if err := c.ask(t, rds, wanted(&c.accepted, c.active, rds)); err != nil {
 			return err
 		}
 	}
@@ -284,18 +289,21 @@ func (c *Client) take(r *response) (accepted bool, refusal error) {
 	}
 	next := c.accepted
 	next[r.kind] = table
-	in, waiting := warm(r.kind, &next, c.active)
+	in, now := warm(r.kind, &next, c.active)
+	waiting, moved := c.waiting, c.moved
+	for above, waits := range now {
+		// With the accepted resources, or with those in effect, what they refer to has changed.
+		moved[above] = moved[above] || r.kind == above || waiting[above]
+		waiting[above] = waits
+	}
 	// Until its first listeners are warm a proxy does not serve: Envoy starts its workers then.
-	began := c.began || next[lds] != nil && r.kind >= lds && !waiting || c.NoListeners && !waiting
-	if began && (!c.began || !in.equal(c.active, r.kind)) {
+	began := c.began || next[lds] != nil && !waiting[lds] || c.NoListeners && !waiting[cds]
+	if began && (!c.began || !in.equal(c.active)) {
 		if err := c.Target.Update(in.snapshot()); err != nil {
 			return false, err
 		}
 	}
-	above, _ := r.kind.pair()
-	// With the accepted resources, or with those in effect, what they refer to has changed.
-	c.moved[above] = c.moved[above] || r.kind == above || c.waiting[above]
-	c.accepted, c.active, c.began, c.waiting[above] = next, in, began, waiting
+	c.accepted, c.active, c.began, c.waiting, c.moved = next, in, began, waiting, moved
 	if refusal == nil {
 		c.sub[r.kind].version = r.version
 	}
@@ -371,8 +379,9 @@ func all(errs []error) error {
 }
 
 // removed takes a name out, as far as Envoy does: a cluster without endpoints is one that has none,
-// and routes and endpoints that are in use stay (source/extensions/clusters/eds/eds.cc
-// onConfigUpdate, source/common/rds/rds_route_config_subscription.cc).
+// routes, endpoints and secrets that are in use stay, and who waits for a secret waits no longer
+// (source/extensions/clusters/eds/eds.cc onConfigUpdate,
+// source/common/rds/rds_route_config_subscription.cc, source/common/secret/sds_api.cc).
 func (c *Client) removed(k kind, name string, table map[string]held) {
 	switch k {
 	case cds, lds:
@@ -382,6 +391,10 @@ func (c *Client) removed(k kind, name string, table map[string]held) {
 			table[name] = held{resource: &resource{
 				name: name, msg: &endpointv3.ClusterLoadAssignment{ClusterName: name},
 			}}
+		}
+	case sds:
+		if _, ok := table[name]; !ok && c.sub[sds].names[name] {
+			table[name] = held{resource: &resource{name: name}}
 		}
 	}
 }

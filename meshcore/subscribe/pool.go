@@ -11,6 +11,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -21,7 +22,9 @@ import (
 type resource struct {
 	name string
 	msg  proto.Message
-	refs []string // EDS name of a cluster, RDS names of a listener
+	// refs are what it asks for, by kind: EDS name of a cluster, RDS names of a listener, names of
+	// secrets of both.
+	refs map[kind][]string
 }
 
 // Pool lets clients in one process share decoded resources: of what a hundred sidecars are given,
@@ -77,30 +80,42 @@ func (p *Pool) forget(key [sha256.Size]byte) {
 }
 
 func parse(k kind, body *anypb.Any) (*resource, error) {
-	r := &resource{}
-	var err error
 	switch k {
 	case cds:
 		c := &clusterv3.Cluster{}
-		err = body.UnmarshalTo(c)
-		r.name, r.msg = c.GetName(), c
-		if n, ok := xds.EndpointName(c); ok {
-			r.refs = []string{n}
+		if err := body.UnmarshalTo(c); err != nil {
+			return &resource{}, err
 		}
-	case eds:
-		e := &endpointv3.ClusterLoadAssignment{}
-		err = body.UnmarshalTo(e)
-		r.name, r.msg = e.GetClusterName(), e
+		r := &resource{c.GetName(), c, map[kind][]string{}}
+		if n, ok := xds.EndpointName(c); ok {
+			r.refs[eds] = []string{n}
+		}
+		return r, r.secrets()
 	case lds:
 		l := &listenerv3.Listener{}
-		if err = body.UnmarshalTo(l); err == nil {
-			r.refs, err = xds.RouteNames(l)
+		if err := body.UnmarshalTo(l); err != nil {
+			return &resource{}, err
 		}
-		r.name, r.msg = l.GetName(), l
-	case rds:
-		c := &routev3.RouteConfiguration{}
-		err = body.UnmarshalTo(c)
-		r.name, r.msg = c.GetName(), c
+		names, err := xds.RouteNames(l)
+		r := &resource{l.GetName(), l, map[kind][]string{rds: names}}
+		if err != nil {
+			return r, err
+		}
+		return r, r.secrets()
 	}
-	return r, err
+	m := map[kind]proto.Message{
+		eds: &endpointv3.ClusterLoadAssignment{}, sds: &tlsv3.Secret{},
+		rds: &routev3.RouteConfiguration{},
+	}[k]
+	err := body.UnmarshalTo(m)
+	return &resource{name: xds.Name(m), msg: m}, err
+}
+
+// secrets notes the secrets that a cluster or listener asks for.
+func (r *resource) secrets() error {
+	names, err := xds.SecretNames(r.msg)
+	if len(names) > 0 {
+		r.refs[sds] = names
+	}
+	return err
 }

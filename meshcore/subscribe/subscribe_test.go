@@ -58,7 +58,7 @@ func (s *script) answer(r *response, refusal error) error {
 	return nil
 }
 
-var short = [kinds]string{"CDS", "EDS", "LDS", "RDS"}
+var short = [kinds]string{"CDS", "EDS", "SDS", "LDS", "RDS"}
 
 // plane is a data plane that writes down each snapshot: "cluster/version ... listener/version ...".
 type plane struct {
@@ -244,7 +244,7 @@ func TestPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	two, _ := p.decode(cds, proto.Clone(body).(*anypb.Any))
-	if one != two || one.name != "a" || !slices.Equal(one.refs, []string{"service"}) {
+	if one != two || one.name != "a" || !slices.Equal(one.refs[eds], []string{"service"}) {
 		t.Errorf("%p %+v, %p", one, one, two)
 	}
 	runtime.KeepAlive(one)

@@ -13,7 +13,7 @@ func checkGateways(ix *index) []istio.Diagnostic {
 		if p.Role != Gateway {
 			continue
 		}
-		for _, d := range ix.gatewayView(p).problems {
+		for _, d := range append(ix.gatewayView(p).problems, ix.secretProblems(p)...) {
 			if !slices.Contains(out, d) {
 				out = append(out, d)
 			}

@@ -18,9 +18,8 @@ var serverALPN = []string{"h2", "http/1.1"}
 // serverTLS makes the transport socket of a server that ends TLS. Istio
 // pilot/pkg/networking/core/listener.go BuildListenerTLSContext.
 func serverTLS(s *networkingv1alpha3.ServerTLSSettings) *corev3.TransportSocket {
-	demands := s.Mode == networkingv1alpha3.ServerTLSSettings_MUTUAL ||
-		s.Mode == networkingv1alpha3.ServerTLSSettings_ISTIO_MUTUAL
-	asks := demands || s.Mode == networkingv1alpha3.ServerTLSSettings_OPTIONAL_MUTUAL
+	demands := asksForCertificates(s) &&
+		s.Mode != networkingv1alpha3.ServerTLSSettings_OPTIONAL_MUTUAL
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: serverALPN}
 	if s.Mode != networkingv1alpha3.ServerTLSSettings_ISTIO_MUTUAL {
 		common.TlsParams = serverParams(s)
@@ -31,7 +30,7 @@ func serverTLS(s *networkingv1alpha3.ServerTLSSettings) *corev3.TransportSocket 
 		MatchSubjectAltNames: anyOf(s.SubjectAltNames), //nolint:staticcheck // as istiod
 	}
 	switch {
-	case asks:
+	case asksForCertificates(s):
 		if s.GetInsecureSkipVerify().GetValue() {
 			context.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
 		}
@@ -48,6 +47,17 @@ func serverTLS(s *networkingv1alpha3.ServerTLSSettings) *corev3.TransportSocket 
 	return tlsSocket(&tlsv3.DownstreamTlsContext{
 		CommonTlsContext: common, RequireClientCertificate: wrapperspb.Bool(demands),
 	})
+}
+
+// asksForCertificates: clients are to show a certificate, if they have one at least.
+func asksForCertificates(s *networkingv1alpha3.ServerTLSSettings) bool {
+	switch s.Mode {
+	case networkingv1alpha3.ServerTLSSettings_MUTUAL,
+		networkingv1alpha3.ServerTLSSettings_OPTIONAL_MUTUAL,
+		networkingv1alpha3.ServerTLSSettings_ISTIO_MUTUAL:
+		return true
+	}
+	return false
 }
 
 // serverSecrets are what a server needs: its certificates, and the roots of its clients'.

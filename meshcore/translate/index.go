@@ -78,15 +78,16 @@ func (s *service) port(number uint32) *port {
 
 // index is one configuration, arranged for lookup. Immutable.
 type index struct {
-	mesh     *meshconfig.MeshConfig
-	registry *Registry
-	services []*service // oldest first
-	byHost   map[string]*service
-	onPod    map[*Pod][]*service // services that select a pod, oldest first
-	rules    *ruleIndex
-	vs       []*virtualService // oldest first
-	gateways []*istio.Object   // oldest first
-	scopes   map[string]*scope // by namespace of a pod
+	mesh        *meshconfig.MeshConfig
+	registry    *Registry
+	services    []*service // oldest first
+	byHost      map[string]*service
+	onPod       map[*Pod][]*service // services that select a pod, oldest first
+	rules       *ruleIndex
+	vs          []*virtualService // oldest first
+	gateways    []*istio.Object   // oldest first
+	credentials credentials
+	scopes      map[string]*scope // by namespace of a pod
 
 	policyIndex *policyIndex
 
@@ -108,6 +109,7 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		vs:       mergedVirtualServices(c),
 		scopes:   map[string]*scope{},
 
+		credentials: newCredentials(c),
 		podLabels:   map[*Pod]map[string]string{},
 		lbEndpoints: map[instance]*lbEndpoint{},
 

@@ -51,6 +51,7 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	if p.Role == Gateway {
 		addListeners(s, ix.gatewayListeners(p, m))
 		s.Routes = t.gatewayRoutes(p)
+		s.Secrets = ix.gatewaySecrets(p)
 		return s
 	}
 	out := once(&t.shared, strings.Join([]string{

@@ -127,7 +127,7 @@ func (s *Snapshot) plain() (map[string]any, error) {
 		resources := s.Resources(typeURL)
 		list := []any{}
 		for _, name := range slices.Sorted(maps.Keys(resources)) {
-			b, err := protojson.Marshal(resources[name])
+			b, err := protojson.Marshal(Redact(resources[name]))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,8 +19,10 @@ type Reply struct {
 	DurationMS float64             `json:"duration_ms"`
 	Headers    map[string][]string `json:"headers"`
 	Body       string              `json:"body"`
-	Backend    Backend             `json:"backend"`
-	Hops       json.RawMessage     `json:"hops,omitempty"`
+	// Certificate has the DNS names and URIs of the server's, over TLS.
+	Certificate []string        `json:"certificate,omitempty"`
+	Backend     Backend         `json:"backend"`
+	Hops        json.RawMessage `json:"hops,omitempty"`
 }
 
 // Backend is the pod that answered; empty when a proxy did.
@@ -42,6 +45,8 @@ type WantReply struct {
 	Workload string   `yaml:"workload" about:"workload that answers"`
 	Pod      string   `yaml:"pod" about:"pod that answers; \"-\" is none: a proxy answers"`
 	Took     Span     `yaml:"took" about:"< 250ms, >= 1s, 1s..1.3s"`
+
+	Certificate string `yaml:"certificate" about:"a name in the server's certificate"`
 }
 
 // Validate says what is wrong with the expectation itself.
@@ -99,6 +104,7 @@ func (w *WantReply) String() string {
 	add("from version", w.Version)
 	add("from", w.Workload)
 	add("from pod", w.Pod)
+	add("with a certificate of", w.Certificate)
 	if w.Took.Set() {
 		add("in", w.Took.String())
 	}
@@ -126,6 +132,8 @@ func (w *WantReply) differs(r *Reply) string {
 		return fmt.Sprintf("workload %q answered", r.Backend.Workload)
 	case w.Pod == "-" && r.Backend.Pod != "", w.Pod != "" && w.Pod != "-" && w.Pod != r.Backend.Pod:
 		return fmt.Sprintf("pod %q answered", r.Backend.Pod)
+	case w.Certificate != "" && !slices.Contains(r.Certificate, w.Certificate):
+		return fmt.Sprintf("certificate of %q", strings.Join(r.Certificate, ", "))
 	}
 	if took := time.Duration(r.DurationMS * float64(time.Millisecond)); w.Took.Set() &&
 		!w.Took.Holds(took) {

@@ -10,6 +10,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
@@ -61,6 +62,7 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	if err != nil {
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
 	}
+	m.planRenewal()
 	took := m.clock.Now().Sub(began)
 	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
 		m.stopGone(ctx, next.reg)
@@ -69,22 +71,38 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 // push gives a state to the proxies and waits until it is in effect.
 func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
 	if m.envoys == nil {
-		return m.local.Server.Set(ctx, s.sent)
+		return m.tell(ctx, s)
 	}
 	m.envoys.clear()
 	if err := m.open(s.reg); err != nil {
 		return control.Result{}, err
 	}
+	res, err := m.tell(ctx, s)
+	if err != nil {
+		return res, err
+	}
+	alive, stop := m.envoys.whileAlive(ctx)
+	defer stop()
+	return res, m.died(ctx, alive, m.bound(alive, s.snaps))
+}
+
+// tell gives a state to the proxies and waits until they have ACKed it.
+func (m *mesh) tell(ctx context.Context, s state) (control.Result, error) {
+	if m.envoys == nil {
+		return m.local.Server.Set(ctx, s.sent)
+	}
 	alive, stop := m.envoys.whileAlive(ctx)
 	defer stop()
 	res, err := m.local.Server.Set(alive, s.sent)
-	if err == nil {
-		err = m.bound(alive, s.snaps)
-	}
+	return res, m.died(ctx, alive, err)
+}
+
+// died says why something has failed while Envoys were to be alive.
+func (m *mesh) died(ctx, alive context.Context, err error) error {
 	if err != nil && ctx.Err() == nil && alive.Err() != nil {
-		return res, context.Cause(alive)
+		return context.Cause(alive)
 	}
-	return res, m.envoys.explain(err)
+	return m.envoys.explain(err)
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.
@@ -110,24 +128,39 @@ func (m *mesh) plan(
 				continue
 			}
 			s, diags := t.Snapshot(p)
-			s, err = exactly.snapshot(s)
-			if err != nil {
+			if s, err = exactly.snapshot(s); err != nil {
 				return state{}, err
 			}
-			snaps[p.ID()] = s
+			if snaps[p.ID()], err = m.withSecrets(c, p, s); err != nil {
+				return state{}, err
+			}
 			all = append(all, diags...)
 		}
 	}
-	sent := snaps
-	if m.envoys != nil {
-		if sent, err = m.envoys.link(reg, snaps); err != nil {
-			return state{}, err
-		}
+	sent, err := lower(snaps)
+	if err == nil && m.envoys != nil {
+		sent, err = m.envoys.link(reg, sent)
+	}
+	if err != nil {
+		return state{}, err
 	}
 	return state{
 		config: c, reg: reg, dns: newNames(reg), snaps: snaps, sent: sent, notes: notes,
 		exact: exactly.Exactness,
 	}, refused(all)
+}
+
+// lower makes of what istiod generates what any Envoy carries out, ours or the real one.
+func lower(snaps map[string]*xds.Snapshot) (map[string]*xds.Snapshot, error) {
+	low := stock.NewLowering()
+	out := make(map[string]*xds.Snapshot, len(snaps))
+	for id, s := range snaps {
+		var err error
+		if out[id], err = low.Snapshot(s); err != nil {
+			return nil, fmt.Errorf("pod %s: %w", id, err)
+		}
+	}
+	return out, nil
 }
 
 func (m *mesh) set(s state) {

@@ -24,6 +24,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
@@ -61,7 +62,10 @@ type mesh struct {
 	runDir string
 	envoys *envoys // nil: our own data plane
 
-	apply chan struct{} // held by who changes the mesh: one at a time
+	authority *identity.Authority
+
+	apply       chan struct{} // held by who changes the mesh: one at a time
+	stopRenewal func() bool   // held likewise
 
 	mu     sync.RWMutex
 	now    state
@@ -96,10 +100,13 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 		spec: s, tamper: d.Tamper, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
 		now:   state{config: &istio.Config{Mesh: s.Config.Mesh}, reg: reg, dns: newNames(reg)},
 		apply: make(chan struct{}, 1), pool: &subscribe.Pool{}, pods: map[string]*pod{},
-		killed: map[string]bool{}, runDir: d.Dir,
+		killed: map[string]bool{}, runDir: d.Dir, stopRenewal: func() bool { return false },
 	}
 	m.ended, m.end = context.WithCancel(context.Background())
 	m.local = control.Local(c, m.rec)
+	if err := m.startAuthority(); err != nil {
+		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
+	}
 	if d.Proxy == "envoy" {
 		if err := m.startEnvoys(ctx); err != nil {
 			return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
@@ -212,6 +219,7 @@ func (m *mesh) Close(ctx context.Context) error {
 	m.end()
 	m.apply <- struct{}{}
 	defer func() { <-m.apply }()
+	m.stopRenewal()
 	m.mu.Lock()
 	closed := m.closed
 	m.closed = true
