@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 
@@ -41,12 +40,16 @@ func secretNames(list map[string]*clusterv3.Cluster) []string {
 	return slices.Compact(out)
 }
 
-// fileSecrets makes the secrets of files that the proxy's agent would serve; what it does not find
-// it does not serve.
-func (ix *index) fileSecrets(p *Pod, names []string) map[string]*tlsv3.Secret {
+// clientSecrets makes the secrets that clusters name: credentials, and files that the proxy's agent
+// would serve. What is not found is not served.
+func (ix *index) clientSecrets(p *Pod, names []string) map[string]*tlsv3.Secret {
 	out := map[string]*tlsv3.Secret{}
 	for _, name := range names {
-		if s := ix.fileSecret(p, name); s != nil {
+		s := ix.fileSecret(p, name)
+		if strings.HasPrefix(name, kubernetesSecret) {
+			s, _ = ix.credentials.get(p.Namespace, name)
+		}
+		if s != nil {
 			out[name] = s
 		}
 	}
@@ -75,10 +78,6 @@ func (ix *index) fileSecret(p *Pod, name string) *tlsv3.Secret {
 		}
 	}
 	return nil
-}
-
-func inline(data []byte) *corev3.DataSource {
-	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: data}}
 }
 
 // checkFiles says which files of DestinationRules no proxy has, as errors, and which some proxies

@@ -37,7 +37,7 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 		func() map[string]*clusterv3.Cluster { return ix.sharedClusters(p) }))
 	s.Endpoints = once(&t.shared, "endpoints|"+viewpoint+"|"+ix.placeKey(p),
 		func() map[string]*endpointv3.ClusterLoadAssignment { return ix.endpoints(p, s.Clusters) })
-	s.Secrets = ix.fileSecrets(p, once(&t.shared, "secrets|"+viewpoint,
+	s.Secrets = ix.clientSecrets(p, once(&t.shared, "secrets|"+viewpoint,
 		func() []string { return secretNames(s.Clusters) }))
 	telemetry := strings.Join([]string{
 		p.Namespace, p.Labels[canonicalNameLabel], p.Labels[canonicalRevisionLabel],
@@ -51,7 +51,7 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	if p.Role == Gateway {
 		addListeners(s, ix.gatewayListeners(p, m))
 		s.Routes = t.gatewayRoutes(p)
-		s.Secrets = ix.gatewaySecrets(p)
+		maps.Copy(s.Secrets, ix.gatewaySecrets(p))
 		return s
 	}
 	out := once(&t.shared, strings.Join([]string{
