@@ -27,6 +27,7 @@ var imports = map[string][]string{
 	"meshcore/wire":             {},
 	"meshcore/transport":        {},
 	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
+	"meshcore/roots":            {},
 	"meshcore/stock":            {"meshcore/xds"},
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
@@ -47,7 +48,7 @@ var imports = map[string][]string{
 	"meshcore/resolve":   {},
 	"meshcore/pilot": {
 		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/observe",
-		"meshcore/stock", "meshcore/translate", "meshcore/xds",
+		"meshcore/roots", "meshcore/stock", "meshcore/translate", "meshcore/xds",
 	},
 	"meshcore/sidecar": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",

@@ -32,6 +32,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
@@ -229,7 +230,7 @@ func (p *Pilot) snapshots() map[string]*xds.Snapshot {
 func (p *Pilot) translate(
 	reg *translate.Registry, wanted func(id string) bool,
 ) map[string]*xds.Snapshot {
-	t, low := translate.New(p.config, reg), stock.NewLowering()
+	t, low := translate.New(p.config, reg).SystemRoots(roots.System()), stock.NewLowering()
 	out := map[string]*xds.Snapshot{}
 	var used []identity.Workload
 	for _, pod := range reg.Pods {

@@ -12,9 +12,13 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
-// SystemRoots is the name of the secret with the roots of the proxy's operating system, which the
-// agent reads from its container.
-const SystemRoots = "file-root:" + systemRoots
+// SystemRoots gives proxies the roots of authorities, in PEM, that their operating system would
+// have: rules that name no others check certificates against these. It returns t, and must be
+// called before snapshots are made.
+func (t *Translator) SystemRoots(pem []byte) *Translator {
+	t.index.systemRoots = pem
+	return t
+}
 
 // secretNames lists the secrets that the TLS contexts of clusters name, sorted.
 func secretNames(list map[string]*clusterv3.Cluster) []string {
@@ -71,7 +75,11 @@ func (ix *index) fileSecret(p *Pod, name string) *tlsv3.Secret {
 		}}
 	}
 	if root, ok := strings.CutPrefix(name, "file-root:"); ok {
-		if data, found := ix.files.read(p, root); found {
+		data, found := ix.files.read(p, root)
+		if root == systemRoots {
+			data, found = ix.systemRoots, ix.systemRoots != nil
+		}
+		if found {
 			return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_ValidationContext{
 				ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(data)},
 			}}

@@ -95,6 +95,7 @@ type index struct {
 	lbEndpoints map[instance]*lbEndpoint
 	peers       *peerPolicies
 	files       fileTree
+	systemRoots []byte
 	// failoverLabels are the labels that some failover compares, sorted.
 	failoverLabels []string
 }
