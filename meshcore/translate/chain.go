@@ -8,6 +8,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
 // chain is one filter chain of an outbound or gateway listener in the making. Istio
@@ -21,6 +23,13 @@ type chain struct {
 	socket    *corev3.TransportSocket // nil: plain text
 	http      bool                    // its filter is a connection manager
 	filters   []*listenerv3.Filter
+	from      ruleRef // the rule or the server that it is made of, if it is one
+}
+
+// ruleRef is a place in an object.
+type ruleRef struct {
+	object *istio.Object
+	field  string
 }
 
 // everything says that the chain takes every connection.
@@ -117,3 +126,28 @@ func needSNI(chains []*chain) bool {
 		return len(c.sni) > 0 || c.socket != nil
 	})
 }
+
+// overlaps says that one connection could fit both chains equally well, so that Envoy refuses a
+// listener with both. Envoy source/common/listener_manager/filter_chain_manager_impl.cc
+// addFilterChains.
+func (c *chain) overlaps(o *chain) bool {
+	lower := func(names []string) []string {
+		if slices.Contains(names, "*") {
+			return nil
+		}
+		return strings.Fields(strings.ToLower(strings.Join(names, " ")))
+	}
+	return c.transport == o.transport && share(c.alpn, o.alpn) &&
+		share(lower(c.sni), lower(o.sni)) && share(prefixSet(c.cidrs), prefixSet(o.cidrs))
+}
+
+// share says that two lists have an element in common, or are both empty.
+func share(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+// repeats says that the chain has a network twice.
+func (c *chain) repeats() bool { return len(prefixSet(c.cidrs)) < len(c.cidrs) }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -18,42 +19,51 @@ type gatewayBuilder struct {
 	passed map[uint32]map[string]string // SNI that is passed through, by port: host to bind
 }
 
-// gatewayListeners makes the listeners of a gateway proxy: one for each port and address of its
-// merged Gateways, with a chain for each server. A port on which nothing would happen has none.
-// Istio pilot/pkg/networking/core/gateway.go buildGatewayListeners.
-func (ix *index) gatewayListeners(p *Pod, m *managers) []*listenerv3.Listener {
+// gatewayEntry is one listener of a gateway in the making.
+type gatewayEntry struct {
+	name    string
+	address *corev3.Address
+	chains  []*chain
+}
+
+// gatewayEntries makes the chains of a gateway's listeners: one listener for each port and address
+// of its merged Gateways, with a chain for each server. A port on which nothing would happen has
+// none.
+func (ix *index) gatewayEntries(p *Pod, m *managers) []*gatewayEntry {
 	b := &gatewayBuilder{ix: ix, pod: p, m: m, passed: map[uint32]map[string]string{}}
-	var order []string
-	chains := map[string][]*chain{}
-	address := map[string]*corev3.Address{}
+	var out []*gatewayEntry
 	for _, port := range ix.gatewayView(p).ports {
 		ip := wildcard
 		if port.bind != "" {
 			ip = port.bind
 		}
 		name := listenerName(ip, port.number)
-		if address[name] == nil {
-			address[name] = socketAddress(ip, port.number)
-			order = append(order, name)
+		i := slices.IndexFunc(out, func(e *gatewayEntry) bool { return e.name == name })
+		if i < 0 {
+			i = len(out)
+			out = append(out, &gatewayEntry{name: name, address: socketAddress(ip, port.number)})
 		}
-		chains[name] = append(chains[name], b.chains(port, name)...)
+		out[i].chains = append(out[i].chains, b.chains(port, name)...)
 	}
+	return slices.DeleteFunc(out, func(e *gatewayEntry) bool { return len(e.chains) == 0 })
+}
+
+// gatewayListeners makes the listeners of a gateway proxy. Istio
+// pilot/pkg/networking/core/gateway.go buildGatewayListeners.
+func (ix *index) gatewayListeners(p *Pod, m *managers) []*listenerv3.Listener {
 	var out []*listenerv3.Listener
-	for _, name := range order {
-		if len(chains[name]) == 0 {
-			continue
-		}
+	for _, e := range ix.gatewayEntries(p, m) {
 		l := &listenerv3.Listener{
-			Name:                                 name,
-			Address:                              address[name],
+			Name:                                 e.name,
+			Address:                              e.address,
 			TrafficDirection:                     corev3.TrafficDirection_OUTBOUND,
 			MaxConnectionsToAcceptPerSocketEvent: wrapperspb.UInt32(1),
 			AccessLog:                            m.logs.listener,
 		}
-		if needSNI(chains[name]) {
+		if needSNI(e.chains) {
 			l.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector(nil)}
 		}
-		for _, c := range chains[name] {
+		for _, c := range e.chains {
 			l.FilterChains = append(l.FilterChains, c.build())
 		}
 		out = append(out, l)
@@ -95,7 +105,9 @@ func (b *gatewayBuilder) manager(
 
 // terminating makes the chain of a server that ends TLS, or that has none.
 func (b *gatewayBuilder) terminating(s *gatewayServer, filters []*listenerv3.Filter) *chain {
-	out := &chain{filters: filters}
+	out := &chain{
+		filters: filters, from: ruleRef{s.object, fmt.Sprintf("spec.servers[%d]", s.index)},
+	}
 	if s.spec.Tls != nil {
 		out.sni = s.sniHosts()
 		out.socket = serverTLS(s.spec.Tls)
@@ -131,7 +143,7 @@ func (b *gatewayBuilder) tcpFilters(s *gatewayServer) []*listenerv3.Filter {
 		for _, rule := range vs.spec.Tcp {
 			matches := func(m *networkingv1alpha3.L4MatchAttributes) bool { return s.admits(m) }
 			if len(rule.Match) == 0 || slices.ContainsFunc(rule.Match, matches) {
-				return b.site(s).filters(vs, rule.Route)
+				return b.m.guard.passOn(b.site(s).filter(vs, rule.Route))
 			}
 		}
 	}
@@ -155,8 +167,8 @@ func (b *gatewayBuilder) passThrough(port *gatewayPort, s *gatewayServer) []*cha
 		if !s.serves(vs) {
 			continue
 		}
-		for _, rule := range vs.spec.Tls {
-			for _, m := range rule.Match {
+		for i, rule := range vs.spec.Tls {
+			for j, m := range rule.Match {
 				if !s.admits(m) || slices.ContainsFunc(m.SniHosts, taken) {
 					continue
 				}
@@ -164,7 +176,8 @@ func (b *gatewayBuilder) passThrough(port *gatewayPort, s *gatewayServer) []*cha
 					known[h] = port.bind
 				}
 				out = append(out, &chain{
-					sni: m.SniHosts, filters: b.site(s).filters(vs, rule.Route),
+					sni: m.SniHosts, filters: b.m.guard.passOn(b.site(s).filter(vs, rule.Route)),
+					from: ruleRef{vs.object, fmt.Sprintf("spec.tls[%d].match[%d]", i, j)},
 				})
 			}
 		}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -64,8 +65,8 @@ func (s *l4Site) tlsChains(svc *service, rules []*virtualService) []*chain {
 	cidrs := svc.networks() // then of the last match that has some: istiod keeps them on
 	seen := map[string]bool{}
 	for _, vs := range rules {
-		for _, rule := range vs.spec.Tls {
-			for _, m := range rule.Match {
+		for i, rule := range vs.spec.Tls {
+			for j, m := range rule.Match {
 				if !s.admits(m) {
 					continue
 				}
@@ -79,7 +80,8 @@ func (s *l4Site) tlsChains(svc *service, rules []*virtualService) []*chain {
 				seen[key] = true
 				out = append(out, &chain{
 					sni: m.SniHosts, cidrs: cidrs, metadata: vs.metadata,
-					filters: s.filters(vs, rule.Route),
+					filters: only(s.filter(vs, rule.Route)),
+					from:    ruleRef{vs.object, fmt.Sprintf("spec.tls[%d].match[%d]", i, j)},
 				})
 			}
 		}
@@ -91,19 +93,16 @@ func (s *l4Site) tlsChains(svc *service, rules []*virtualService) []*chain {
 		}
 		out = append(out, c)
 	}
-	return unclashed(out)
+	return out
 }
-
-// unclashed leaves out chains that match like one before them: istiod sends both, and Envoy refuses
-// the listener.
-func unclashed(chains []*chain) []*chain { return addChains(nil, chains) }
 
 // defaultChain passes everything on to the service.
 func (s *l4Site) defaultChain(svc *service) *chain {
 	cluster := clusterName("outbound", s.port, "", svc.Host)
-	return &chain{cidrs: svc.networks(), filters: []*listenerv3.Filter{
-		s.tcpProxyTo(cluster, "", s.sc.destinationRule(s.pod, svc.Host)),
-	}}
+	return &chain{
+		cidrs:   svc.networks(),
+		filters: only(s.tcpProxyTo(cluster, "", s.sc.destinationRule(s.pod, svc.Host))),
+	}
 }
 
 // tcpChains makes a chain of the first tcp rule that takes every address, and of those before it
@@ -112,7 +111,8 @@ func (s *l4Site) defaultChain(svc *service) *chain {
 func (s *l4Site) tcpChains(svc *service, rules []*virtualService) []*chain {
 	var out []*chain
 	for _, vs := range rules {
-		for _, rule := range vs.spec.Tcp {
+		for i, rule := range vs.spec.Tcp {
+			from := ruleRef{vs.object, fmt.Sprintf("spec.tcp[%d]", i)}
 			any := len(rule.Match) == 0
 			var cidrs []string
 			for _, m := range rule.Match {
@@ -123,31 +123,34 @@ func (s *l4Site) tcpChains(svc *service, rules []*virtualService) []*chain {
 			}
 			switch {
 			case any:
-				out = append(out, &chain{
+				return append(out, &chain{
 					metadata: vs.metadata, cidrs: svc.networks(),
-					filters: s.filters(vs, rule.Route),
+					filters: only(s.filter(vs, rule.Route)), from: from,
 				})
-				return unclashed(out)
 			case len(cidrs) > 0:
-				out = append(out, &chain{cidrs: cidrs, filters: s.filters(vs, rule.Route)})
+				out = append(out, &chain{
+					cidrs: cidrs, filters: only(s.filter(vs, rule.Route)), from: from,
+				})
 			}
 		}
 	}
-	return unclashed(append(out, s.defaultChain(svc)))
+	return append(out, s.defaultChain(svc))
 }
 
-// filters makes the network filters of a rule: one cluster, or several with weights. Istio
+func only(f *listenerv3.Filter) []*listenerv3.Filter { return []*listenerv3.Filter{f} }
+
+// filter makes the network filter of a rule: one cluster, or several with weights. Istio
 // pilot/pkg/networking/core/networkfilter.go buildOutboundNetworkFilters.
-func (s *l4Site) filters(
+func (s *l4Site) filter(
 	vs *virtualService, routes []*networkingv1alpha3.RouteDestination,
-) []*listenerv3.Filter {
+) *listenerv3.Filter {
 	first := routes[0].Destination
 	var dr *destinationRule
 	if svc := s.sc.byHost[first.Host]; svc != nil {
 		dr = s.sc.destinationRule(s.pod, svc.Host)
 	}
 	if len(routes) == 1 {
-		return []*listenerv3.Filter{s.tcpProxyTo(s.cluster(first), first.Subset, dr)}
+		return s.tcpProxyTo(s.cluster(first), first.Subset, dr)
 	}
 	weighted := &tcpv3.TcpProxy_WeightedCluster{}
 	for _, r := range routes {
@@ -164,7 +167,7 @@ func (s *l4Site) filters(
 		ClusterSpecifier: &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: weighted},
 	}
 	applyRule(out, dr, "")
-	return []*listenerv3.Filter{networkFilter(tcpProxyName, out)}
+	return networkFilter(tcpProxyName, out)
 }
 
 func (s *l4Site) cluster(d *networkingv1alpha3.Destination) string {

@@ -35,6 +35,17 @@ type outboundResources struct {
 // 0.0.0.0_PORT and are told apart by Host; others have one on their own address. Istio
 // pilot/pkg/networking/core/listener.go buildSidecarOutboundListener.
 func (ix *index) outbound(p *Pod, m *managers) outboundResources {
+	out := outboundResources{listeners: []*listenerv3.Listener{ix.virtualOutbound(m)}}
+	for _, e := range ix.outboundEntries(p, m) {
+		out.listeners = append(out.listeners, ix.outboundListener(e, m))
+		if e.routes != "" {
+			out.routes = append(out.routes, e.routes)
+		}
+	}
+	return out
+}
+
+func (ix *index) outboundEntries(p *Pod, m *managers) []*outboundEntry {
 	var order []*outboundEntry
 	made := map[outboundKey]*outboundEntry{}
 	for _, s := range ix.scope(p.Namespace).services {
@@ -54,14 +65,7 @@ func (ix *index) outbound(p *Pod, m *managers) outboundResources {
 			}
 		}
 	}
-	out := outboundResources{listeners: []*listenerv3.Listener{ix.virtualOutbound(m)}}
-	for _, e := range order {
-		out.listeners = append(out.listeners, ix.outboundListener(e, m))
-		if e.routes != "" {
-			out.routes = append(out.routes, e.routes)
-		}
-	}
-	return out
+	return order
 }
 
 // listenOn returns the addresses on which a sidecar listens for a port of a service. Clients of a

@@ -97,10 +97,11 @@ func New(c *istio.Config, r *Registry) *Translator { return NewWithKeys(c, r, ni
 func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	ix := newIndex(c, r)
 	ix.policyIndex.keys = keys
+	routes := newRouteIndex(c, ix)
 	return &Translator{
-		config: c, registry: r, index: ix, routes: newRouteIndex(c, ix),
-		problems: slices.Concat(checkVirtualServices(c, ix), checkGateways(ix),
-			ix.peers.diagnostics(r), checkFiles(c, ix)),
+		config: c, registry: r, index: ix, routes: routes,
+		problems: slices.Concat(checkVirtualServices(c, ix), checkListeners(ix, routes),
+			ix.peers.diagnostics(r), checkClientTLS(c, ix)),
 	}
 }
 
