@@ -125,12 +125,20 @@ func (u *tlsUse) checkCredential(ix *index) []istio.Diagnostic {
 	}
 	for _, name := range names {
 		what := "what it needs of a Secret for " + strings.TrimPrefix(name, kubernetesSecret)
-		out = append(out, u.lacking(proxies, "credentialName", what,
+		missing := u.lacking(proxies, "credentialName", what,
 			"make it in the namespace of the proxy, with tls.crt and tls.key, or ca.crt",
 			func(p *Pod) bool {
-				s, _ := ix.credentials.get(p.Namespace, name)
+				s, problem := ix.credentials.get(p.Namespace, name)
+				if s != nil && problem != nil && problem.of != nil {
+					bad := diagnostic(problem.severity, problem.of.object,
+						problem.of.field(problem.key), "%s", problem.msg)
+					if !slices.Contains(out, bad) {
+						out = append(out, bad)
+					}
+				}
 				return s != nil
-			})...)
+			})
+		out = append(out, missing...)
 	}
 	return out
 }
