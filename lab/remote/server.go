@@ -128,7 +128,7 @@ func (s *Server) become(
 	for _, f := range files {
 		in = append(in, istio.File{Name: f.Name, Data: f.Data})
 	}
-	add, diags := istio.Read(in, istio.ReadOptions{})
+	add, diags := istio.Read(in, istio.ReadOptions{Base: s.mesh.Config()})
 	var out Applied
 	var problems []string
 	for _, d := range diags {

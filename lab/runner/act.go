@@ -77,7 +77,7 @@ func names(docs *scenarios.Documents) string {
 
 func (r *run) apply(ctx context.Context, docs *scenarios.Documents, did *reports.Did) error {
 	did.What = names(docs)
-	add, err := read(documents(r.s, docs))
+	add, err := read(documents(r.s, docs), r.config)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (r *run) apply(ctx context.Context, docs *scenarios.Documents, did *reports
 
 func (r *run) delete(ctx context.Context, docs *scenarios.Documents, did *reports.Did) error {
 	did.What = names(docs)
-	del, err := read(documents(r.s, docs))
+	del, err := read(documents(r.s, docs), r.config)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 	}
 	files = append(files, documents(s, &s.Mesh.Files)...)
 	files = append(files, documents(s, &s.Mesh.Config)...)
-	c, err := read(files)
+	c, err := read(files, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +38,10 @@ func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 	return c, nil
 }
 
-// read reads files; errors come as an InvalidError.
-func read(files []istio.File) (*istio.Config, error) {
-	c, diags := istio.Read(files, istio.ReadOptions{})
+// read reads files that are to be merged into base, nil for nothing; errors come as an
+// InvalidError.
+func read(files []istio.File, base *istio.Config) (*istio.Config, error) {
+	c, diags := istio.Read(files, istio.ReadOptions{Base: base})
 	return c, invalid(diags)
 }
 

@@ -38,6 +38,9 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 		grpc: -1}))
 }
 
+// filterChainNotFound is the detail of such a connection (envoy/stream_info/stream_info.h).
+const filterChainNotFound = "filter_chain_not_found"
+
 // NoChain makes the record of a connection that no filter chain of its listener takes. Envoy has it
 // in the listener's access log (listener_manager/active_stream_listener_base.cc newConnection).
 func (e *Engine) NoChain(x *Exchange, l *Listener, ci *ConnInfo, began, now clock.Instant) {
@@ -46,6 +49,7 @@ func (e *Engine) NoChain(x *Exchange, l *Listener, ci *ConnInfo, began, now cloc
 	x.buf = ci.Remote.AppendTo(x.buf[:0])
 	x.Record.Remote = x.intern(x.buf)
 	x.flag("NR")
+	x.Record.Details = filterChainNotFound
 	x.finish(now)
 	x.chain, x.log.connection = nil, 0 // as the log has it
 }

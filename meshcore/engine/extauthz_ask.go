@@ -71,6 +71,9 @@ const (
 	authzInvalid // the answer asks for what can not be
 )
 
+// invalidAuthz is the answer in the place of a change that can not be made.
+var invalidAuthz = localReply{status: 500, details: "ext_authz_invalid"}
+
 const extAuthzFilter = "envoy.filters.http.ext_authz"
 
 // extAuthz runs the ext_authz filter; done says that the exchange waits or is answered.
@@ -87,7 +90,8 @@ func (x *Exchange) extAuthz(filter *httpFilter, now clock.Instant) (d Directive,
 	a := s.asking
 	if a.enabled != nil && !a.enabled.Match(&x.dynamic) {
 		if a.denyAtDisable {
-			return x.refuseAuthz(a.statusOnError, "ext_authz_error"), true
+			return x.refuseAuthz(localReply{status: a.statusOnError,
+				details: "ext_authz_error"}), true
 		}
 		return d, false
 	}
@@ -227,21 +231,24 @@ func (x *Exchange) judged(v *judgement, now clock.Instant) Directive {
 	switch v.outcome {
 	case authzAllowed:
 		if !x.admit(v) {
-			return x.refuseAuthz(500, "ext_authz_invalid")
+			return x.refuseAuthz(invalidAuthz)
 		}
 	case authzDenied:
 		if n := a.maxDeniedBytes; n > 0 && len(v.body) > n {
 			v.body = v.body[:n]
 		}
-		x.flag("UAEX")
-		x.Record.Policy = "ext_authz"
-		return x.reply(localReply{status: v.status, body: string(v.body), grpc: -1,
+		return x.refuseAuthz(localReply{status: v.status, body: string(v.body),
 			details: "ext_authz_denied", change: v.reply})
 	case authzInvalid:
-		return x.refuseAuthz(500, "ext_authz_invalid")
+		return x.refuseAuthz(invalidAuthz)
 	case authzError:
 		if !a.failureAllow {
-			return x.refuseAuthz(a.statusOnError, "ext_authz_error")
+			status := a.statusOnError
+			if v.status > 0 {
+				status = v.status
+			}
+			return x.refuseAuthz(localReply{status: status, body: string(v.body),
+				details: "ext_authz_error", change: v.reply})
 		}
 		if a.failureHeader {
 			x.head.Add("x-envoy-auth-failure-mode-allowed", "true")
@@ -251,11 +258,12 @@ func (x *Exchange) judged(v *judgement, now clock.Instant) Directive {
 	return x.filters(now)
 }
 
-// refuseAuthz answers without a word of the authorizer.
-func (x *Exchange) refuseAuthz(status int, details string) Directive {
+// refuseAuthz answers in the upstream's place.
+func (x *Exchange) refuseAuthz(r localReply) Directive {
 	x.flag("UAEX")
 	x.Record.Policy = "ext_authz"
-	return x.reply(localReply{status: status, details: details, grpc: -1})
+	r.grpc = -1
+	return x.reply(r)
 }
 
 // admit lets a request pass, changed as the authorizer wants. false: that makes the head too large.

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -35,6 +37,7 @@ func (x *Exchange) askGRPC(c *Call) {
 		h.Add("grpc-timeout", strconv.FormatInt(t.Milliseconds(), 10)+"m")
 	}
 	h.Add("content-type", "application/grpc")
+	appendHeader(h, "x-forwarded-for", []byte(x.e.ip(x.ci).String()), requestInline)
 	ownCall(h, a.service.timeout)
 	c.Head = h
 }
@@ -181,47 +184,60 @@ func grpcAnswer(ev Event) (*authv3.CheckResponse, bool) {
 func (v *judgement) denial(m *authv3.CheckResponse) {
 	v.outcome, v.status = authzDenied, 403
 	d := m.GetDeniedResponse()
+	if e := m.GetErrorResponse(); e != nil {
+		v.outcome, v.status, d = authzError, 0, e
+	}
 	if code := d.GetStatus().GetCode(); code > 0 {
 		v.status = int(code)
 	}
 	v.body = []byte(d.GetBody())
 	for _, o := range d.GetHeaders() {
-		v.reply = append(v.reply, mutation{mutateAdd, lowerASCII(o.GetHeader().GetKey()),
-			headerValue(o)})
+		if !o.GetAppend().GetValue() { //nolint:staticcheck // appended ones are dropped
+			v.reply = append(v.reply, mutationOf(mutateAdd, o))
+		}
 	}
 }
 
-func headerValue(o *corev3.HeaderValueOption) string {
-	if raw := o.GetHeader().GetRawValue(); len(raw) > 0 {
-		return string(raw)
-	}
-	return o.GetHeader().GetValue()
+func mutationOf(op mutationOp, o *corev3.HeaderValueOption) mutation {
+	return mutation{op, lowerASCII(o.GetHeader().GetKey()), o.GetHeader().GetValue()}
 }
 
+// requestMutations sets every header, whatever its append_action says, save those with append: they
+// are appended to what is there, last.
 func requestMutations(list []*corev3.HeaderValueOption) []mutation {
 	var set, appended []mutation
 	for _, o := range list {
-		m := mutation{mutateSet, lowerASCII(o.GetHeader().GetKey()), headerValue(o)}
 		if o.GetAppend().GetValue() { //nolint:staticcheck // the deprecated field acts
-			m.op = mutateAppend
-			appended = append(appended, m)
+			appended = append(appended, mutationOf(mutateAppend, o))
 		} else {
-			set = append(set, m)
+			set = append(set, mutationOf(mutateSet, o))
 		}
 	}
 	return append(set, appended...)
 }
 
+// responseMutations does what append, else append_action says, by kind.
 func responseMutations(list []*corev3.HeaderValueOption) []mutation {
-	var out []mutation
+	var kinds [4][]mutation
 	for _, o := range list {
-		op := mutateSet
-		if o.GetAppend().GetValue() { //nolint:staticcheck // the deprecated field acts
-			op = mutateAdd
+		action := o.GetAppendAction()
+		if a := o.GetAppend(); a != nil { //nolint:staticcheck // the deprecated field acts
+			if action = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD; a.GetValue() {
+				action = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+			}
 		}
-		out = append(out, mutation{op, lowerASCII(o.GetHeader().GetKey()), headerValue(o)})
+		i, op := 0, mutateAdd
+		switch action {
+		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+			i, op = 1, mutateSet
+		case corev3.HeaderValueOption_ADD_IF_ABSENT:
+			i, op = 2, mutateAbsent
+		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
+			i, op = 3, mutateReplace
+		}
+		kinds[i] = append(kinds[i], mutationOf(op, o))
 	}
-	return out
+	return slices.Concat(kinds[:]...)
 }
 
 // queryChange is what an authorizer does to the query.
@@ -232,5 +248,30 @@ type queryChange struct {
 
 func (q *queryChange) any() bool { return len(q.set)+len(q.remove) > 0 }
 
-// apply changes the query of a path (http/utility.cc QueryParamsMulti: keys are sorted).
-func (q *queryChange) apply(target string) string { return target }
+// apply changes the query of a path. Values are not decoded; what comes out is sorted by key
+// (http/utility.cc QueryParamsMulti).
+func (q *queryChange) apply(target string) string {
+	path, query, _ := strings.Cut(target, "?")
+	params := map[string][]string{}
+	for part := range strings.SplitSeq(query, "&") {
+		if k, v, _ := strings.Cut(part, "="); k != "" || v != "" {
+			params[k] = append(params[k], v)
+		}
+	}
+	for _, s := range q.set {
+		params[s[0]] = []string{s[1]}
+	}
+	for _, k := range q.remove {
+		delete(params, k)
+	}
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		for _, v := range params[k] {
+			out = append(out, k+"="+v)
+		}
+	}
+	if len(out) == 0 {
+		return path
+	}
+	return path + "?" + strings.Join(out, "&")
+}

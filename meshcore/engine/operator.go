@@ -226,7 +226,7 @@ func responseCodeDetails(c formatter.Command) (eval, error) {
 	return func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
 		switch {
 		case x.chain == nil:
-			return append(out, "filter_chain_not_found"...), formatter.Text
+			return append(out, filterChainNotFound...), formatter.Text
 		case x.Record.Details == "" || x.hcm == nil:
 			return out, formatter.None
 		}

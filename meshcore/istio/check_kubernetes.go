@@ -70,9 +70,6 @@ type portKey struct {
 	number   int32
 }
 
-// h2 are the protocols that Istio speaks as HTTP/2.
-var h2 = []string{"http2", "grpc", "grpc-web", "kubernetes.io/h2c"}
-
 func (c *checker) servicePort(field string, p *corev1.ServicePort) {
 	c.port(field+".port", int64(p.Port))
 	c.protocol(field+".protocol", p.Protocol)
@@ -87,18 +84,6 @@ func (c *checker) servicePort(field string, p *corev1.ServicePort) {
 	case t.Type == intstr.String:
 		for _, msg := range validation.IsValidPortName(t.StrVal) {
 			c.errorf(field+".targetPort", "%q is no name of a port: %s", t.StrVal, msg)
-		}
-	}
-	if p.AppProtocol != nil {
-		if slices.Contains(h2, strings.ToLower(*p.AppProtocol)) {
-			c.errorf(field+".appProtocol", "%s is HTTP/2, which is not carried out yet; use http",
-				*p.AppProtocol)
-		}
-	} else if name := strings.ToLower(p.Name); p.Protocol != corev1.ProtocolUDP {
-		prefix, _, _ := strings.Cut(name, "-")
-		if slices.Contains(h2, prefix) {
-			c.errorf(field+".name", "%s declares HTTP/2, which is not carried out yet; "+
-				"begin the name with http-", p.Name)
 		}
 	}
 }

@@ -16,6 +16,9 @@ type ReadOptions struct {
 	MeshConfig *File
 	// Namespace is that of objects that name none; "default" when empty.
 	Namespace string
+	// Base is what the files are to be merged into, nil for nothing: its MeshConfig counts where
+	// they bring none.
+	Base *Config
 }
 
 // Read decodes and validates files. Every problem is reported, in the order of places. When one of
@@ -33,6 +36,7 @@ func Read(files []File, opts ReadOptions) (*Config, []Diagnostic) {
 	}
 	c := &Config{Objects: r.objects}
 	r.meshConfig(c, opts.MeshConfig)
+	r.http2(c, opts.Base)
 	return c, sorted(r.diags, r.files)
 }
 

@@ -93,11 +93,15 @@ func (c *call) runHTTP2() func() {
 // roundTrip makes the call.
 func (c *call) roundTrip(ctx context.Context, client *http2Client) engine.Event {
 	h := c.c.Head
-	target := string(h.Target)
+	to, err := url.ParseRequestURI(string(h.Target))
+	if err != nil {
+		return engine.Event{Kind: engine.Reset, Local: true}
+	}
+	to.Scheme, to.Host = "http", "endpoint"
 	req := (&http.Request{Method: string(h.Method), Host: string(h.Authority),
-		URL:    &url.URL{Scheme: "http", Host: "endpoint", Opaque: "//endpoint" + target},
-		Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(c.c.Body)),
-		ContentLength: int64(len(c.c.Body)), ProtoMajor: 2}).WithContext(ctx)
+		URL:    to,
+		Header: http.Header{"User-Agent": nil}, Body: io.NopCloser(bytes.NewReader(c.c.Body)),
+		ContentLength: h.ContentLength, ProtoMajor: 2}).WithContext(ctx)
 	for i := range h.Fields {
 		name, value := string(h.Fields[i].Name), string(h.Fields[i].Value)
 		req.Header[http.CanonicalHeaderKey(name)] = append(

@@ -29,6 +29,10 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	w := d.w
 	d.dropUpstream()
 	d.startMirrors()
+	if dir.Endpoint.Cluster.HTTP2 { // only calls of the proxy's own speak it, see ask
+		return d.report(engine.Event{Kind: engine.ConnectFail, Local: true,
+			Reason: "HTTP/2 is not carried out yet"})
+	}
 	w.wait.breaker = breakerOf(dir.Endpoint)
 	if !w.complete && w.upload == nil && w.req.Upgrade == nil && !d.isConnect() {
 		d.startUpload(dir.Retryable, 0)

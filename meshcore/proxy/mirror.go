@@ -32,6 +32,10 @@ type mirror struct {
 func (d *downstream) startMirrors() {
 	w := d.w
 	for _, em := range w.x.Mirrors() {
+		if em.Endpoint.Cluster.HTTP2 { // as in attempt
+			em.Done(engine.Event{Kind: engine.ConnectFail, Local: true}, d.p.opt.Clock.Now())
+			continue
+		}
 		m := &mirror{p: d.p, m: em, fin: w.complete, wake: make(chan struct{}, 1)}
 		m.cond.L = &m.mu
 		m.buf = slices.Clone(w.body)

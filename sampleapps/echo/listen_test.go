@@ -243,4 +243,3 @@ func (c clock) AfterFunc(_ time.Duration, f func()) (stop func() bool) {
 	c <- f
 	return func() bool { return true }
 }
-

@@ -121,6 +121,8 @@ type proxySeen struct {
 	Peer     string `yaml:"peer"`
 	Chain    string `yaml:"filter_chain"`
 	Failure  string `yaml:"failure"`
+	// Termination is connection_termination_details.
+	Termination string `yaml:"termination"`
 }
 
 // span is a duration in ms: a number, or the bounds of several.

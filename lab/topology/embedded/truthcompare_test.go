@@ -206,7 +206,7 @@ func compareOne(want *seen, got *request.Result) []string {
 		differ("backend path", b.Path, e.Path)
 		differ("backend host", b.Host, e.Host)
 		tcp := want.Client != nil && want.Client.Code == 0
-		if tcp && b.Headers["x-forwarded-proto"] == "https" {
+		if !mutual && tcp && b.Headers["x-forwarded-proto"] == "https" {
 			b.Headers["x-forwarded-proto"] = "http" // recorded over mutual TLS
 		}
 		differ("backend headers", headers(b.Headers), headers(lists(e.Headers)))
@@ -297,13 +297,38 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 	if w.Attempts > 0 {
 		differ("attempts", w.Attempts, h.Attempts)
 	}
+	differ("filter_chain", w.Chain, h.Chain)
+	if mutual {
+		differ("requested_server_name", w.SNI, h.SNI)
+		differ("tls", w.TLS, h.TLS)
+		differ("peer", w.Peer, h.Peer)
+		differ("upstream_transport_failure_reason", w.Failure, h.UpstreamFailure)
+		policy, _ := strings.CutPrefix(w.Termination, "rbac_access_denied_matched_policy[")
+		differ("connection_termination_details", strings.TrimSuffix(policy, "]"), h.Policy)
+	}
 	return out
 }
 
-// volatile are headers that the recording leaves out, and what mutual TLS adds.
+// mutual says that sidecars speak TLS to each other.
+const mutual = false
+
+// volatile are headers that the recording leaves out.
 var volatile = []string{
-	"date", "x-request-id", "x-envoy-upstream-service-time", "content-length",
-	"x-forwarded-client-cert", "connection", "transfer-encoding",
+	"date", "x-request-id", "x-envoy-upstream-service-time", "content-length", "connection",
+	"transfer-encoding",
+}
+
+const clientCert = "x-forwarded-client-cert"
+
+// Certificates and their hashes, which the recording masks.
+var (
+	hashes = regexp.MustCompile(`Hash=[0-9a-f]{64}`)
+	certs  = regexp.MustCompile(`Cert="[^"]+"`)
+)
+
+func maskCert(xfcc string) string {
+	return certs.ReplaceAllString(hashes.ReplaceAllString(xfcc, "Hash=<hash>"),
+		`Cert="<certificate>"`)
 }
 
 // generated is the value of a cookie that the proxy made.
@@ -313,7 +338,7 @@ var generated = regexp.MustCompile(`="[0-9a-f]{16}"`)
 func headers(h map[string]any) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(h)) {
-		if slices.Contains(volatile, k) {
+		if slices.Contains(volatile, k) || k == clientCert && !mutual {
 			continue
 		}
 		values, ok := h[k].([]any)
@@ -321,8 +346,11 @@ func headers(h map[string]any) string {
 			values = []any{h[k]}
 		}
 		for _, v := range values {
-			if k == "set-cookie" {
+			switch k {
+			case "set-cookie":
 				v = generated.ReplaceAllString(fmt.Sprint(v), `="<hash>"`)
+			case clientCert:
+				v = maskCert(fmt.Sprint(v))
 			}
 			out = append(out, fmt.Sprintf("%s: %v", k, v))
 		}

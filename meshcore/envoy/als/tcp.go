@@ -22,6 +22,10 @@ func (n *node) connection(e *datav3.TCPAccessLogEntry) {
 	r.BytesReceived = int64(e.GetConnectionProperties().GetReceivedBytes())
 	r.BytesSent = int64(e.GetConnectionProperties().GetSentBytes())
 	n.connects(r, tag[tagRest])
+	if has(r.Flags, "NR") && r.Cluster == "" {
+		// Entries of connections carry no details; this is the only one without a cluster.
+		r.Details = "filter_chain_not_found"
+	}
 	n.opt.Sink.Record(r)
 }
 

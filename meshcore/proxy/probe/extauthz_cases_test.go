@@ -1,11 +1,14 @@
 package probe
 
 import (
+	"context"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -19,6 +22,10 @@ type asked struct {
 	authorizer probe
 	// set changes the filter that every case begins with.
 	set func(*extauthzv3.ExtAuthz, *extauthzv3.HttpService)
+	// check answers in the place of the authorizer, by gRPC; setCall changes the filter.
+	check   func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)
+	setCall func(*extauthzv3.ExtAuthz, *corev3.GrpcService)
+	routes  func(*routev3.RouteConfiguration)
 }
 
 func heads(patterns ...string) *matcherv3.ListStringMatcher {

@@ -27,10 +27,18 @@ import (
 
 const extAuthz = "envoy.filters.http.ext_authz"
 
+// authorizer is the other end of the filter's calls.
+type authorizer interface {
+	port() uint32
+	sorted() // puts what is told in no order into one
+	write(*strings.Builder)
+}
+
 // askedBed is the upstreams and authorizers of all cases.
 type askedBed struct {
-	cases     []asked
-	ups, auth []*upstream
+	cases []asked
+	ups   []*upstream
+	auth  []authorizer
 }
 
 func newAskedBed(t *testing.T, cases []asked) *askedBed {
@@ -43,19 +51,14 @@ func newAskedBed(t *testing.T, cases []asked) *askedBed {
 	}
 	for i := range b.cases {
 		a := &b.cases[i]
-		for _, p := range []*probe{&a.probe, &a.authorizer} {
-			u, err := newUpstream(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(u.close)
-			if p == &a.probe {
-				b.ups = append(b.ups, u)
-			} else {
-				b.auth = append(b.auth, u)
-				u.marks = b.ups[i].marks
-			}
+		b.ups = append(b.ups, upstreams(t, []probe{a.probe})[0])
+		if a.check != nil {
+			b.auth = append(b.auth, newChecker(t, a.check))
+			continue
 		}
+		u := upstreams(t, []probe{a.authorizer})[0]
+		u.marks = b.ups[i].marks
+		b.auth = append(b.auth, u)
 	}
 	return b
 }
@@ -63,6 +66,7 @@ func newAskedBed(t *testing.T, cases []asked) *askedBed {
 // snapshot is a listener with the filter for each case.
 func (b *askedBed) snapshot() *xds.Snapshot {
 	s := xds.NewSnapshot()
+	s.Clusters["refused"], s.Endpoints["refused"] = http2(cluster("refused")), endpoints("refused", 1)
 	for i := range b.cases {
 		a := b.cases[i]
 		name, checker := fmt.Sprintf("case-%d", i), fmt.Sprintf("checker-%d", i)
@@ -71,18 +75,33 @@ func (b *askedBed) snapshot() *xds.Snapshot {
 			Timeout: durationpb.New(patience / 2)}}
 		filter := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3,
 			Services: &extauthzv3.ExtAuthz_HttpService{HttpService: service}}
+		call := &corev3.GrpcService{Timeout: durationpb.New(patience / 2),
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.
+				GrpcService_EnvoyGrpc{ClusterName: checker}}}
+		if a.check != nil {
+			filter.Services = &extauthzv3.ExtAuthz_GrpcService{GrpcService: call}
+		}
 		if a.set != nil {
 			a.set(filter, service)
+		}
+		if a.setCall != nil {
+			a.setCall(filter, call)
 		}
 		a.tune = func(m *hcmv3.HttpConnectionManager) {
 			m.HttpFilters = slices.Insert(m.HttpFilters, 0, &hcmv3.HttpFilter{Name: extAuthz,
 				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: typed(filter)}})
 			authzRoutes(m.GetRouteConfig(), name)
+			if a.routes != nil {
+				a.routes(m.GetRouteConfig())
+			}
 		}
 		at := listenerAddr(i)
 		s.Listeners[name] = listener(name, socket(at.Addr().String(), uint32(at.Port())), &a.probe)
-		for n, u := range map[string]*upstream{name: b.ups[i], checker: b.auth[i]} {
-			s.Clusters[n], s.Endpoints[n] = cluster(n), endpoints(n, u.port())
+		s.Clusters[name], s.Endpoints[name] = cluster(name), endpoints(name, b.ups[i].port())
+		s.Clusters[checker], s.Endpoints[checker] = cluster(checker),
+			endpoints(checker, b.auth[i].port())
+		if a.check != nil {
+			http2(s.Clusters[checker])
 		}
 	}
 	return s
@@ -169,17 +188,21 @@ func static(s *xds.Snapshot) *bootstrapv3.Bootstrap {
 }
 
 // TestExtAuthzEnvoy has the real Envoy show what the golden file says.
-func TestExtAuthzEnvoy(t *testing.T) {
+func TestExtAuthzEnvoy(t *testing.T) { askedEnvoy(t, askedHTTP, "envoy-extauthz") }
+
+func askedEnvoy(t *testing.T, cases []asked, file string) {
 	binary := envoy.Binary(t).Path
-	b := newAskedBed(t, askedHTTP)
+	b := newAskedBed(t, cases)
 	at := startEnvoy(t, binary, static(b.snapshot()))
 	got := b.play(t, func(i int) string { return at[fmt.Sprintf("case-%d", i)] })
-	b.compare(t, got, "envoy-extauthz", *update)
+	b.compare(t, got, file, *update)
 }
 
 // TestExtAuthz has our proxy show what Envoy shows.
-func TestExtAuthz(t *testing.T) {
-	b := newAskedBed(t, askedHTTP)
+func TestExtAuthz(t *testing.T) { askedProxy(t, askedHTTP, "envoy-extauthz") }
+
+func askedProxy(t *testing.T, cases []asked, file string) {
+	b := newAskedBed(t, cases)
 	c := clock.NewReal()
 	p := proxy.New(proxy.Options{
 		Engine:  engine.New(engine.Options{Node: "probe", Removed: proxy.Removed, Wall: c.Wall}),
@@ -192,7 +215,7 @@ func TestExtAuthz(t *testing.T) {
 	got := b.play(t, func(i int) string {
 		return p.Addr(engine.Address{AddrPort: listenerAddr(i)}).String()
 	})
-	b.compare(t, got, "envoy-extauthz", false)
+	b.compare(t, got, file, false)
 }
 
 // compare compares with a golden file, or writes it.
