@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"meshcore/istio":            {},
 	"meshcore/istio/generate":   {},
 	"meshcore/wire":             {},
-	"meshcore/transport":        {},
+	"meshcore/transport":        {"meshcore/engine/match"},
 	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
 	"meshcore/roots":            {},
 	"meshcore/stock":            {"meshcore/xds"},
@@ -73,6 +73,8 @@ var imports = map[string][]string{
 	"sampleapps/preference":     {"sampleapps/app"},
 	"sampleapps/recommendation": {"sampleapps/app"},
 	"sampleapps/echo":           {"sampleapps/app"},
+	"sampleapps/extauthz":       {"sampleapps/app"},
+	"sampleapps/jwtissuer":      {"sampleapps/app"},
 	"lab/topology": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",

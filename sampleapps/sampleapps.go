@@ -12,6 +12,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
 	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
+	"github.com/mesh-lab/mesh-lab/sampleapps/extauthz"
+	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
 	"github.com/mesh-lab/mesh-lab/sampleapps/recommendation"
 )
@@ -24,6 +26,8 @@ type App struct {
 	Port   int      // where it listens when the manifest names no port; 0: it serves nothing
 	// AnyPort says that it answers on every port that is asked for.
 	AnyPort bool
+	// HTTP2 says that it takes HTTP/2 without TLS, too, as gRPC needs it.
+	HTTP2 bool
 	// New makes one pod's app; a nil handler serves nothing.
 	New func(app.Env) (http.Handler, error)
 }
@@ -53,6 +57,23 @@ var apps = []App{
 		Port:    8080,
 		AnyPort: true,
 		New:     echo.Handler,
+	},
+	{
+		Name: "ext-authz",
+		About: "Istio's sample authorizer, over HTTP (8000) and gRPC (9000): allows what has " +
+			"`x-ext-authz: allow`",
+		Images: []string{"ext-authz"},
+		Port:   8000,
+		HTTP2:  true,
+		New:    extauthz.Handler,
+	},
+	{
+		Name: "jwt-issuer",
+		About: "mints tokens, good and bad, at /token and publishes its keys at /jwks.json: " +
+			"for RequestAuthentication",
+		Images: []string{"mesh-lab/jwt-issuer"},
+		Port:   8080,
+		New:    jwtissuer.Handler,
 	},
 	{
 		Name:   "preference",

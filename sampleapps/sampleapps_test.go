@@ -526,6 +526,10 @@ func TestImages(t *testing.T) {
 		"mesh-lab/echo":                                                     "echo",
 		"ghcr.io/mesh-lab/echo:latest":                                      "echo",
 		"curlimages/curl":                                                   "curl",
+		"registry.istio.io/testing/ext-authz:latest":                        "ext-authz",
+		"gcr.io/istio-testing/ext-authz":                                    "ext-authz",
+		"ext-authz:1":                                                       "ext-authz",
+		"mesh-lab/jwt-issuer":                                               "jwt-issuer",
 		"docker.io/governmentpaas/curl-ssl:terraform-14":                    "curl",
 		"notmesh-lab/echo":                                                  "",
 		"mesh-lab/echo2":                                                    "",
@@ -549,7 +553,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestManifests(t *testing.T) {
-	if d := cmp.Diff([]string{"customer", "echo"}, sampleapps.Bundles()); d != "" {
+	if d := cmp.Diff([]string{"customer", "echo", "jwt-issuer"}, sampleapps.Bundles()); d != "" {
 		t.Error(d)
 	}
 	if _, ok := sampleapps.Manifests("nothing"); ok {
@@ -566,6 +570,10 @@ func TestManifests(t *testing.T) {
 		},
 		"echo": {
 			"ServiceAccount curl", "Service curl", "Deployment curl", "Service echo", "Deployment echo",
+		},
+		"jwt-issuer": {
+			"ServiceAccount curl", "Service curl", "Deployment curl", "Service jwt-issuer",
+			"Deployment jwt-issuer",
 		},
 	}
 	for bundle, want := range want {

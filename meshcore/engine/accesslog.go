@@ -12,6 +12,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/formatter"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 )
 
 // LogSink takes access log lines, each with its end of line, for the file at a path as the
@@ -29,17 +30,18 @@ type accessLog struct {
 
 // logState is what only access logs and header formats ask for.
 type logState struct {
-	ended      bool   // values are those of the end
-	unread     bool   // there is no request head
-	kind       string // ACCESS_LOG_TYPE
-	connection uint64 // CONNECTION_ID
-	unique     uint8  // draws for UNIQUE_ID so far
-	vhost      *vhost
-	endpoint   *Endpoint
-	conn       UpstreamConn
-	failure    string // transport failure reason
-	reached    []reached
-	at         moments
+	ended       bool   // values are those of the end
+	unread      bool   // there is no request head
+	kind        string // ACCESS_LOG_TYPE
+	connection  uint64 // CONNECTION_ID
+	unique      uint8  // draws for UNIQUE_ID so far
+	vhost       *vhost
+	endpoint    *Endpoint
+	conn        UpstreamConn
+	failure     string // transport failure reason
+	downFailure string // likewise, of the downstream
+	reached     []reached
+	at          moments
 }
 
 // UpstreamConn is what is known of the connection that an attempt uses.
@@ -47,6 +49,8 @@ type UpstreamConn struct {
 	ID               uint64         // unique among the proxy's connections
 	Local            netip.AddrPort // our end's address
 	Began, Connected clock.Instant
+	TLS              *transport.State // nil on a plain connection
+	Secured          clock.Instant    // when the handshake ended
 }
 
 // defaultLogFormat is what Envoy writes when nothing is configured
@@ -211,6 +215,7 @@ func (x *Exchange) beginAttempt(ep *Endpoint, now clock.Instant) {
 	if x.hcm != nil { // each request upstream has a list of its own (measured with 1.40)
 		x.log.reached = x.log.reached[:0]
 	}
+	x.Record.UpstreamTLS, x.Record.UpstreamPeer, x.Record.UpstreamFailure = "", "", ""
 	x.log.conn = UpstreamConn{Began: noDeadline, Connected: noDeadline}
 	x.log.at.attempt(now)
 }
@@ -222,6 +227,7 @@ func (x *Exchange) reach(ev Event, now clock.Instant) {
 	r := reached{host: x.ep.host.Address}
 	if ev.Conn != nil {
 		x.log.conn, r.connection = *ev.Conn, ev.Conn.ID
+		x.Record.UpstreamTLS, x.Record.UpstreamPeer = recordTLS(ev.Conn.TLS)
 	}
 	x.log.reached = append(x.log.reached, r)
 }
@@ -232,4 +238,5 @@ func (x *Exchange) lose(ev Event, now clock.Instant) {
 		x.log.at.ready = now
 	}
 	x.log.failure = ev.Reason
+	x.Record.UpstreamFailure = x.underscores(ev.Reason)
 }

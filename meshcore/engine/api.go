@@ -123,4 +123,6 @@ type ConnInfo struct {
 	// TLS is what the handshake told, set before Start; nil on a plain connection. It is not the
 	// inspector's: Transport "tls" alone says that a handshake began.
 	TLS *transport.State
+	// Secured is when the handshake ended.
+	Secured clock.Instant
 }

@@ -208,14 +208,15 @@ func (c *Cluster) assign(a *assignment, now clock.Instant) {
 				if keep[h.addr] != nil {
 					continue // Envoy takes an address once
 				}
-				if ep == nil || ep.host.HashKey != h.hashKey {
+				if ep == nil || ep.host.HashKey != h.hashKey || ep.hostname != h.hostname {
 					ep = c.newEndpoint(h.addr)
-					ep.host.HashKey = h.hashKey
+					ep.host.HashKey, ep.hostname = h.hashKey, h.hostname
 				}
 				if w := ep.dest.Load(); w == nil || *w != h.workload {
 					ep.dest.Store(&h.workload)
 				}
 				ep.metadata.Store(h.metadata)
+				ep.tls.Store(c.sockets.of(h.metadata, a.localities[i].metadata))
 				keep[h.addr] = ep
 				l.Endpoints = append(l.Endpoints,
 					lb.Endpoint{Host: &ep.host, Weight: h.weight, Unhealthy: h.unhealthy})

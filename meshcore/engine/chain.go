@@ -10,6 +10,8 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 )
 
 // Chain is a compiled filter chain. RDS updates reach it without its replacement.
@@ -23,6 +25,10 @@ type Chain struct {
 	TCPIdle time.Duration
 	// TCPDuration is tcp_proxy's max_downstream_connection_duration: 0 for none.
 	TCPDuration time.Duration
+	// TLS secures the chain's connections; nil: they are plain text. HandshakeTimeout bounds it
+	// (transport_socket_connect_timeout; 0: none).
+	TLS              *transport.Server
+	HandshakeTimeout time.Duration
 	// BufferLimit is per_connection_buffer_limit_bytes: how much of a request body is kept for a
 	// retry (1 MiB unless set).
 	BufferLimit int
@@ -54,7 +60,9 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 	if b := lm.GetPerConnectionBufferLimitBytes(); b != nil {
 		ch.BufferLimit = int(b.GetValue())
 	}
-	c.duration("transport_socket_connect_timeout", m.GetTransportSocketConnectTimeout())
+	ch.HandshakeTimeout = c.duration("transport_socket_connect_timeout",
+		m.GetTransportSocketConnectTimeout())
+	ch.TLS = c.serverSocket(m.GetTransportSocket())
 	ch.match = c.chainMatch(m.GetFilterChainMatch())
 	for i, f := range m.GetFilters() {
 		leave := c.at("filters", i)

@@ -9,6 +9,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -30,6 +31,8 @@ func (c *Checks) inspect(m proto.Message) findings {
 	case *listenerv3.Listener:
 		return once(c, m, m)
 	case *routev3.RouteConfiguration:
+		return once(c, m, m)
+	case *tlsv3.Secret:
 		return once(c, m, m)
 	}
 	return inspect(m)

@@ -7,7 +7,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	upstreamsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -48,6 +47,9 @@ type Cluster struct {
 	hashes    bool // its balancer asks for the hash policy's value
 	detector  *outlier.Detector
 	limits    breaker.Thresholds
+	sockets   socketChoice
+	autoSNI   bool // the SNI is the request's host
+	autoSAN   bool // and the certificate must have it
 
 	mu      sync.Mutex // guards what follows
 	hosts   map[Address]*Endpoint
@@ -82,11 +84,7 @@ func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 	if od := m.GetOutlierDetection(); od != nil {
 		c.outlierDetection(out, od)
 	}
-	if s := m.GetTransportSocket(); s != nil {
-		if !c.any(s.GetTypedConfig(), &rawbufferv3.RawBuffer{}) {
-			c.notCarried("transport_socket", s.GetName())
-		}
-	}
+	out.sockets = c.socketChoice(m)
 	if b := m.GetUpstreamBindConfig(); b != nil {
 		ip, err := netip.ParseAddr(b.GetSourceAddress().GetAddress())
 		if err != nil && b.GetSourceAddress() != nil {
@@ -106,6 +104,8 @@ func (c *compiler) protocolOptions(out *Cluster, m *clusterv3.Cluster) {
 			c.fail("", "%s %s", name, notCarried)
 			continue
 		}
+		u := o.GetUpstreamHttpProtocolOptions()
+		out.autoSNI, out.autoSAN = u.GetAutoSni(), u.GetAutoSanValidation()
 		p := o.GetCommonHttpProtocolOptions()
 		if d := p.GetIdleTimeout(); d != nil {
 			out.IdleTimeout = c.duration("common_http_protocol_options.idle_timeout", d)

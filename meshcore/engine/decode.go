@@ -170,7 +170,7 @@ func foreign(name []byte, edge bool) bool {
 // sanitize is mutateRequestHeaders.
 func (x *Exchange) sanitize(h *wire.Head, rc *routeConfig) {
 	edge := x.hcm.remote
-	xff, proto, id := -1, -1, -1
+	xff, proto, id, xfcc := -1, -1, -1, -1
 	drop := false
 	for i := range h.Fields {
 		f := &h.Fields[i]
@@ -191,7 +191,7 @@ func (x *Exchange) sanitize(h *wire.Head, rc *routeConfig) {
 			case string(f.Name) == "x-request-id":
 				id = i
 			case string(f.Name) == "x-forwarded-client-cert":
-				f.Name, drop = nil, true // without mutual TLS (mutateXfccRequestHeader)
+				xfcc = i
 			}
 		case 't':
 			if string(f.Name) == "te" && string(f.Value) != "trailers" {
@@ -218,6 +218,9 @@ func (x *Exchange) sanitize(h *wire.Head, rc *routeConfig) {
 		set(h, "x-envoy-external-address", h.Bytes(view(x.buf)))
 	}
 	x.requestID(h, id, edge)
+	if x.forwardClientCert(h, xfcc) {
+		h.Fields[xfcc].Name, drop = nil, true
+	}
 	if drop {
 		squeeze(h)
 	}
@@ -226,7 +229,7 @@ func (x *Exchange) sanitize(h *wire.Head, rc *routeConfig) {
 // forwardedProto settles x-forwarded-proto and with it the scheme.
 func (x *Exchange) forwardedProto(h *wire.Head, at int) {
 	plain := bytesOf("http")
-	if x.ci.Transport == "tls" {
+	if x.ci.TLS != nil {
 		plain = bytesOf("https")
 	}
 	switch {
@@ -327,7 +330,7 @@ func (x *Exchange) requestID(h *wire.Head, at int, edge bool) {
 	}
 }
 
-// requireTLS is virtual_hosts.require_tls: everything here is plain text.
+// requireTLS is virtual_hosts.require_tls.
 func (x *Exchange) requireTLS(h *wire.Head) (d Directive, done bool) {
 	need := x.route.vhost.requireTLS
 	if need == 0 || string(h.Scheme) == "https" {
@@ -380,6 +383,8 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.fault(f, now)
 		case filterCors:
 			d, done = x.cors(f)
+		case filterSetState:
+			x.setState(f)
 		case filterExtAuthz:
 			d, done = x.extAuthz(f, now)
 		case filterRouter:

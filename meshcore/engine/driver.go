@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
@@ -36,6 +37,19 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 	x.Record.Remote = x.intern(x.buf)
 	return x.stand(x.reply(localReply{status: m.Status, body: m.Body, details: m.Details,
 		grpc: -1}))
+}
+
+// HandshakeFailed makes the record of a TCP connection whose TLS handshake failed. (Envoy has
+// begun to connect to the upstream by then; here nothing has been sent there.)
+func (e *Engine) HandshakeFailed(x *Exchange, c *Chain, ci *ConnInfo, f *transport.Failure,
+	now clock.Instant) {
+	ci.TLS = &transport.State{Version: f.Version, Group: f.Group, Local: f.Local}
+	x.reset(e, c, ci, ci.Born, 0)
+	x.Record.Protocol = "TCP"
+	x.buf = ci.Remote.AppendTo(x.buf[:0])
+	x.Record.Remote = x.intern(x.buf)
+	x.log.downFailure = f.Reason
+	x.finish(now)
 }
 
 // filterChainNotFound is the detail of such a connection (envoy/stream_info/stream_info.h).

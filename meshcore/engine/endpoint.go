@@ -11,6 +11,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 )
 
 // Endpoint is one upstream host of one cluster. It is the same value as long as the cluster's own
@@ -27,6 +28,8 @@ type Endpoint struct {
 	dest    atomic.Pointer[observe.Workload]
 	// metadata is the LbEndpoint's.
 	metadata atomic.Pointer[corev3.Metadata]
+	tls      atomic.Pointer[transport.Client]
+	hostname string // for auto_host_sni
 }
 
 // Active returns the number of requests in flight (Envoy's host rq_active).
@@ -44,6 +47,7 @@ func (c *Cluster) newEndpoint(addr Address) *Endpoint {
 	ep := &Endpoint{Addr: addr, Source: c.source, Cluster: c}
 	ep.host.Address = addr.String()
 	ep.host.Value = ep
+	ep.tls.Store(c.sockets.of(nil, nil))
 	if c.detector != nil {
 		ep.monitor = c.detector.Add(ep)
 	}
@@ -60,6 +64,7 @@ type assignment struct {
 type localityHosts struct {
 	lb.LocalityEndpoints // without its Endpoints
 	hosts                []assigned
+	metadata             *corev3.Metadata
 }
 
 type assigned struct {
@@ -69,6 +74,7 @@ type assigned struct {
 	hashKey   string
 	workload  observe.Workload
 	metadata  *corev3.Metadata
+	hostname  string
 }
 
 func (c *compiler) assignment(m *endpointv3.ClusterLoadAssignment) *assignment {
@@ -76,10 +82,10 @@ func (c *compiler) assignment(m *endpointv3.ClusterLoadAssignment) *assignment {
 		factor: m.GetPolicy().GetOverprovisioningFactor().GetValue()}
 	for i, l := range m.GetEndpoints() {
 		leave := c.at("endpoints", i)
-		out := localityHosts{LocalityEndpoints: lb.LocalityEndpoints{Priority: l.GetPriority(),
-			Weight: l.GetLoadBalancingWeight().GetValue(), Locality: lb.Locality{
-				Region: l.GetLocality().GetRegion(), Zone: l.GetLocality().GetZone(),
-				SubZone: l.GetLocality().GetSubZone()}}}
+		out := localityHosts{metadata: l.GetMetadata(), LocalityEndpoints: lb.LocalityEndpoints{
+			Priority: l.GetPriority(), Weight: l.GetLoadBalancingWeight().GetValue(),
+			Locality: lb.Locality{Region: l.GetLocality().GetRegion(),
+				Zone: l.GetLocality().GetZone(), SubZone: l.GetLocality().GetSubZone()}}}
 		if l.GetPriority() > 128 {
 			c.fail("priority", "value must be less than or equal to 128")
 		}
@@ -97,7 +103,7 @@ func (c *compiler) assignment(m *endpointv3.ClusterLoadAssignment) *assignment {
 func (c *compiler) assigned(m *endpointv3.LbEndpoint) assigned {
 	out := assigned{addr: c.address("endpoint.address", m.GetEndpoint().GetAddress()),
 		weight: m.GetLoadBalancingWeight().GetValue(), workload: workloadOf(m.GetMetadata()),
-		metadata: m.GetMetadata()}
+		metadata: m.GetMetadata(), hostname: m.GetEndpoint().GetHostname()}
 	if w := m.GetLoadBalancingWeight(); w != nil && w.GetValue() == 0 {
 		c.fail("load_balancing_weight", "value must be greater than or equal to 1")
 	}

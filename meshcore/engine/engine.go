@@ -15,6 +15,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 )
 
 // Options says which proxy an Engine decides for.
@@ -57,6 +58,7 @@ type Engine struct {
 	exact     map[string]*exact.Enumerator // by route
 	clusters  map[string]*slot[Cluster]
 	routes    map[string]*slot[routeConfig]
+	secrets   map[string]*slot[transport.Secret]
 	listeners atomic.Pointer[[]*Listener] // sorted by name; read without mu
 	have      resources
 	checked   map[proto.Message]any // what was compiled since the last Update, for it to take
@@ -67,7 +69,8 @@ type Engine struct {
 func New(opt Options) *Engine {
 	e := &Engine{opt: opt, clusters: map[string]*slot[Cluster]{},
 		routes: map[string]*slot[routeConfig]{}, checked: map[proto.Message]any{},
-		exact: map[string]*exact.Enumerator{}}
+		secrets: map[string]*slot[transport.Secret]{},
+		exact:   map[string]*exact.Enumerator{}}
 	if e.opt.Checks == nil {
 		e.opt.Checks = &Checks{}
 	}

@@ -89,6 +89,7 @@ type Exchange struct {
 
 	text    []byte // where the record's strings are
 	buf     []byte
+	alpn    string // of the upstream connection, when the request chooses it
 	hostBuf [256]byte
 	pathBuf []byte
 }
@@ -163,6 +164,8 @@ func (x *Exchange) reset(e *Engine, c *Chain, ci *ConnInfo, now clock.Instant, r
 	r.Listener, r.Chain = c.listener.Name, c.Name
 	x.buf = ci.Local.AppendTo(x.buf[:0])
 	r.Local = x.intern(x.buf)
+	r.SNI = ci.SNI
+	r.TLS, r.Peer = recordTLS(ci.TLS)
 }
 
 // stand remembers what the driver was told.

@@ -9,6 +9,7 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 )
@@ -37,6 +38,7 @@ const (
 	filterCors
 	filterExtAuthz
 	filterRouter
+	filterSetState
 )
 
 type httpFilter struct {
@@ -44,6 +46,7 @@ type httpFilter struct {
 	name  string // the key of per-route settings
 	fault *fault
 	authz *extAuthz
+	state []stateValue
 }
 
 // hcm is a compiled HTTP connection manager.
@@ -72,6 +75,7 @@ type hcm struct {
 	upgrades      map[string]bool
 	suppress      bool // router's suppress_envoy_headers
 	defaultHost10 string
+	xfcc          clientCert
 }
 
 const (
@@ -90,7 +94,8 @@ func (c *compiler) hcm(l *Listener, m *hcmv3.HttpConnectionManager) *hcm {
 		normalize:    m.GetNormalizePath().GetValue(), merge: m.GetMergeSlashes(),
 		escaped: m.GetPathWithEscapedSlashesAction(), stripPort: m.GetStripMatchingHostPort(),
 		stripAnyPort: m.GetStripAnyHostPort(), via: m.GetVia(),
-		server: m.GetServerHeaderTransformation(), upgrades: map[string]bool{}}
+		server: m.GetServerHeaderTransformation(), upgrades: map[string]bool{},
+		xfcc: clientCertOf(m)}
 	if h.escaped == hcmv3.HttpConnectionManager_IMPLEMENTATION_SPECIFIC_DEFAULT {
 		h.escaped = keepSlashes
 	}
@@ -187,6 +192,7 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		leave := c.at("http_filters", i)
 		f := httpFilter{name: m.GetName()}
 		leaveAny := c.in("typed_config")
+		sm := &setstatev3.Config{}
 		fm, rm, em := &faultv3.HTTPFault{}, &routerv3.Router{}, &extauthzv3.ExtAuthz{}
 		switch a := m.GetTypedConfig(); {
 		case c.any(a, fm):
@@ -196,6 +202,8 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		case c.any(a, em):
 			f.kind, f.authz = filterExtAuthz, c.extAuthz(em)
 		case c.any(a, &grpcstatsv3.FilterConfig{}):
+		case c.any(a, sm):
+			f.kind, f.state = filterSetState, c.filterState(sm)
 		case c.any(a, rm):
 			f.kind, h.suppress = filterRouter, rm.GetSuppressEnvoyHeaders()
 		default:

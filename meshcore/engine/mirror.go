@@ -9,6 +9,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/outlier"
 	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
@@ -44,6 +45,7 @@ func (c *compiler) mirrors(list []*routev3.RouteAction_RequestMirrorPolicy) []mi
 type Mirror struct {
 	Endpoint *Endpoint
 	Head     *wire.Head
+	TLS      transport.Options
 	Deadline clock.Instant // the route's time-out holds for copies too
 	rnd      uint64
 	done     bool
@@ -79,6 +81,7 @@ func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 		ep.host.Active.Add(1)
 		m := &Mirror{Endpoint: ep, Head: x.shadow(h, p), Deadline: noDeadline,
 			rnd: draw(x.rnd, drawMirror, i)}
+		m.TLS = ep.TLSOptions(x.alpn, m.Head.Authority)
 		if x.global > 0 {
 			m.Deadline = now.Add(x.global)
 		}

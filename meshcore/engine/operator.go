@@ -25,7 +25,7 @@ type operator struct {
 // operators is what is carried out (source/common/formatter/stream_info_formatter.cc,
 // http_specific_formatter.cc, at 1.40).
 var operators = gather(httpOperators, streamOperators, upstreamOperators, timeOperators,
-	byteOperators, metadataOperators, absentOperators())
+	byteOperators, metadataOperators, tlsOperators, absentOperators())
 
 func gather(tables ...map[string]operator) map[string]operator {
 	out := map[string]operator{}
@@ -54,6 +54,14 @@ var notYetOperators = map[string]string{
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                 "the socket's own address is not kept",
 	"ROUTE_RESOLUTION_COUNT":                       "route look-ups are not counted",
 	"ROUTE_RESOLUTION_TIME_US":                     "route look-ups are not timed",
+	"DOWNSTREAM_TLS_SESSION_ID":                    "crypto/tls does not tell it",
+	"UPSTREAM_TLS_SESSION_ID":                      "crypto/tls does not tell it",
+	"DOWNSTREAM_PEER_OTHERNAME_SAN":                "names of other kinds are not read",
+	"DOWNSTREAM_LOCAL_OTHERNAME_SAN":               "names of other kinds are not read",
+	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256":       "of a chain the first certificate is kept",
+	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1":         "of a chain the first certificate is kept",
+	"DOWNSTREAM_PEER_CHAIN_SERIALS":                "of a chain the first certificate is kept",
+	"DOWNSTREAM_PEER_ISSUER_SERIAL":                "of a chain the first certificate is kept",
 }
 
 // perRequestState is what header values once called FILTER_STATE, and still may
@@ -124,33 +132,14 @@ func count(of func(x *Exchange) int64) operator {
 
 func nothing(_ *Exchange, out []byte) ([]byte, formatter.Kind) { return out, formatter.None }
 
-// absentOperators have no value in any configuration that is carried out: there is no TLS, no
-// tracer, no virtual cluster, no HTTP/3, and nothing ends connections for reasons of its own.
+// absentOperators have no value in any configuration that is carried out: there is no tracer, no
+// virtual cluster, no HTTP/3, and nothing ends connections for reasons of its own.
 func absentOperators() map[string]operator {
 	out := map[string]operator{}
-	absent := func(syntax formatter.Syntax, names string) {
-		for _, n := range strings.Fields(names) {
-			out[n] = operator{syntax: syntax,
-				make: func(formatter.Command) (eval, error) { return nothing, nil }}
-		}
-	}
-	absent(formatter.Alone, `TRACE_ID SPAN_ID VIRTUAL_CLUSTER_NAME ROUNDTRIP_DURATION
-		DOWNSTREAM_HANDSHAKE_DURATION CONNECTION_TERMINATION_DETAILS
-		DOWNSTREAM_TRANSPORT_FAILURE_REASON TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT
-		UPSTREAM_SERVER_NAME`)
-	for _, side := range []string{"DOWNSTREAM_", "UPSTREAM_"} {
-		for _, n := range strings.Fields(`TLS_CIPHER TLS_GROUP TLS_VERSION TLS_SESSION_ID
-			PEER_ISSUER PEER_CERT PEER_SUBJECT PEER_URI_SAN PEER_DNS_SAN PEER_IP_SAN LOCAL_URI_SAN
-			LOCAL_DNS_SAN LOCAL_IP_SAN`) {
-			absent(formatter.Alone, side+n)
-		}
-		absent(formatter.Optional, side+"PEER_CERT_V_START "+side+"PEER_CERT_V_END")
-	}
-	for _, n := range strings.Fields(`PEER_EMAIL_SAN PEER_OTHERNAME_SAN LOCAL_EMAIL_SAN
-		LOCAL_OTHERNAME_SAN LOCAL_SUBJECT PEER_FINGERPRINT_256 PEER_FINGERPRINT_1 PEER_SERIAL
-		PEER_CHAIN_FINGERPRINTS_256 PEER_CHAIN_FINGERPRINTS_1 PEER_CHAIN_SERIALS
-		PEER_ISSUER_SERIAL`) {
-		absent(formatter.Alone, "DOWNSTREAM_"+n)
+	for _, n := range strings.Fields(`TRACE_ID SPAN_ID VIRTUAL_CLUSTER_NAME ROUNDTRIP_DURATION
+		CONNECTION_TERMINATION_DETAILS TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT`) {
+		out[n] = operator{syntax: formatter.Alone,
+			make: func(formatter.Command) (eval, error) { return nothing, nil }}
 	}
 	return out
 }

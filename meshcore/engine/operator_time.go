@@ -106,6 +106,8 @@ func point(name string) func(*Exchange) clock.Instant {
 				return x.log.conn.Began
 			case "US_CX_END":
 				return x.log.conn.Connected
+			case "US_HS_END":
+				return secured(x.log.conn.TLS, x.log.conn.Secured)
 			}
 			return noDeadline
 		}
@@ -125,6 +127,8 @@ func point(name string) func(*Exchange) clock.Instant {
 			return x.log.conn.Began
 		case "US_CX_END":
 			return x.log.conn.Connected
+		case "US_HS_END":
+			return secured(x.log.conn.TLS, x.log.conn.Secured)
 		case "US_TX_BEG":
 			return at.sending
 		case "US_TX_END":

@@ -50,17 +50,7 @@ var upstreamOperators = map[string]operator{
 		}),
 	"UPSTREAM_TRANSPORT_FAILURE_REASON": alone(
 		func(x *Exchange, out []byte) ([]byte, formatter.Kind) {
-			if x.log.failure == "" {
-				return out, formatter.None
-			}
-			n := len(out)
-			out = append(out, x.log.failure...)
-			for i := range out[n:] {
-				if out[n+i] == ' ' {
-					out[n+i] = '_'
-				}
-			}
-			return out, formatter.Text
+			return underscored(x.log.failure, out)
 		}),
 	"UPSTREAM_HOSTS_ATTEMPTED":                   atEnd(attempted((*reached).address)),
 	"UPSTREAM_HOST_NAMES_ATTEMPTED":              atEnd(attempted((*reached).address)),

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 )
 
 // Records must outlive their exchange, and making them must not allocate for each request. So the
@@ -47,6 +48,23 @@ func grow(chunk []observe.Attempt, n int, a observe.Attempt) []observe.Attempt {
 
 func tail(chunk []observe.Attempt, n int) []observe.Attempt {
 	return chunk[len(chunk)-n : len(chunk) : len(chunk)]
+}
+
+// recordTLS is what a record tells of a handshake: the version, and who the peer is.
+func recordTLS(s *transport.State) (version, peer string) {
+	if s == nil {
+		return "", ""
+	}
+	if s.Peer != nil && len(s.Peer.URIs) > 0 {
+		peer = s.Peer.URIs[0]
+	}
+	return s.Version, peer
+}
+
+// underscores returns a text as access logs have it, without blanks; it stays valid.
+func (x *Exchange) underscores(s string) string {
+	x.buf, _ = underscored(s, x.buf[:0])
+	return x.intern(x.buf)
 }
 
 // flag notes a response flag, each once, in the order in which they were set.

@@ -22,13 +22,12 @@ const (
 	describe = "describes, decides nothing; only access logs tell it"
 	sockets  = "tunes sockets or memory, not behaviour"
 	fetching = "resources come with the snapshot"
-	later    = "belongs to mutual TLS; without it the header is removed, as here"
 	stripped = "the port is never part of what is matched here"
 )
 
 // supported is the one list of what the engine carries out.
 var supported = join(listenerFields, httpFields, routeFields, filterFields, extAuthzFields,
-	clusterFields, coreFields, logFields)
+	clusterFields, coreFields, logFields, tlsFields)
 
 func join(tables ...map[protoreflect.FullName]fields) map[protoreflect.FullName]fields {
 	out := map[protoreflect.FullName]fields{}

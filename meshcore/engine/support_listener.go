@@ -15,9 +15,9 @@ var listenerFields = map[protoreflect.FullName]fields{
 			"tcp_backlog_size", "connection_balance_config", "deprecated_v1", "transparent",
 			"freebind"),
 	"envoy.config.listener.v3.AdditionalAddress": yes("address"),
-	"envoy.config.listener.v3.FilterChain": yes("filter_chain_match", "filters", "name").
-		because(describe, "metadata").
-		because("bounds a TLS handshake; there is none", "transport_socket_connect_timeout"),
+	"envoy.config.listener.v3.FilterChain": yes("filter_chain_match", "filters", "name",
+		"transport_socket", "transport_socket_connect_timeout").
+		because(describe, "metadata"),
 	"envoy.config.listener.v3.FilterChainMatch": yes("destination_port", "prefix_ranges",
 		"source_type", "source_prefix_ranges", "source_ports", "direct_source_prefix_ranges",
 		"server_names", "transport_protocol", "application_protocols"),
@@ -51,10 +51,11 @@ var httpFields = map[protoreflect.FullName]fields{
 		"always_set_request_id_in_response", "proxy_100_continue", "upgrade_configs",
 		"normalize_path", "merge_slashes", "path_with_escaped_slashes_action",
 		"request_id_extension", "strip_any_host_port", "strip_matching_host_port", "tracing",
-		"access_log").
+		"access_log", "forward_client_cert_details", "set_current_client_cert_details").
 		because(stats, "stat_prefix").
-		because(later, "forward_client_cert_details", "set_current_client_cert_details").
 		because(sockets, "http2_protocol_options"),
+	hcmPackage + "HttpConnectionManager.SetCurrentClientCertDetails": yes("subject", "cert",
+		"chain", "dns", "uri"),
 	hcmPackage + "Rds":        yes("config_source", "route_config_name"),
 	hcmPackage + "HttpFilter": yes("name", "typed_config", "is_optional", "disabled"),
 	hcmPackage + "HttpConnectionManager.Tracing": fields{}.because(traces, "client_sampling",

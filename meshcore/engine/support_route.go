@@ -101,7 +101,7 @@ var clusterFields = map[protoreflect.FullName]fields{
 		"typed_extension_protocol_options", "http2_protocol_options", "outlier_detection",
 		"cleanup_interval", "upstream_bind_config", "ring_hash_lb_config", "maglev_lb_config",
 		"original_dst_lb_config", "least_request_lb_config", "round_robin_lb_config",
-		"common_lb_config", "transport_socket").
+		"common_lb_config", "transport_socket", "transport_socket_matches").
 		because(stats, "alt_stat_name", "track_cluster_stats", "track_timeout_budgets").
 		because(sockets, "per_connection_buffer_limit_bytes", "upstream_connection_options").
 		because(describe, "metadata"),
@@ -139,8 +139,8 @@ var clusterFields = map[protoreflect.FullName]fields{
 		"http_protocol_options", "http2_protocol_options"),
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": yes(
 		"http_protocol_options", "http2_protocol_options"),
-	"envoy.config.core.v3.UpstreamHttpProtocolOptions": fields{}.because(
-		"belongs to TLS; there is none", "auto_sni", "auto_san_validation"),
+	"envoy.config.core.v3.UpstreamHttpProtocolOptions": yes("auto_sni",
+		"auto_san_validation"),
 	"envoy.config.core.v3.Http2ProtocolOptions": fields{}.because(sockets,
 		"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size"),
 	"envoy.config.core.v3.TransportSocket":                       yes("name", "typed_config"),
@@ -150,12 +150,10 @@ var clusterFields = map[protoreflect.FullName]fields{
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": yes("overprovisioning_factor",
 		"weighted_priority_health"),
 	"envoy.config.endpoint.v3.LocalityLbEndpoints": yes("locality", "lb_endpoints",
-		"load_balancing_weight", "priority").
-		because(describe, "metadata"),
+		"load_balancing_weight", "priority", "metadata"),
 	"envoy.config.endpoint.v3.LbEndpoint": yes("endpoint", "health_status", "metadata",
 		"load_balancing_weight"),
-	"envoy.config.endpoint.v3.Endpoint": yes("address").
-		because("only TLS and active health checks use it", "hostname"),
+	"envoy.config.endpoint.v3.Endpoint": yes("address", "hostname"),
 }
 
 const clusterPackage = "envoy.config.cluster.v3."

@@ -8,9 +8,11 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -20,6 +22,7 @@ type resources struct {
 	endpoints taken[*endpointv3.ClusterLoadAssignment, *assignment]
 	listeners taken[*listenerv3.Listener, *Listener]
 	routes    taken[*routev3.RouteConfiguration, *routeConfig]
+	secrets   taken[*tlsv3.Secret, *transport.Secret]
 }
 
 // taken is one type's resources by name.
@@ -44,6 +47,8 @@ func (e *Engine) Check(m proto.Message) error {
 		_, bad = compile(e, m, (*compiler).listener)
 	case *routev3.RouteConfiguration:
 		_, bad = compile(e, m, (*compiler).routeConfig)
+	case *tlsv3.Secret:
+		_, bad = compile(e, m, (*compiler).secret)
 	default:
 		what := string(m.ProtoReflect().Descriptor().FullName())
 		bad = []Refusal{{Reason: what + " " + notCarried}}
@@ -135,6 +140,10 @@ func (e *Engine) Update(now clock.Instant, s *xds.Snapshot) error {
 	defer e.mu.Unlock()
 	var refused Refusals
 	h := &e.have
+	secrets, fresh, bad := take(e, h.secrets, s.Secrets, (*compiler).secret)
+	refused = append(refused, bad...)
+	h.secrets = secrets
+	e.applySecrets(fresh)
 	oldClusters := h.clusters
 	clusters, freshClusters, bad := take(e, h.clusters, s.Clusters, (*compiler).cluster)
 	refused = append(refused, bad...)

@@ -122,7 +122,7 @@ func (c *call) gone() bool {
 
 // run is the goroutine of a call over HTTP/1.1.
 func (c *call) run() {
-	c.pool = c.p.poolOf(c.c.Endpoint)
+	c.pool = c.p.poolOf(c.c.Endpoint, c.c.Endpoint.TLSOptions("", c.c.Head.Authority))
 	w := &waiter{breaker: breakerOf(c.c.Endpoint), wake: c.nudge}
 	up, refused := c.pool.take(w)
 	if refused {

@@ -46,7 +46,9 @@ var errNotConnected = errors.New("no connection")
 
 // dial connects as for any other stream to the endpoint.
 func (c *http2Client) dial(context.Context, string, string) (net.Conn, error) {
-	conn, ev := c.q.p.dial(c.q.ep)
+	o := c.q.options
+	o.HTTP2, o.Fallback = true, "h2"
+	conn, ev := c.q.p.dial(c.q.ep, o)
 	if conn == nil {
 		c.mu.Lock()
 		c.failed = ev
@@ -84,7 +86,8 @@ func (c *call) runHTTP2() func() {
 			c.end(engine.Event{Kind: engine.Overflow})
 			return
 		}
-		ev := c.roundTrip(ctx, c.p.poolOf(c.c.Endpoint).http2())
+		o := c.c.Endpoint.TLSOptions("", c.c.Head.Authority)
+		ev := c.roundTrip(ctx, c.p.poolOf(c.c.Endpoint, o).http2())
 		b.Finish()
 		c.end(ev)
 	}

@@ -37,7 +37,7 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 	if !w.complete && w.upload == nil && w.req.Upgrade == nil && !d.isConnect() {
 		d.startUpload(dir.Retryable, 0)
 	}
-	q := d.p.poolOf(dir.Endpoint)
+	q := d.p.poolOf(dir.Endpoint, w.x.TLSOptions())
 	up, refused := q.take(&w.wait)
 	if refused {
 		return d.report(w.wait.failed)

@@ -22,6 +22,7 @@ type downstream struct {
 	proxy  bool    // a PROXY header is to come, whatever the listener says
 	origin *Origin // in its place, for sockets given to Serve
 	conn   net.Conn
+	stream net.Conn // what is read and written: conn, or the TLS connection on it
 	srv    *h1.Server
 	ended  chan struct{} // closed at the end
 
@@ -93,7 +94,7 @@ func (w *work) reset() {
 
 func newDownstream(p *Proxy, l *listener, conn net.Conn) *downstream {
 	d := &downstream{
-		p: p, bind: l.bind, proxy: l.proxied, origin: l.origin, conn: conn,
+		p: p, bind: l.bind, proxy: l.proxied, origin: l.origin, conn: conn, stream: conn,
 		ended: make(chan struct{}),
 		wake:  make(chan struct{}, 1), born: p.opt.Clock.Now(),
 	}
@@ -180,7 +181,7 @@ func (d *downstream) serve() {
 func (d *downstream) close() {
 	d.p.watch.remove(d)
 	d.srv.Release()
-	d.conn.Close()
+	d.stream.Close()
 	d.p.mu.Lock()
 	delete(d.p.downs, d)
 	d.p.mu.Unlock()
@@ -226,7 +227,7 @@ func (d *downstream) begin() bool {
 	}
 	d.shown.Store(d.chain)
 	d.p.counts.open(d.chain)
-	return d.p.watch.add(d) == nil
+	return d.secure() && d.p.watch.add(d) == nil
 }
 
 // restore finds out where the connection comes from and was going.

@@ -92,7 +92,7 @@ func (m *mirror) nudge() {
 
 // run is the copy's goroutine.
 func (m *mirror) run() {
-	m.pool = m.p.poolOf(m.m.Endpoint)
+	m.pool = m.p.poolOf(m.m.Endpoint, m.m.TLS)
 	w := &waiter{breaker: breakerOf(m.m.Endpoint), wake: m.nudge}
 	up, refused := m.pool.take(w)
 	if refused {

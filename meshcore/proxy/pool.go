@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
+	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
 
@@ -28,7 +30,10 @@ type pool struct {
 	connecting int
 	conns      int
 	removed    bool
-	calls      *http2Client // nil until there was one
+
+	options transport.Options
+	others  map[transport.Options]*pool // of the pool without options: those with
+	calls   *http2Client                // nil until there was one
 }
 
 // waiter is a stream that waits for a connection. It is reused by the exchange that owns it.
@@ -40,18 +45,46 @@ type waiter struct {
 	failed  engine.Event // when not
 }
 
-// poolOf returns the pool of an endpoint, making it at the first use.
-func (p *Proxy) poolOf(ep *engine.Endpoint) *pool {
-	if v := ep.Pool.Load(); v != nil {
-		return v.(*pool)
+// poolOf returns the pool of an endpoint for what a request wants of its connections, making it at
+// the first use.
+func (p *Proxy) poolOf(ep *engine.Endpoint, o transport.Options) *pool {
+	v := ep.Pool.Load()
+	if v == nil {
+		n := &pool{p: p, ep: ep}
+		if ep.Pool.CompareAndSwap(nil, n) {
+			p.know(n)
+		}
+		v = ep.Pool.Load()
 	}
-	n := &pool{p: p, ep: ep}
-	if !ep.Pool.CompareAndSwap(nil, n) {
-		return ep.Pool.Load().(*pool)
+	first := v.(*pool)
+	if o == (transport.Options{}) {
+		return first
 	}
+	return first.other(o)
+}
+
+// know has a pool swept.
+func (p *Proxy) know(q *pool) {
 	p.mu.Lock()
-	p.pools = append(p.pools, n)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.pools = append(p.pools, q)
+}
+
+// other is the pool of the same endpoint for other options.
+func (q *pool) other(o transport.Options) *pool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := q.others[o]
+	if n == nil {
+		o = transport.Options{ALPN: strings.Clone(o.ALPN), Fallback: o.Fallback,
+			SNI: strings.Clone(o.SNI), SAN: strings.Clone(o.SAN), Host: o.Host}
+		n = &pool{p: q.p, ep: q.ep, options: o, removed: q.removed}
+		if q.others == nil {
+			q.others = map[transport.Options]*pool{}
+		}
+		q.others[o] = n
+		q.p.know(n)
+	}
 	return n
 }
 
@@ -116,7 +149,7 @@ func (q *pool) connect(b *breaker.Breaker) {
 // streams along (purgePendingStreams).
 func (q *pool) dial(b *breaker.Breaker) {
 	began := q.p.opt.Clock.Now()
-	conn, ev := q.p.dial(q.ep)
+	conn, ev := q.p.dial(q.ep, q.options)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.connecting--
@@ -256,31 +289,42 @@ func Removed(ep *engine.Endpoint) {
 	q.p.forget(q)
 }
 
-// dial connects to an endpoint within its cluster's connect_timeout.
-func (p *Proxy) dial(ep *engine.Endpoint) (net.Conn, engine.Event) {
+// dial connects to an endpoint, and secures the connection, within its cluster's connect_timeout.
+func (p *Proxy) dial(ep *engine.Endpoint, o transport.Options) (net.Conn, engine.Event) {
 	ctx := p.ctx
 	if t := ep.Cluster.ConnectTimeout; t > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t)
 		defer cancel()
 	}
+	var ev engine.Event
 	conn, err := p.opt.Network.Dial(ctx, ep.Source, ep.Addr)
+	switch {
+	case err == nil && ep.TLS() != nil:
+		until, _ := ctx.Deadline()
+		conn, ev = p.secureUpstream(conn, ep.TLS(), o, until)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		ev = engine.Event{Kind: engine.ConnectTimeout}
+	case err != nil:
+		ev = engine.Event{Kind: engine.ConnectFail, Reason: connectReason(err)}
+	}
 	if s, ok := p.opt.Sink.(DialSink); ok {
-		s.Dialed(ep, err == nil)
+		s.Dialed(ep, ev.Kind == 0)
 	}
-	if err == nil {
-		return conn, engine.Event{}
+	if ev.Kind != 0 {
+		return nil, ev
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, engine.Event{Kind: engine.ConnectTimeout}
-	}
-	return nil, engine.Event{Kind: engine.ConnectFail, Reason: connectReason(err)}
+	return conn, ev
 }
 
 // seen notes what access logs tell of a new connection.
 func (p *Proxy) seen(c net.Conn, ep *engine.Endpoint, began clock.Instant) engine.UpstreamConn {
 	out := engine.UpstreamConn{ID: p.conns.Add(1), Local: addrPort(c.LocalAddr()), Began: began,
 		Connected: p.opt.Clock.Now()}
+	if t, ok := c.(*transport.Conn); ok {
+		out.TLS, out.Secured = t.State, out.Connected
+		c = t.Under()
+	}
 	if l, ok := p.opt.Network.(Locator); ok {
 		out.Local = l.LocalAddr(c, ep.Source, ep.Addr.AddrPort)
 	}

@@ -29,7 +29,7 @@ func (d *downstream) serveTCP() {
 			dir = d.connectTCP(dir)
 		case engine.Abort:
 			d.ending()
-			d.conn.Close()
+			d.stream.Close()
 			dir = x.HandleTCP(engine.Event{Kind: engine.Sent}, now())
 		case engine.Wait:
 			d.sleep(dir.Until)
@@ -61,7 +61,7 @@ func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
 		return x.HandleTCP(engine.Event{Kind: engine.Overflow}, now())
 	}
 	began := now()
-	conn, ev := d.p.dial(dir.Endpoint)
+	conn, ev := d.p.dial(dir.Endpoint, x.TLSOptions())
 	if conn == nil {
 		b.Abandon()
 		b.Closed()
@@ -85,7 +85,7 @@ func (d *downstream) connectTCP(dir engine.Directive) engine.Directive {
 	ev = d.splice(conn)
 	d.ending()
 	conn.Close()
-	d.conn.Close()
+	d.stream.Close()
 	return x.HandleTCP(ev, now())
 }
 
@@ -113,7 +113,7 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	back := make(chan error, 1)
 	first := d.srv.Preread()
 	if !d.p.spawn(func() {
-		n, err := d.copy(d.conn, up)
+		n, err := d.copy(d.stream, up)
 		rec.BytesSent = n
 		back <- err
 	}) {
@@ -124,11 +124,11 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	d.srv.Release()
 	if err == nil {
 		var more int64
-		more, err = d.copy(up, d.conn)
+		more, err = d.copy(up, d.stream)
 		rec.BytesReceived += more
 	} else {
 		up.Close()
-		d.conn.Close()
+		d.stream.Close()
 	}
 	sentErr = <-back
 	switch {

@@ -40,7 +40,7 @@ func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
 	d.conn.SetReadDeadline(past)
 	<-ended
 	d.dropUpstream() // gives buffers back that the pump wrote from
-	d.conn.Close()
+	d.stream.Close()
 	d.gone.Store(true)
 	w.received = received.Load()
 	w.x.Record.BytesReceived, w.x.Record.BytesSent = w.received, w.sent

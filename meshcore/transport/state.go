@@ -1,5 +1,9 @@
 // Package transport secures connections: it makes crypto/tls configurations of Envoy's TLS contexts
-// and secrets, and says what a handshake told.
+// and secrets, does the handshakes, and says what they told, in Envoy's words also where they fail.
+//
+//	DownstreamTlsContext ─NewServer─▶ Server ─Handshake─▶ Conn (a net.Conn) + State, or Failure
+//	UpstreamTlsContext   ─NewClient─▶ Client ─Handshake─▶
+//	Secret ─NewSecret─▶ in a slot that both look into at each handshake
 package transport
 
 import "time"
@@ -8,6 +12,7 @@ import "time"
 type State struct {
 	Version string // as Envoy prints it: "TLSv1.3"
 	Cipher  string // OpenSSL's name: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
+	Group   string // of the key exchange: "X25519"
 	SNI     string // requested_server_name; empty without one
 	ALPN    string // what was agreed on; empty without
 	Resumed bool
@@ -22,9 +27,11 @@ type Certificate struct {
 	Subject, Issuer string   // RFC 2253, as Envoy prints them
 	Serial          string   // hex, lower case
 	Hash            string   // SHA-256 of the DER form, hex, lower case
+	SHA1            string   // likewise
 	URIs, DNS       []string // subject alternative names
-	PEM             string   // URL-encoded, as in x-forwarded-client-cert's Cert
-	Chain           string   // the whole chain, likewise
+	IPs, Emails     []string
+	PEM             string // URL-encoded, as in x-forwarded-client-cert's Cert
+	Chain           string // the whole chain, likewise
 	NotBefore       time.Time
 	NotAfter        time.Time
 }

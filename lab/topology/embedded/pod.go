@@ -116,6 +116,11 @@ func (p *pod) startApp(s *translate.Pod) error {
 		},
 		ConnContext: app.ConnContext,
 	}
+	if a.HTTP2 {
+		p.server.Protocols = new(http.Protocols)
+		p.server.Protocols.SetHTTP1(true)
+		p.server.Protocols.SetUnencryptedHTTP2(true)
+	}
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {

@@ -265,7 +265,8 @@ func (c *Client) Stale() bool {
 		return true
 	}
 	if c.in.raw == nil {
-		return false
+		s, ok := c.conn.(interface{ Stale() bool }) // TLS
+		return ok && s.Stale()
 	}
 	return c.in.raw.Read(c.peek) != nil || c.stale
 }
