@@ -16,6 +16,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 )
@@ -26,6 +27,7 @@ var resourceKinds = map[string]string{
 	"routes": "routes", "route": "routes", "r": "routes",
 	"clusters": "clusters", "cluster": "clusters", "c": "clusters",
 	"endpoints": "endpoints", "endpoint": "endpoints", "ep": "endpoints",
+	"secrets": "secrets", "secret": "secrets", "s": "secrets",
 	"all": "all",
 }
 
@@ -33,7 +35,7 @@ func proxyConfigCommand(e *env) *cobra.Command {
 	var src source
 	var name string
 	c := &cobra.Command{
-		Use:     "proxy-config WORKLOAD [listeners|routes|clusters|endpoints]",
+		Use:     "proxy-config WORKLOAD [listeners|routes|clusters|endpoints|secrets]",
 		Aliases: []string{"pc"},
 		Short:   "Show what a sidecar or gateway was given, as istioctl prints it",
 		Example: `  mesh-lab proxy-config preference routes
@@ -48,12 +50,9 @@ func proxyConfigCommand(e *env) *cobra.Command {
 					args[0], args[1] = args[1], args[0]
 				}
 				workload, kind = args[0], resourceKinds[args[1]]
-				if args[1] == "secrets" || args[1] == "secret" || args[1] == "s" {
-					return usage("secrets come with mutual TLS, which is not there yet")
-				}
 				if kind == "" {
-					return usage("%q is unknown; one of listeners, routes, clusters, endpoints",
-						args[1])
+					return usage("%q is unknown; one of listeners, routes, clusters, endpoints, "+
+						"secrets", args[1])
 				}
 			}
 			l, closeLab, err := e.lab(c.Context(), src, name)
@@ -91,7 +90,7 @@ func (e *env) printSnapshot(snap map[string][]json.RawMessage, kind string) erro
 		_, err = fmt.Fprintln(e.out, out.String())
 		return err
 	}
-	for _, k := range []string{"clusters", "listeners", "routes", "endpoints"} {
+	for _, k := range []string{"clusters", "listeners", "routes", "secrets", "endpoints"} {
 		if kind != "all" && kind != k {
 			continue
 		}
@@ -112,6 +111,8 @@ func (e *env) printResources(kind string, all []json.RawMessage) error {
 		"listeners": "ADDRESSES\tPORT\tMATCH\tDESTINATION",
 		"routes":    "NAME\tVHOST NAME\tDOMAINS\tMATCH\tVIRTUAL SERVICE",
 		"endpoints": "ENDPOINT\tSTATUS\tCLUSTER",
+		"secrets": "RESOURCE NAME\tTYPE\tSTATUS\tVALID CERT\tSERIAL NUMBER\tNOT AFTER\t" +
+			"NOT BEFORE",
 	}
 	w := e.table()
 	fmt.Fprintln(w, headings[kind])
@@ -127,6 +128,8 @@ func (e *env) printResources(kind string, all []json.RawMessage) error {
 			rows, err = each(b, &routev3.RouteConfiguration{}, routeRows)
 		case "endpoints":
 			rows, err = each(b, &endpointv3.ClusterLoadAssignment{}, endpointRows)
+		case "secrets":
+			rows, err = each(b, &tlsv3.Secret{}, secretRows)
 		}
 		if err != nil {
 			return environment(err)

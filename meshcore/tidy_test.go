@@ -32,12 +32,14 @@ var imports = map[string][]string{
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
 	"meshcore/translate":        {"meshcore/istio", "meshcore/xds"},
+	"meshcore/jwks":             {"meshcore/istio", "meshcore/translate"},
 	"meshcore/exact":            {"meshcore/xds"},
 	"meshcore/engine/match":     {"meshcore/wire"},
 	"meshcore/engine/lb":        {"meshcore/clock"},
 	"meshcore/engine/outlier":   {"meshcore/clock"},
 	"meshcore/engine/breaker":   {},
 	"meshcore/engine/formatter": {},
+	"meshcore/engine/rbac":      {"meshcore/engine/match", "meshcore/transport", "meshcore/wire"},
 	"meshcore/engine": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
 		"meshcore/transport", "meshcore/engine/*",
@@ -47,8 +49,9 @@ var imports = map[string][]string{
 	"meshcore/bootstrap": {"meshcore/engine"},
 	"meshcore/resolve":   {},
 	"meshcore/pilot": {
-		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/observe",
-		"meshcore/roots", "meshcore/stock", "meshcore/translate", "meshcore/xds",
+		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/jwks",
+		"meshcore/observe", "meshcore/roots", "meshcore/stock", "meshcore/translate",
+		"meshcore/xds",
 	},
 	"meshcore/sidecar": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",
@@ -82,7 +85,7 @@ var imports = map[string][]string{
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
 	"lab/logfile":             {},
-	"lab/load": {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
+	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "lab/tlsclient",
@@ -124,6 +127,7 @@ var pure = []string{
 	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
+	"meshcore/engine/rbac",
 	"scenarios", "scenarios/assert", "reports",
 	"reports/fidelity",
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -217,16 +219,17 @@ func (s *Server) handleSnapshot(w http.ResponseWriter, r *http.Request) {
 	answer(w, out)
 }
 
-// snapshotJSON writes a snapshot's resources, sorted by name.
+// snapshotJSON writes a snapshot's resources, sorted by name and without private keys.
 func snapshotJSON(s *xds.Snapshot) (map[string][]json.RawMessage, error) {
 	out := map[string][]json.RawMessage{}
 	for kind, all := range map[string][]proto.Message{
 		"listeners": sorted(s.Listeners), "routes": sorted(s.Routes),
 		"clusters": sorted(s.Clusters), "endpoints": sorted(s.Endpoints),
+		"secrets": sorted(withWarming(s)),
 	} {
 		out[kind] = []json.RawMessage{}
 		for _, m := range all {
-			b, err := protojson.Marshal(m)
+			b, err := protojson.Marshal(xds.Redact(m))
 			if err != nil {
 				return nil, err
 			}
@@ -234,6 +237,26 @@ func snapshotJSON(s *xds.Snapshot) (map[string][]json.RawMessage, error) {
 		}
 	}
 	return out, nil
+}
+
+// withWarming returns the secrets of a snapshot and, with nothing but their names, those that it
+// asks for in vain: Envoy's dump shows them so.
+func withWarming(s *xds.Snapshot) map[string]*tlsv3.Secret {
+	out := maps.Clone(s.Secrets)
+	for _, m := range append(sorted(s.Clusters), sorted(s.Listeners)...) {
+		for _, socket := range xds.TransportSockets(m) {
+			_, common, err := xds.TLSContext(socket)
+			if err != nil {
+				continue // no proxy would have taken it
+			}
+			for _, c := range xds.SecretConfigs(common) {
+				if out[c.GetName()] == nil {
+					out[c.GetName()] = &tlsv3.Secret{Name: c.GetName()}
+				}
+			}
+		}
+	}
+	return out
 }
 
 func sorted[M proto.Message](m map[string]M) []proto.Message {

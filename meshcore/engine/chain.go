@@ -9,6 +9,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/transport"
@@ -37,6 +38,7 @@ type Chain struct {
 	match    chainMatch
 	hcm      *hcm
 	tcp      *tcpProxy
+	guards   []*rbacFilter // network filters in front of these
 	logs     []accessLog
 	logKind  string // ACCESS_LOG_TYPE
 	metadata *corev3.Metadata
@@ -66,7 +68,9 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 	ch.match = c.chainMatch(m.GetFilterChainMatch())
 	for i, f := range m.GetFilters() {
 		leave := c.at("filters", i)
-		switch h, t := (&hcmv3.HttpConnectionManager{}), (&tcpproxyv3.TcpProxy{}); {
+		terminal := true
+		h, t := &hcmv3.HttpConnectionManager{}, &tcpproxyv3.TcpProxy{}
+		switch r := (&networkrbacv3.RBAC{}); {
 		case c.any(f.GetTypedConfig(), h):
 			leaveAny := c.in("typed_config")
 			ch.hcm = c.hcm(l, h)
@@ -79,11 +83,18 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 			ch.logs, ch.logKind = c.accessLogs(t.GetAccessLog()), "TcpConnectionEnd"
 			ch.TCPIdle, ch.TCPDuration = ch.tcp.idle, ch.tcp.lasts
 			leaveAny()
+		case c.any(f.GetTypedConfig(), r):
+			leaveAny := c.in("typed_config")
+			ch.guards, terminal = append(ch.guards, c.networkRBAC(r)), false
+			leaveAny()
 		default:
 			c.fail("typed_config", "%s %s", f.GetName(), notCarried)
 		}
-		if i != len(m.GetFilters())-1 {
+		if last := i == len(m.GetFilters())-1; terminal && !last {
 			c.fail("", "%s must be the last filter of its chain", f.GetName())
+		} else if !terminal && last {
+			c.fail("", "non-terminal filter named %s is the last filter in a network filter "+
+				"chain.", f.GetName())
 		}
 		leave()
 	}

@@ -37,11 +37,11 @@ func (x *Exchange) decode(now clock.Instant) Directive {
 	if rc != nil && string(h.Method) != "CONNECT" {
 		x.route = rc.find(x, h)
 	}
+	if d, done := x.requireTLS(h); done {
+		return d
+	}
 	if x.route != nil {
 		x.destined(h, x.route)
-		if d, done := x.requireTLS(h); done {
-			return d
-		}
 	}
 	x.startDuration()
 	// Without a route it is the router that refuses (conn_manager_impl.cc decodeHeaders looks for
@@ -330,12 +330,13 @@ func (x *Exchange) requestID(h *wire.Head, at int, edge bool) {
 	}
 }
 
-// requireTLS is virtual_hosts.require_tls.
+// requireTLS is virtual_hosts.require_tls, which comes before all routes, and whose redirect is of
+// none (source/common/router/config_impl.cc VirtualHostImpl::getRouteFromEntries).
 func (x *Exchange) requireTLS(h *wire.Head) (d Directive, done bool) {
-	need := x.route.vhost.requireTLS
-	if need == 0 || string(h.Scheme) == "https" {
+	if x.log.vhost == nil || x.log.vhost.requireTLS == 0 || string(h.Scheme) == "https" {
 		return d, false
 	}
+	x.route, x.log.vhost = nil, nil
 	head := x.beginReply(301, "direct_response")
 	x.buf = append(append(append(x.buf[:0], "https://"...), h.Authority...), h.Target...)
 	put(head, "location", head.Bytes(view(x.buf)))
@@ -383,6 +384,8 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.fault(f, now)
 		case filterCors:
 			d, done = x.cors(f)
+		case filterRBAC:
+			d, done = x.rbac(f)
 		case filterSetState:
 			x.setState(f)
 		case filterExtAuthz:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/rbac"
 	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
@@ -47,6 +48,9 @@ type Exchange struct {
 	delaying *fault
 	// tellOperation: the response names the route's operation (inbound).
 	tellOperation bool
+
+	input       rbac.Input // of the policy that is asked
+	termination string     // %CONNECTION_TERMINATION_DETAILS%
 
 	corsState
 	authz        authzState
@@ -141,11 +145,13 @@ func (x *Exchange) renew(e *Engine, ci *ConnInfo, now clock.Instant, rnd uint64)
 	}
 	text, buf, path, attempts := x.text, x.buf, x.pathBuf, x.attempts
 	copies, tried, skip, reply := x.copies, x.tried[:0], x.skip, x.replyHead
+	dynamic := x.dynamic
+	dynamic.clear()
 	cookies, reached := x.setCookies[:0], x.log.reached[:0]
 	*x = Exchange{e: e, ci: ci, start: now, now: now, rnd: rnd, text: text, buf: buf,
 		pathBuf: path, attempts: attempts, copies: copies, tried: tried, skip: skip,
-		replyHead: reply, setCookies: cookies, completeAt: noDeadline, connectedAt: noDeadline,
-		duration: noDeadline, remote: ci.Remote}
+		replyHead: reply, dynamic: dynamic, setCookies: cookies, completeAt: noDeadline,
+		connectedAt: noDeadline, duration: noDeadline, remote: ci.Remote}
 	x.log = logState{reached: reached, at: newMoments(), connection: ci.ID,
 		conn: UpstreamConn{Began: noDeadline, Connected: noDeadline}}
 }

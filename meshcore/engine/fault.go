@@ -9,6 +9,7 @@ import (
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -21,13 +22,15 @@ import (
 type perFilter struct {
 	fault map[string]*fault
 	cors  map[string]*corsPolicy
+	rbac  map[string]*rbacFilter
 	authz map[string]*authzPerRoute
 }
 
 func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 	for name, a := range m {
 		leave := c.in(`typed_per_filter_config["` + name + `"]`)
-		f, p, e := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}, &extauthzv3.ExtAuthzPerRoute{}
+		f, p := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}
+		r, e := &httprbacv3.RBACPerRoute{}, &extauthzv3.ExtAuthzPerRoute{}
 		switch {
 		case c.any(a, f):
 			if out.fault == nil {
@@ -39,6 +42,13 @@ func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 				out.cors = map[string]*corsPolicy{}
 			}
 			out.cors[name] = c.corsPolicy(p)
+		case c.any(a, r):
+			if out.rbac == nil {
+				out.rbac = map[string]*rbacFilter{}
+			}
+			leaveRBAC := c.in("rbac")
+			out.rbac[name] = c.rbac(r.GetRbac())
+			leaveRBAC()
 		case c.any(a, e):
 			if out.authz == nil {
 				out.authz = map[string]*authzPerRoute{}

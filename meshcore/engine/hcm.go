@@ -8,6 +8,7 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -36,6 +37,7 @@ type filterKind uint8
 const (
 	filterFault filterKind = iota + 1
 	filterCors
+	filterRBAC
 	filterExtAuthz
 	filterRouter
 	filterSetState
@@ -45,6 +47,7 @@ type httpFilter struct {
 	kind  filterKind
 	name  string // the key of per-route settings
 	fault *fault
+	rbac  *rbacFilter
 	authz *extAuthz
 	state []stateValue
 }
@@ -192,13 +195,16 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		leave := c.at("http_filters", i)
 		f := httpFilter{name: m.GetName()}
 		leaveAny := c.in("typed_config")
+		fm, rm := &faultv3.HTTPFault{}, &routerv3.Router{}
+		bm, em := &httprbacv3.RBAC{}, &extauthzv3.ExtAuthz{}
 		sm := &setstatev3.Config{}
-		fm, rm, em := &faultv3.HTTPFault{}, &routerv3.Router{}, &extauthzv3.ExtAuthz{}
 		switch a := m.GetTypedConfig(); {
 		case c.any(a, fm):
 			f.kind, f.fault = filterFault, c.fault(fm)
 		case c.any(a, &corsv3.Cors{}):
 			f.kind = filterCors
+		case c.any(a, bm):
+			f.kind, f.rbac = filterRBAC, c.rbac(bm)
 		case c.any(a, em):
 			f.kind, f.authz = filterExtAuthz, c.extAuthz(em)
 		case c.any(a, &grpcstatsv3.FilterConfig{}):

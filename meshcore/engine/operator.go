@@ -137,7 +137,7 @@ func nothing(_ *Exchange, out []byte) ([]byte, formatter.Kind) { return out, for
 func absentOperators() map[string]operator {
 	out := map[string]operator{}
 	for _, n := range strings.Fields(`TRACE_ID SPAN_ID VIRTUAL_CLUSTER_NAME ROUNDTRIP_DURATION
-		CONNECTION_TERMINATION_DETAILS TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT`) {
+		TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT`) {
 		out[n] = operator{syntax: formatter.Alone,
 			make: func(formatter.Command) (eval, error) { return nothing, nil }}
 	}
@@ -190,6 +190,9 @@ var streamOperators = map[string]operator{
 		return appendUUID(out, draw(x.rnd, drawUnique+n, 0), draw(x.rnd, drawUnique+n+1, 0)),
 			formatter.Text
 	}),
+	"CONNECTION_TERMINATION_DETAILS": text(
+		func(x *Exchange) string { return x.termination }),
+
 	"STREAM_ID":   alone(streamID),
 	"ENVIRONMENT": {syntax: formatter.Requires | formatter.Length, make: environment},
 

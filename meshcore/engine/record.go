@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/rbac"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/transport"
 )
@@ -134,5 +135,7 @@ func (x *Exchange) releaseRecord() {
 	x.head, x.resp, x.route, x.target = nil, nil, nil, nil
 	x.ep, x.answered, x.cluster, x.ci = nil, nil, nil, nil
 	x.log.endpoint, x.log.vhost, x.logs = nil, nil, nil
+	x.input = rbac.Input{}
+	x.dynamic.clear()
 	clear(x.tried)
 }

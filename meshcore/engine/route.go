@@ -25,6 +25,7 @@ type route struct {
 	queries   []match.Query
 	fraction  *fraction
 	grpc      bool
+	dynamic   []match.Metadata
 	operation []byte // decorator's, for propagation; nil without
 	filters   perFilter
 	own       chainOfMutations  // of a route without cluster
@@ -107,6 +108,11 @@ func (c *compiler) match(r *route, m *routev3.RouteMatch) {
 		r.fraction = &fr
 	}
 	r.grpc = m.GetGrpc() != nil
+	for i, d := range m.GetDynamicMetadata() {
+		leave := c.at("dynamic_metadata", i)
+		r.dynamic = append(r.dynamic, c.metadataMatch(d))
+		leave()
+	}
 }
 
 func (c *compiler) query(m *routev3.QueryParameterMatcher) match.Query {
@@ -142,6 +148,11 @@ func (r *route) matches(x *Exchange, h *wire.Head, path []byte) bool {
 	}
 	for i := range r.queries {
 		if !r.queries[i].Match(h.Target) {
+			return false
+		}
+	}
+	for i := range r.dynamic {
+		if !r.dynamic[i].Match(&x.dynamic) {
 			return false
 		}
 	}

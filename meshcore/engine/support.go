@@ -27,7 +27,7 @@ const (
 
 // supported is the one list of what the engine carries out.
 var supported = join(listenerFields, httpFields, routeFields, filterFields, extAuthzFields,
-	clusterFields, coreFields, logFields, tlsFields)
+	clusterFields, coreFields, logFields, tlsFields, policyFields)
 
 func join(tables ...map[protoreflect.FullName]fields) map[protoreflect.FullName]fields {
 	out := map[protoreflect.FullName]fields{}

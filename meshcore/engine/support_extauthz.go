@@ -31,10 +31,6 @@ var extAuthzFields = map[protoreflect.FullName]fields{
 	"envoy.config.core.v3.GrpcService.EnvoyGrpc": yes("cluster_name", "authority"),
 	"envoy.config.core.v3.RuntimeFeatureFlag": yes("default_value").
 		because("there is no runtime layer", "runtime_key"),
-	"envoy.type.v3.HttpStatus":                          yes("code"),
-	"envoy.type.matcher.v3.ListStringMatcher":           yes("patterns"),
-	"envoy.type.matcher.v3.MetadataMatcher":             yes("filter", "path", "value", "invert"),
-	"envoy.type.matcher.v3.MetadataMatcher.PathSegment": yes("key"),
-	"envoy.type.matcher.v3.ValueMatcher": yes("null_match", "double_match", "string_match",
-		"bool_match", "present_match", "list_match", "or_match"),
+	"envoy.type.v3.HttpStatus":                yes("code"),
+	"envoy.type.matcher.v3.ListStringMatcher": yes("patterns"),
 }

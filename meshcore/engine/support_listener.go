@@ -29,8 +29,11 @@ var listenerFields = map[protoreflect.FullName]fields{
 	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   {},
 	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": fields{}.because(sockets,
 		"initial_read_buffer_size"),
-	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":          {},
-	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":      {},
+	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":     {},
+	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol": {},
+	"envoy.extensions.filters.network.rbac.v3.RBAC": yes("rules", "shadow_rules",
+		"shadow_rules_stat_prefix", "enforcement_type", "delay_deny").
+		because(stats, "stat_prefix"),
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster": yes("clusters"),
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": yes(
 		"name", "weight"),

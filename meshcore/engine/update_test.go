@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -30,9 +32,10 @@ func TestRefusals(t *testing.T) {
 			routes: []}]}`,
 			"RouteConfiguration r: virtual_hosts[0].rate_limits: is not carried out yet"},
 		{"route", `{name: r, virtualHosts: [{name: v, domains: [a], typedPerFilterConfig: {f: {
-			"@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}}}]}`,
+			"@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute,
+			disabled: true}}}]}`,
 			`RouteConfiguration r: virtual_hosts[0].typed_per_filter_config["f"]: ` +
-				"envoy.extensions.filters.http.rbac.v3.RBACPerRoute is not carried out yet"},
+				"envoy.extensions.filters.http.buffer.v3.BufferPerRoute is not carried out yet"},
 		{"route", `{name: r, virtualHosts: [{name: v, domains: [a, A]}]}`,
 			"RouteConfiguration r: virtual_hosts[0].domains: Only unique values for domains are " +
 				"permitted. Duplicate entry of domain A in route r"},

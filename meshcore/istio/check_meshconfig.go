@@ -19,6 +19,7 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 		c.errorf("protocolDetectionTimeout", "must be whole milliseconds")
 	}
 	c.accessLogFormat(m)
+	c.extensionProviders(m)
 	c.retries("defaultHttpRetryPolicy", m.DefaultHttpRetryPolicy)
 	c.localities("localityLbSetting", m.LocalityLbSetting, true)
 	c.connectionPool(

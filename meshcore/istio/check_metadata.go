@@ -26,6 +26,7 @@ func (c *checker) metadata(k *kind) {
 		c.errorf("metadata.namespace", "%q: %s", clip(o.Namespace), msg)
 	}
 	c.tags("metadata", o.Labels, o.Annotations)
+	c.dryRunElsewhere(k)
 }
 
 // template checks the metadata of a pod template.
@@ -154,7 +155,7 @@ var istioAnnotations = rules(
 	carried(
 		`mesh-lab.dev/app mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
 		mesh-lab/ready sidecar.istio.io/inject sidecar.istio.io/userVolume
-		sidecar.istio.io/userVolumeMount networking.istio.io/exportTo`,
+		sidecar.istio.io/userVolumeMount networking.istio.io/exportTo istio.io/dry-run`,
 	),
 	notYetUnless("gateway sidecar", "", "inject.istio.io/templates"),
 	noEffect("the lab starts its proxies itself", `sidecar.istio.io/agentLogLevel
@@ -180,7 +181,7 @@ var istioAnnotations = rules(
 		gateway.istio.io/controller-version gateway.istio.io/name-override
 		gateway.istio.io/service-account networking.istio.io/service-type
 		topology.istio.io/controlPlaneClusters alpha.istio.io/canonical-serviceaccounts
-		alpha.istio.io/kubernetes-serviceaccounts galley.istio.io/analyze-suppress istio.io/dry-run
+		alpha.istio.io/kubernetes-serviceaccounts galley.istio.io/analyze-suppress
 		install.operator.istio.io/chart-owner install.operator.istio.io/owner-generation`),
 	noEffect(ambientLater, `ambient.istio.io/bypass-inbound-capture ambient.istio.io/dns-capture
 		ambient.istio.io/waypoint-inbound-binding istio.io/reroute-virtual-interfaces

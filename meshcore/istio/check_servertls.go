@@ -1,6 +1,8 @@
 package istio
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -54,6 +56,7 @@ func (c *checker) serverTLS(field string, s *networkingv1alpha3.Server) {
 		return
 	}
 	c.versions(field, s.Tls)
+	c.pins(field, s.Tls)
 	switch {
 	case s.Tls.Mode == serverIstio:
 		c.meshCertificates(field, s.Tls)
@@ -82,6 +85,24 @@ func (c *checker) versions(field string, s *networkingv1alpha3.ServerTLSSettings
 				didYouMean(name, knownCiphers))
 		case slices.Contains(s.CipherSuites[:i], name):
 			c.warnf(f, "ignoring duplicate cipher suites: [%s]", name)
+		}
+	}
+}
+
+// pins checks the fingerprints of clients' certificates: Envoy refuses a listener with others
+// (source/common/tls/cert_validator/default_validator.cc initializeSslContexts).
+func (c *checker) pins(field string, s *networkingv1alpha3.ServerTLSSettings) {
+	for i, h := range s.VerifyCertificateHash {
+		if b, err := hex.DecodeString(strings.ReplaceAll(h, ":", "")); err != nil || len(b) != 32 {
+			c.errorf(at(field+".verifyCertificateHash", i), "must be a SHA-256 fingerprint in "+
+				"hexadecimal, with colons or without, as openssl x509 -fingerprint -sha256 "+
+				"prints it")
+		}
+	}
+	for i, h := range s.VerifyCertificateSpki {
+		if b, err := base64.StdEncoding.DecodeString(h); err != nil || len(b) != 32 {
+			c.errorf(at(field+".verifyCertificateSpki", i),
+				"must be the SHA-256 of a public key in base64")
 		}
 	}
 }

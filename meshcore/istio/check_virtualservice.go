@@ -169,11 +169,11 @@ func (c *checker) match(field string, m *networkingv1alpha3.HTTPMatchRequest) {
 	c.stringMatch(field+".method", m.Method, false)
 	c.stringMatch(field+".authority", m.Authority, false)
 	for _, name := range sortedNames(m.Headers) {
-		c.matchedHeader(in(field+".headers", name), name)
+		c.matchedHeader(in(field+".headers", name), name, m.Headers[name])
 		c.stringMatch(in(field+".headers", name), m.Headers[name], false)
 	}
 	for _, name := range sortedNames(m.WithoutHeaders) {
-		c.matchedHeader(in(field+".withoutHeaders", name), name)
+		c.matchedHeader(in(field+".withoutHeaders", name), name, m.WithoutHeaders[name])
 		if m.WithoutHeaders[name].GetRegex() != "*" { // no RE2, but istiod takes it for "any value"
 			c.stringMatch(in(field+".withoutHeaders", name), m.WithoutHeaders[name], false)
 		}
@@ -193,10 +193,10 @@ func (c *checker) match(field string, m *networkingv1alpha3.HTTPMatchRequest) {
 
 var pseudoHeaders = []string{":method", ":scheme", ":authority", ":path", ":status"}
 
-func (c *checker) matchedHeader(field, name string) {
+func (c *checker) matchedHeader(field, name string, m *networkingv1alpha3.StringMatch) {
 	switch {
-	case strings.HasPrefix(name, "@request.auth.claims"):
-		c.errorf(field, "matching the claims of a JWT is not carried out yet")
+	case RoutingClaim(name) != nil:
+		c.routingClaim(field, name, m)
 	case !headerName.MatchString(name) && !slices.Contains(pseudoHeaders, name):
 		c.errorf(field, "%q is not a valid name of a header", name)
 	}

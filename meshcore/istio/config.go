@@ -66,7 +66,8 @@ type Object struct {
 	Order               int       // place in the input; the lower is the older if Created is equal
 	// Body is *corev1.{Namespace,Service,Pod,ServiceAccount,Secret,ConfigMap,Endpoints},
 	// *appsv1.{Deployment,StatefulSet,ReplicaSet}, *discoveryv1.EndpointSlice, or the spec message
-	// of istio.io/api: *networkingv1alpha3.{VirtualService,DestinationRule,Gateway}.
+	// of istio.io/api: *networkingv1alpha3.{VirtualService,DestinationRule,Gateway},
+	// *securityv1.{AuthorizationPolicy,RequestAuthentication}.
 	Body any
 
 	file string

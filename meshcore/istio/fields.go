@@ -68,7 +68,7 @@ func notYetUnless(values, why, names string) map[string]fieldRule {
 }
 
 // fields is the decision on every field of the kinds that are carried out.
-var fields = join2(kubernetesFields, istioFields, meshFields)
+var fields = join2(kubernetesFields, istioFields, securityFields, meshFields)
 
 func join2(tables ...fieldTable) fieldTable {
 	out := fieldTable{}

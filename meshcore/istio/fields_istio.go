@@ -1,9 +1,8 @@
 package istio
 
 const (
-	tlsLater         = "mutual TLS and TLS origination come with a later step"
-	terminationLater = "gateways that end TLS come with a later step"
-	h2Later          = "proxies speak HTTP/1.1 to each other until a later step"
+	tlsLater = "mutual TLS and TLS origination come with a later step"
+	h2Later  = "proxies speak HTTP/1.1 to each other until a later step"
 )
 
 // istioFields decides on the messages of VirtualService, DestinationRule and Gateway.
@@ -139,13 +138,14 @@ var istioFields = fieldTable{
 		noEffect("Istio ignores it as well", "defaultEndpoint"),
 	),
 	"istio.networking.v1alpha3.ServerTLSSettings": rules(
-		carried("httpsRedirect"),
-		notYetUnless("PASSTHROUGH", terminationLater, "mode"),
-		notYet(terminationLater, `serverCertificate privateKey caCertificates credentialName
-			credentialNames caCertCredentialName tlsCertificates subjectAltNames
+		carried(`httpsRedirect credentialName credentialNames caCertCredentialName subjectAltNames
 			verifyCertificateSpki verifyCertificateHash minProtocolVersion maxProtocolVersion
 			cipherSuites insecureSkipVerify`),
-		notYet("no certificate of the lab is revoked", "caCrl"),
+		notYetUnless("PASSTHROUGH SIMPLE MUTUAL ISTIO_MUTUAL OPTIONAL_MUTUAL",
+			"the lab is one cluster", "mode"),
+		notYet("name a Secret with credentialName",
+			"serverCertificate privateKey caCertificates tlsCertificates"),
+		notYet("give the list in the Secret, under ca.crl", "caCrl"),
 	),
 	"istio.networking.v1alpha3.Port": rules(
 		carried("number name protocol targetPort"),
@@ -159,11 +159,12 @@ var meshFields = fieldTable{
 			`connectTimeout protocolDetectionTimeout outboundTrafficPolicy defaultServiceExportTo
 			defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace
 			localityLbSetting pathNormalization defaultHttpRetryPolicy defaultTrafficPolicy
-			defaultConfig accessLogFile accessLogFormat accessLogEncoding disableEnvoyListenerLog`,
+			defaultConfig accessLogFile accessLogFormat accessLogEncoding disableEnvoyListenerLog
+			extensionProviders`,
 		),
 		notYetUnless("false", "use accessLogFile", "enableEnvoyAccessLogService"),
 		noEffect("the lab exports no traces or metrics", `enableTracing enablePrometheusMerge
-			defaultProviders extensionProviders inboundClusterStatName outboundClusterStatName`),
+			defaultProviders inboundClusterStatName outboundClusterStatName`),
 		noEffect("the lab reads no Ingress", `ingressClass ingressService ingressControllerMode
 			ingressSelector`),
 		carried("enableAutoMtls trustDomain trustDomainAliases meshMTLS tlsDefaults"),

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	securityv1 "istio.io/api/security/v1"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -80,6 +81,9 @@ func carriedKinds() []kind {
 		{name: "PeerAuthentication", group: security, versions: istio2,
 			body:     body[securityv1beta1.PeerAuthentication](),
 			validate: (*checker).peerAuthentication},
+		{name: "AuthorizationPolicy", group: security, versions: istio2,
+			body:     body[securityv1.AuthorizationPolicy](),
+			validate: (*checker).authorizationPolicy},
 	}
 }
 
@@ -99,7 +103,7 @@ func laterKinds() []kind {
 	add(networking, istio3, "Sidecar", "")
 	add(networking, istio2, "WorkloadGroup ProxyConfig", "")
 	add(networking, []string{"v1alpha3"}, "EnvoyFilter", "")
-	add(security, istio2, "AuthorizationPolicy RequestAuthentication", "")
+	add(security, istio2, "RequestAuthentication", "")
 	add("telemetry.istio.io", []string{"v1", "v1alpha1"}, "Telemetry", "")
 	add("extensions.istio.io", []string{"v1alpha1"}, "WasmPlugin TrafficExtension", "")
 	add("install.istio.io", []string{"v1alpha1"}, "IstioOperator",
@@ -219,6 +223,10 @@ func (c *checker) kind() *kind {
 		if k.group == group || near == nil {
 			near = k
 		}
+	}
+	if modern := c.oldKind(group); modern != "" {
+		c.errorf("kind", "Istio 1.6 removed %s; %s", o.Kind, modern)
+		return nil
 	}
 	switch {
 	case o.APIVersion == "" && near != nil:

@@ -189,10 +189,10 @@ func (r *reader) overlayDocument(
 		quiet.diags, quiet.meant = &[]Diagnostic{}, &[]string{} // they were reported above
 		quiet.message(deref(config), mesh.DefaultConfig.ProtoReflect(), p)
 	}
+	r.checkMeshConfig(mesh, d, root, known, p)
 	mesh.ExtensionProviders = mergeProviders(defaultProviders(), mesh.ExtensionProviders)
 	slices.Sort(mesh.TrustDomainAliases)
 	mesh.TrustDomainAliases = slices.Compact(mesh.TrustDomainAliases)
-	r.checkMeshConfig(mesh, d, root, known, p)
 }
 
 func mergeProviders(

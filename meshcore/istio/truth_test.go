@@ -10,6 +10,9 @@ import (
 // refusals says for each invalid case of the networking API which field is blamed and in which
 // words. Those of kinds that are not carried out yet are refused as such.
 var refusals = map[string]string{
+	"authz-bad-template":       "spec.rules[0].to[0].operation.paths[0]: invalid or unsupported path /a/{*}/b*",
+	"authz-custom-no-provider": "spec.provider.name: `provider.name` must not be empty",
+	"authz-empty-source":       "spec.rules[0].from[0].source: `from.source` must not be empty",
 	"dr-connect-timeout":       "spec.trafficPolicy.connectionPool.tcp.connectTimeout: duration 200us is too short",
 	"dr-distribute-sum":        "distribute[0].to: total locality weight 90 != 100",
 	"dr-duplicate-subset":      "spec.subsets[1].name: duplicate subset names",

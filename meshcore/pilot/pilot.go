@@ -31,6 +31,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/jwks"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
@@ -58,6 +59,7 @@ type Pilot struct {
 	wake   chan struct{} // holds a token when something may have changed
 
 	authority *identity.Authority
+	keys      *jwks.Store // of token issuers
 
 	mu     sync.Mutex
 	config *istio.Config
@@ -76,7 +78,7 @@ func New(c *istio.Config, log *slog.Logger) (*Pilot, []istio.Diagnostic) {
 	p := &Pilot{
 		log: log, wake: make(chan struct{}, 1), nodes: map[string]*node{},
 		addresses: map[string]netip.Addr{}, warned: map[string]bool{},
-		until: time.Now().Add(grace),
+		until: time.Now().Add(grace), keys: jwks.New(jwks.Client(dialForKeys)),
 	}
 	p.server = control.New(control.Options{
 		Sink: p, Key: p.key, Connected: p.connected, Disconnected: p.disconnected,
@@ -161,6 +163,8 @@ func (p *Pilot) Serve(ctx context.Context, l net.Listener) error {
 func (p *Pilot) push(ctx context.Context) {
 	end, retry, again := time.NewTimer(grace), time.NewTimer(grace), patience
 	renewal := time.NewTimer(identity.DefaultTTL)
+	keys := newKeyTimer()
+	defer keys.Stop()
 	defer end.Stop()
 	defer retry.Stop()
 	defer renewal.Stop()
@@ -171,9 +175,12 @@ func (p *Pilot) push(ctx context.Context) {
 		case <-end.C:
 		case <-retry.C:
 		case <-renewal.C:
+		case <-keys.C:
+			keys.due = true
 		case <-ctx.Done():
 			return
 		}
+		p.fetchKeys(ctx, keys)
 		snapshots := p.snapshots()
 		if at, ok := p.authority.Next(); ok {
 			renewal.Reset(max(time.Until(at), patience))
@@ -230,7 +237,8 @@ func (p *Pilot) snapshots() map[string]*xds.Snapshot {
 func (p *Pilot) translate(
 	reg *translate.Registry, wanted func(id string) bool,
 ) map[string]*xds.Snapshot {
-	t, low := translate.New(p.config, reg).SystemRoots(roots.System()), stock.NewLowering()
+	t := translate.NewWithKeys(p.config, reg, p.keys.Keys()).SystemRoots(roots.System())
+	low := stock.NewLowering()
 	out := map[string]*xds.Snapshot{}
 	var used []identity.Workload
 	for _, pod := range reg.Pods {

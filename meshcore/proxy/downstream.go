@@ -37,6 +37,7 @@ type downstream struct {
 	since    atomic.Int64 // when the state began (clock.Instant)
 	spliced  atomic.Int64 // when a TCP exchange began (clock.Instant)
 	draining atomic.Bool
+	retired  atomic.Int64 // when its filter chain was replaced; 0: it is in use
 
 	// What interrupts the goroutine, see kick.
 	gone    atomic.Bool // the client hung up
@@ -140,6 +141,13 @@ func (d *downstream) drain() {
 	d.expire(stateIdle)
 }
 
+// retire asks the client to close with the next response. A connection that is idle stays open for
+// that long: whoever uses it now must not find it closed (Envoy's HCM asks its drain decision with
+// each response; source/common/http/conn_manager_impl.cc encodeHeaders).
+func (d *downstream) retire(now clock.Instant) {
+	d.retired.CompareAndSwap(0, max(1, int64(now)))
+}
+
 // expire closes the connection if it is in a state.
 func (d *downstream) expire(state int32) {
 	if d.state.CompareAndSwap(state, stateClosed) {
@@ -164,6 +172,12 @@ func (d *downstream) serve() {
 	d.srv.HTTP10 = d.chain.HTTP.AcceptHTTP10
 	d.srv.SetLimits(h1.Limits{HeadBytes: d.chain.HTTP.MaxHeadersKB << 10,
 		Fields: d.chain.HTTP.MaxHeaders})
+	d.setState(stateIdle)
+	if d.chain.Guarded() && d.denied(func() (time.Duration, bool) {
+		return d.p.opt.Engine.AdmitHTTP(d.chain, &d.info)
+	}) {
+		return
+	}
 	for {
 		d.setState(stateIdle)
 		if d.draining.Load() {

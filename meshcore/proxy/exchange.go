@@ -57,6 +57,9 @@ func (d *downstream) request(w *work) (again bool) {
 	bad := d.preread(w)
 	dir := d.p.opt.Engine.Start(&w.x, d.chain, &d.info, &w.req, now, d.p.random())
 	d.limit.Store(int64(w.x.StreamIdleTimeout()))
+	if dir.Kind == engine.Reply {
+		w.received = 0 // Envoy answers before it looks at the body (measured with 1.40)
+	}
 	if bad != nil && (dir.Kind == engine.Attempt || dir.Kind == engine.Wait ||
 		dir.Kind == engine.Collect || dir.Kind == engine.Ask) {
 		dir = d.badBody(bad)
@@ -226,8 +229,8 @@ func (d *downstream) reply() engine.Directive {
 // if the request has not ended yet: Envoy does not wait for the rest.
 func (d *downstream) closing() bool {
 	w := d.w
-	w.last = w.last || d.draining.Load() || d.p.draining.Load() || w.req.Close ||
-		d.served == d.chain.HTTP.MaxRequests ||
+	w.last = w.last || d.draining.Load() || d.retired.Load() != 0 || d.p.draining.Load() ||
+		w.req.Close || d.served == d.chain.HTTP.MaxRequests ||
 		!w.complete && (w.upload == nil || !w.upload.last.Load())
 	return w.last
 }

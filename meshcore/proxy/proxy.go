@@ -264,7 +264,7 @@ func (p *Proxy) retire() {
 		}
 		l := p.opt.Engine.Listener(d.bind, d.info.Local)
 		if p.bound[d.bind] == nil || l == nil || l.Chain(&d.info) != chain {
-			d.drain()
+			d.retire(p.opt.Clock.Now())
 		}
 	}
 }

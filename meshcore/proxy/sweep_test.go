@@ -124,3 +124,30 @@ func TestTCPIdle(t *testing.T) {
 		}
 	})
 }
+
+// TestReplacedChain: a connection whose filter chain is replaced ends with its next response, which
+// says so; one that stays idle ends later. Until then neither may find itself closed.
+func TestReplacedChain(t *testing.T) {
+	both(t, settings{}, func(t *testing.T, b *bed) {
+		b.echo(b.up)
+		used, idle := b.dial(), b.dial()
+		for _, c := range []*peer{used, idle} {
+			c.send(plainGet)
+			if r := c.status(200, "GET /a 0 "); r.Close {
+				t.Fatal("the connection is not kept")
+			}
+		}
+		replaced := snapshot(settings{portable: b.p.opt.portable, idle: 10 * time.Minute})
+		if err := b.p.Update(t.Context(), replaced); err != nil {
+			t.Fatal(err)
+		}
+		used.send(plainGet)
+		if r := used.status(200, "GET /a 0 "); !r.Close {
+			t.Error("no connection: close")
+		}
+		used.eof()
+		b.p.sweep(b.p.opt.Clock.Now().Add(drainTime - time.Second))
+		b.sweeping(drainTime)
+		idle.eof()
+	})
+}

@@ -38,11 +38,18 @@ func (p *Proxy) sweep(now clock.Instant) {
 	}
 }
 
+// drainTime is how long a connection may go on whose filter chain has been replaced, as Istio
+// starts Envoy (--drain-time-s 45, --drain-strategy immediate).
+const drainTime = 45 * time.Second
+
 // sweep closes a downstream connection that waits for too long, between requests or within a head.
 func (d *downstream) sweep(now clock.Instant) {
 	chain := d.shown.Load()
 	if chain == nil {
 		return
+	}
+	if at := d.retired.Load(); at != 0 && now.Sub(clock.Instant(at)) >= drainTime {
+		d.drain()
 	}
 	if chain.HTTP == nil {
 		d.expireTCP(now)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
@@ -111,7 +112,6 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	d.setState(stateTCP)
 	var sentErr error
 	back := make(chan error, 1)
-	first := d.srv.Preread()
 	if !d.p.spawn(func() {
 		n, err := d.copy(d.stream, up)
 		rec.BytesSent = n
@@ -119,10 +119,17 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	}) {
 		back <- net.ErrClosed
 	}
-	n, err := up.Write(first)
-	rec.BytesReceived = int64(n)
+	var err error
+	denied := d.chain.Guarded() && d.denied(d.w.x.Admit)
+	if denied {
+		rec.BytesReceived = int64(len(d.srv.Preread()))
+	} else {
+		var n int
+		n, err = up.Write(d.srv.Preread())
+		rec.BytesReceived = int64(n)
+	}
 	d.srv.Release()
-	if err == nil {
+	if err == nil && !denied {
 		var more int64
 		more, err = d.copy(up, d.stream)
 		rec.BytesReceived += more
@@ -132,7 +139,7 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 	}
 	sentErr = <-back
 	switch {
-	case err == nil && sentErr == nil:
+	case denied || err == nil && sentErr == nil:
 		return engine.Event{Kind: engine.Sent}
 	case d.stalled.Load():
 		return engine.Event{Kind: engine.Timeout}
@@ -140,6 +147,21 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 		return engine.Event{Kind: engine.Reset}
 	}
 	return engine.Event{Kind: engine.ClientGone}
+}
+
+// denied waits for the first byte of a connection, or its end, and asks whether the connection is
+// to be closed; it then has waited for that.
+func (d *downstream) denied(admit func() (after time.Duration, denied bool)) bool {
+	if len(d.srv.Preread()) == 0 {
+		if err := d.srv.More(); err != nil && !errors.Is(err, io.EOF) {
+			return false // who reads on will see
+		}
+	}
+	after, denied := admit()
+	if denied && after > 0 {
+		d.sleep(d.p.opt.Clock.Now().Add(after))
+	}
+	return denied
 }
 
 // wasReset says that an operation found its connection reset by the peer.

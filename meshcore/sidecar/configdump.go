@@ -61,9 +61,9 @@ func (s *Sidecar) configDump(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, out)
 }
 
-// packed is what Envoy packs; a message that came over the wire always packs.
+// packed is what Envoy packs, without private keys; a message that came over the wire always packs.
 func packed(m proto.Message) *anypb.Any {
-	a, err := anypb.New(m)
+	a, err := anypb.New(xds.Redact(m))
 	if err != nil {
 		return &anypb.Any{}
 	}
@@ -100,7 +100,21 @@ func (s *Sidecar) configs(endpoints bool, names *regexp.Regexp) []proto.Message 
 		out = append(out, e)
 	}
 	return append(out, listenersDump(d, began, at, names), &adminv3.ScopedRoutesConfigDump{},
-		routesDump(d, began, at, names), &adminv3.SecretsConfigDump{})
+		routesDump(d, began, at, names), secretsDump(d, at, names))
+}
+
+// secretsDump shows the secrets in effect; packed redacts them.
+func secretsDump(
+	d dump, at *timestamppb.Timestamp, names *regexp.Regexp,
+) *adminv3.SecretsConfigDump {
+	out := &adminv3.SecretsConfigDump{}
+	for _, name := range sorted(d.dynamic.Secrets, names) {
+		out.DynamicActiveSecrets = append(out.DynamicActiveSecrets,
+			&adminv3.SecretsConfigDump_DynamicSecret{
+				Name: name, VersionInfo: d.versions[xds.SecretType], LastUpdated: at,
+				Secret: packed(d.dynamic.Secrets[name])})
+	}
+	return out
 }
 
 func listenersDump(

@@ -68,7 +68,8 @@ type Client struct {
 	waiting  [kinds]bool // clusters, listeners: some are not warm
 	moved    [kinds]bool // clusters, listeners: names of references have to be asked for anew
 	sub      [kinds]subscription
-	began    bool // the first snapshot has been handed over
+	began    bool                 // the first snapshot has been handed over
+	since    map[string]time.Time // since when each secret that has not come is waited for
 }
 
 // subscription is what the client asks for of one kind.
@@ -167,6 +168,8 @@ func (c *Client) stream(ctx context.Context) error {
 	if err := c.follow(t); err != nil { // the stream before may have ended in between
 		return err
 	}
+	arrivals, end := receive(t)
+	defer func() { cancel(); end() }()
 	connected := false
 	defer func() {
 		if connected && c.Connected != nil {
@@ -174,20 +177,28 @@ func (c *Client) stream(ctx context.Context) error {
 		}
 	}()
 	for {
-		r, ok, err := t.recv()
-		if err != nil {
-			return err
-		}
-		if !connected && c.Connected != nil {
-			c.Connected(true)
-		}
-		connected = true
-		if !ok {
-			continue
-		}
-		c.Backoff.Reset()
-		if err := c.handle(t, r); err != nil {
-			return err
+		late, stop := c.late()
+		select {
+		case a := <-arrivals:
+			stop()
+			if a.err != nil {
+				return a.err
+			}
+			if !connected && c.Connected != nil {
+				c.Connected(true)
+			}
+			connected = true
+			if a.response == nil {
+				continue
+			}
+			c.Backoff.Reset()
+			if err := c.handle(t, a.response); err != nil {
+				return err
+			}
+		case now := <-late:
+			if err := c.giveUp(t, now); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -204,6 +215,7 @@ func (c *Client) open(ctx context.Context) (transport, error) {
 
 // handle takes one response to its answer.
 func (c *Client) handle(t transport, r *response) error {
+	c.sub[r.kind].nonce = r.nonce
 	accepted, refusal := c.take(r)
 	if c.Answered != nil {
 		c.Answered(r.kind.typeURL(), r.version, refusal)
@@ -287,27 +299,35 @@ func (c *Client) take(r *response) (accepted bool, refusal error) {
 	if err != nil {
 		return false, err
 	}
+	if err := c.become(r.kind, table); err != nil {
+		return false, err
+	}
+	if refusal == nil {
+		c.sub[r.kind].version = r.version
+	}
+	return true, refusal
+}
+
+// become makes a table what is accepted of a kind, and puts into effect what is warm with it.
+func (c *Client) become(k kind, table map[string]held) error {
 	next := c.accepted
-	next[r.kind] = table
-	in, now := warm(r.kind, &next, c.active)
+	next[k] = table
+	in, now := warm(k, &next, c.active)
 	waiting, moved := c.waiting, c.moved
 	for above, waits := range now {
 		// With the accepted resources, or with those in effect, what they refer to has changed.
-		moved[above] = moved[above] || r.kind == above || waiting[above]
+		moved[above] = moved[above] || k == above || waiting[above]
 		waiting[above] = waits
 	}
 	// Until its first listeners are warm a proxy does not serve: Envoy starts its workers then.
 	began := c.began || next[lds] != nil && !waiting[lds] || c.NoListeners && !waiting[cds]
 	if began && (!c.began || !in.equal(c.active)) {
 		if err := c.Target.Update(in.snapshot()); err != nil {
-			return false, err
+			return err
 		}
 	}
 	c.accepted, c.active, c.began, c.waiting, c.moved = next, in, began, waiting, moved
-	if refusal == nil {
-		c.sub[r.kind].version = r.version
-	}
-	return true, refusal
+	return nil
 }
 
 // decode returns the table of the response's kind as it will be with it. Of clusters and listeners

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 	"weak"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -24,7 +25,8 @@ type resource struct {
 	msg  proto.Message
 	// refs are what it asks for, by kind: EDS name of a cluster, RDS names of a listener, names of
 	// secrets of both.
-	refs map[kind][]string
+	refs     map[kind][]string
+	patience map[string]time.Duration // with secrets, by name; 0: for ever
 }
 
 // Pool lets clients in one process share decoded resources: of what a hundred sidecars are given,
@@ -86,7 +88,7 @@ func parse(k kind, body *anypb.Any) (*resource, error) {
 		if err := body.UnmarshalTo(c); err != nil {
 			return &resource{}, err
 		}
-		r := &resource{c.GetName(), c, map[kind][]string{}}
+		r := &resource{name: c.GetName(), msg: c, refs: map[kind][]string{}}
 		if n, ok := xds.EndpointName(c); ok {
 			r.refs[eds] = []string{n}
 		}
@@ -97,7 +99,7 @@ func parse(k kind, body *anypb.Any) (*resource, error) {
 			return &resource{}, err
 		}
 		names, err := xds.RouteNames(l)
-		r := &resource{l.GetName(), l, map[kind][]string{rds: names}}
+		r := &resource{name: l.GetName(), msg: l, refs: map[kind][]string{rds: names}}
 		if err != nil {
 			return r, err
 		}
@@ -115,7 +117,7 @@ func parse(k kind, body *anypb.Any) (*resource, error) {
 func (r *resource) secrets() error {
 	names, err := xds.SecretNames(r.msg)
 	if len(names) > 0 {
-		r.refs[sds] = names
+		r.refs[sds], r.patience = names, xds.SecretPatience(r.msg)
 	}
 	return err
 }

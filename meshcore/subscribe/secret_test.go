@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,6 +13,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
@@ -60,6 +62,52 @@ func secret(name, version string) *tlsv3.Secret {
 	return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{
 		TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: &corev3.DataSource{
 			Specifier: &corev3.DataSource_InlineString{InlineString: version}}}}}
+}
+
+// TestPatience: who waits for a secret that nobody sends goes on without it in time, unless it is to
+// wait for ever.
+func TestPatience(t *testing.T) {
+	y := newPlay(t)
+	y.gets(cds, nil, "ask LDS, ack CDS", "")
+	l := listener(t, "l", "1")
+	wants := func(name string, patience time.Duration) *listenerv3.FilterChain {
+		s := ads(name)
+		s.SdsConfig.InitialFetchTimeout = durationpb.New(patience)
+		return &listenerv3.FilterChain{TransportSocket: socket(t, &tlsv3.DownstreamTlsContext{
+			CommonTlsContext: &tlsv3.CommonTlsContext{
+				TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{s}}})}
+	}
+	l.FilterChains = []*listenerv3.FilterChain{
+		wants("soon", time.Minute), wants("later", time.Hour)}
+	m := listener(t, "m", "1")
+	m.FilterChains = []*listenerv3.FilterChain{wants("never", 0)}
+	y.gets(lds, nil, "ask SDS +later +never +soon, ack LDS", "", l, m)
+	if _, stop := y.c.late(); len(y.c.since) != 2 {
+		t.Errorf("waits for %v", y.c.since)
+	} else {
+		stop()
+	}
+	began := y.c.since["soon"]
+	for _, step := range []struct {
+		after    time.Duration
+		inEffect string
+		waits    int
+	}{
+		{time.Minute - 1, "", 2}, {time.Minute, "", 1}, {time.Hour, "", 0},
+	} {
+		if err := y.c.giveUp(y.s, began.Add(step.after)); err != nil {
+			t.Fatal(err)
+		}
+		if y.p.inEffect != step.inEffect || len(y.c.awaited()) != step.waits {
+			t.Errorf("after %s: in effect %q, waits for %v", step.after, y.p.inEffect,
+				y.c.awaited())
+		}
+	}
+	// m, which waits for ever, holds up the first listeners; without it l is there.
+	y.gets(lds, []string{"m"}, "ask SDS -never, ack LDS", "l/1")
+	if late, _ := y.c.late(); late != nil {
+		t.Error("waits for nothing")
+	}
 }
 
 // handed notes the secrets of each snapshot.

@@ -25,9 +25,6 @@ func (w *world) recv() (*response, bool, error) {
 	for _, body := range p.GetResources() {
 		r.resources = append(r.resources, versioned{body: body})
 	}
-	if ok {
-		w.client.sub[k].nonce = p.GetNonce()
-	}
 	return r, ok, nil
 }
 

@@ -139,6 +139,9 @@ func (ix *index) authorizer(name string) (out authorizer, problem string) {
 	if i < 0 {
 		return out, fmt.Sprintf("meshConfig.extensionProviders has no %q", name)
 	}
+	if msg := badProviderName(name); msg != "" {
+		return out, msg
+	}
 	switch p := ix.mesh.ExtensionProviders[i].Provider.(type) {
 	case *meshconfig.MeshConfig_ExtensionProvider_EnvoyExtAuthzHttp:
 		return ix.httpAuthorizer(p.EnvoyExtAuthzHttp)
@@ -147,6 +150,33 @@ func (ix *index) authorizer(name string) (out authorizer, problem string) {
 	}
 	return out, fmt.Sprintf("provider %q is no external authorizer: "+
 		"envoyExtAuthzHttp and envoyExtAuthzGrpc are", name)
+}
+
+// badProviderName: istiod makes names of policies of it.
+func badProviderName(name string) string {
+	strange := strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
+	})
+	if strange || len(name) > 63 || strings.Trim(name, "-") != name {
+		return fmt.Sprintf("istiod does not take the provider's name %q: it must be lower-case "+
+			"letters, digits and '-', at most 63 of them", name)
+	}
+	return ""
+}
+
+// loneWildcard: istiod takes wildcards at either end of a header's name only.
+func loneWildcard(p *extAuthzHTTP) string {
+	for _, list := range [][]string{
+		p.IncludeRequestHeadersInCheck,
+		p.IncludeHeadersInCheck, //nolint:staticcheck // the old name
+		p.HeadersToDownstreamOnDeny, p.HeadersToDownstreamOnAllow, p.HeadersToUpstreamOnAllow,
+	} {
+		if slices.Contains(list, "*") {
+			return `istiod does not take the header "*" of the provider: write names, with a ` +
+				"wildcard at either end"
+		}
+	}
+	return ""
 }
 
 // providerService finds the service of a provider, given as HOST or NAMESPACE/HOST. Istio
@@ -165,7 +195,7 @@ func (ix *index) providerService(name string) (*service, string) {
 
 func (ix *index) httpAuthorizer(p *extAuthzHTTP) (out authorizer, problem string) {
 	s, problem := ix.providerService(p.Service)
-	if problem != "" {
+	if problem = cmp.Or(problem, loneWildcard(p)); problem != "" {
 		return out, problem
 	}
 	service := &httpextauthzv3.HttpService{

@@ -148,5 +148,8 @@ func (g *guard) add(other *guard) {
 
 // passOn puts the policies for bytes in front of the filter that passes them on.
 func (g *guard) passOn(last *listenerv3.Filter) []*listenerv3.Filter {
+	if g == nil {
+		return []*listenerv3.Filter{last}
+	}
 	return append(slices.Clone(g.network), last)
 }

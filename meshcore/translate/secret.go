@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -175,22 +174,20 @@ func (c *credential) root(resource string) (*tlsv3.Secret, *secretProblem) {
 	return s, nil
 }
 
-// certificates checks that a text is a list of certificates.
+// certificates checks that a text has certificates; what is between them nobody reads.
 func certificates(text []byte) error {
-	block, rest := pem.Decode(text)
-	if block == nil {
-		return errors.New("pem decode failed")
-	}
-	for ; block != nil; block, rest = pem.Decode(rest) {
+	found := false
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("a block is %s", block.Type)
+			continue
 		}
+		found = true
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
 			return err
 		}
 	}
-	if len(bytes.TrimSpace(rest)) > 0 {
-		return errors.New("something follows the last block")
+	if !found {
+		return errors.New("pem decode failed")
 	}
 	return nil
 }

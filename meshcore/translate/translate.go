@@ -101,7 +101,7 @@ func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	return &Translator{
 		config: c, registry: r, index: ix, routes: routes,
 		problems: slices.Concat(checkVirtualServices(c, ix), checkListeners(ix, routes),
-			ix.peers.diagnostics(r), checkClientTLS(c, ix)),
+			ix.peers.diagnostics(r), checkClientTLS(c, ix), checkPolicies(c, ix)),
 	}
 }
 

@@ -3,6 +3,7 @@ package xds
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -27,6 +28,29 @@ func SecretNames(m proto.Message) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// defaultFetchTimeout is how long Envoy waits for a resource that it asks for
+// (api/envoy/config/core/v3/config_source.proto initial_fetch_timeout).
+const defaultFetchTimeout = 15 * time.Second
+
+// SecretPatience returns how long a cluster or listener waits for each of its secrets before it
+// does without; 0: for ever.
+func SecretPatience(m proto.Message) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for _, socket := range TransportSockets(m) {
+		_, common, err := TLSContext(socket)
+		if err != nil {
+			continue // SecretNames says it
+		}
+		for _, c := range SecretConfigs(common) {
+			out[c.GetName()] = defaultFetchTimeout
+			if t := c.GetSdsConfig().GetInitialFetchTimeout(); t != nil {
+				out[c.GetName()] = t.AsDuration()
+			}
+		}
+	}
+	return out
 }
 
 // TransportSockets returns the transport sockets of a cluster or listener.

@@ -11,6 +11,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/jwks"
 	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -52,6 +53,7 @@ func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
 // can not be done, everything goes back. Caller must hold apply.
 func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
 	began, old := m.clock.Now(), m.current()
+	m.fetchKeys(ctx, c) // from what runs already
 	next, err := m.plan(ctx, c, old.reg)
 	if err != nil {
 		return topology.Applied{}, err
@@ -61,10 +63,14 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	}
 	m.set(next)
 	res, err := m.push(ctx, next)
+	if err == nil {
+		_, err = m.pushKeys(ctx)
+	}
 	if err != nil {
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
 	}
 	m.planRenewal()
+	m.planKeys(jwks.Interval)
 	took := m.clock.Now().Sub(began)
 	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
 		m.stopGone(ctx, next.reg)
@@ -116,7 +122,7 @@ func (m *mesh) plan(
 		return state{}, err
 	}
 	reg = m.without(reg)
-	t := translate.New(c, reg).SystemRoots(roots.System())
+	t := translate.NewWithKeys(c, reg, m.keys.Keys()).SystemRoots(roots.System())
 	dns := newNames(reg)
 	snaps := map[string]*xds.Snapshot{}
 	var all []istio.Diagnostic

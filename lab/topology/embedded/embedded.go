@@ -66,6 +66,7 @@ type mesh struct {
 
 	apply       chan struct{} // held by who changes the mesh: one at a time
 	stopRenewal func() bool   // held likewise
+	keys        keyring       // held likewise
 
 	mu     sync.RWMutex
 	now    state
@@ -103,6 +104,7 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 		killed: map[string]bool{}, runDir: d.Dir, stopRenewal: func() bool { return false },
 	}
 	m.ended, m.end = context.WithCancel(context.Background())
+	m.keys = m.newKeyring()
 	m.local = control.Local(c, m.rec)
 	if err := m.startAuthority(); err != nil {
 		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
@@ -137,8 +139,12 @@ func (m *mesh) Config() *istio.Config { return m.current().config }
 // Registry returns what runs in the lab.
 func (m *mesh) Registry() *translate.Registry { return m.current().reg }
 
-// Notes returns what the lab did of its own accord, such as making a gateway pod.
-func (m *mesh) Notes() []istio.Diagnostic { return m.current().notes }
+// Notes returns what the lab did of its own accord, such as making a gateway pod, and which
+// issuers' keys it could not fetch.
+func (m *mesh) Notes() []istio.Diagnostic {
+	now := m.current()
+	return slices.Concat(now.notes, m.keys.Problems(translate.KeyRequests(now.config)))
+}
 
 // Snapshot returns what a node was last given.
 func (m *mesh) Snapshot(node string) (*xds.Snapshot, error) {
@@ -220,6 +226,7 @@ func (m *mesh) Close(ctx context.Context) error {
 	m.apply <- struct{}{}
 	defer func() { <-m.apply }()
 	m.stopRenewal()
+	m.keys.stop()
 	m.mu.Lock()
 	closed := m.closed
 	m.closed = true

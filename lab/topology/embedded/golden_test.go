@@ -61,6 +61,10 @@ var goldens = []golden{
 	{"pod-names", get("client", "http://right.pair/"), nil, "200 outbound|80||pair two"},
 
 	{"gateway-ports", outside("edge", "http://lamp.example.com/"), nil, "503 UH outbound|80||lamp"},
+	{"l4-gateway", outside("edge", "http://shop.example.com/x?y=1"), []string{"answer location"},
+		"301 location=https://shop.example.com/x?y=1"},
+	{"gateway-tls", outside("edge", "http://a.example.com/"), []string{"answer location"},
+		"301 location=https://a.example.com/"},
 	{"rules", get("client", "http://shop:8000/redirect/a"), []string{"answer location"},
 		"307 location=http://new.example.com:8000/to/a"},
 	{"workload-selector", get("near", "http://far/"), nil, "200 outbound|80||far far-0"},

@@ -73,8 +73,10 @@ func (k *linker) call(s *xds.Snapshot) {
 func (e *envoys) linker(reg *translate.Registry) *linker {
 	n := e.m.net
 	gateways := map[netip.Addr]bool{}
+	var pods []netip.Addr
 	for _, p := range reg.Pods {
 		gateways[p.IP] = p.Role == translate.Gateway
+		pods = append(pods, p.IP)
 	}
 	dial := func(a netip.AddrPort) netip.AddrPort {
 		if gateways[a.Addr()] {
@@ -83,7 +85,7 @@ func (e *envoys) linker(reg *translate.Registry) *linker {
 		return n.place(a)
 	}
 	return &linker{
-		e: e, relocate: relocate.New(n.place, dial),
+		e: e, relocate: relocate.New(n.place, dial, pods...),
 		listeners: map[*listenerv3.Listener]*listenerv3.Listener{},
 		routes:    map[*routev3.RouteConfiguration]*routev3.RouteConfiguration{},
 		called:    map[netip.Addr][]uint16{},

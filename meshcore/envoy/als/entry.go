@@ -40,13 +40,16 @@ func (t *tag) connection() uint64 {
 	return n
 }
 
-// flags are Envoy's short names, in Envoy's order.
-func (t *tag) flags() string {
-	if t[tagFlags] == "-" {
+// text is a value that Envoy writes as "-" when there is none.
+func (t *tag) text(i int) string {
+	if t[i] == "-" {
 		return ""
 	}
-	return t[tagFlags]
+	return t[i]
 }
+
+// flags are Envoy's short names, in Envoy's order.
+func (t *tag) flags() string { return t.text(tagFlags) }
 
 // name returns a string that comes again and again.
 func (n *node) name(s string) string {
@@ -103,6 +106,7 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 	n.noted(r, tag[tagRest])
 	r.Status = int(res.GetResponseCode().GetValue())
 	r.Details = n.name(res.GetResponseCodeDetails())
+	r.Policy = n.name(policy(r.Details))
 	r.BytesReceived = int64(req.GetRequestBodyBytes())
 	r.BytesSent = int64(res.GetResponseBodyBytes())
 	r.Exact = exact.Keys(c.GetMetadata())
@@ -135,6 +139,7 @@ func (n *node) common(r *observe.Request, c *datav3.AccessLogCommon, t *tag) {
 		r.Upstream = n.address(up)
 		r.Dest = n.workload(t[tagWorkload], up)
 	}
+	n.security(r, c, t)
 }
 
 // noted takes what the first filter noted of the request, before others changed it.

@@ -43,7 +43,16 @@ const (
 	tagWorkload // of the upstream host
 	tagMirrors  // how many copies the route makes
 	tagMethod
-	tagRest // of requests what requestFormat noted, line by line; of connections the hosts tried
+	tagSNI
+	tagTLS
+	tagPeer
+	tagUpstreamTLS
+	tagUpstreamPeer
+	tagUpstreamFailure
+	tagTermination // why a connection was ended
+	// tagRest is, of requests, what requestFormat noted, line by line; of connections, the hosts
+	// tried.
+	tagRest
 )
 
 // tagFormat makes the tag. It is the same for all HTTP loggers of a proxy, so that they share one
@@ -61,7 +70,15 @@ func tagFormat(rest string) string {
 		tagWorkload:   "%UPSTREAM_METADATA(istio:workload)%",
 		tagMirrors:    "%METADATA(ROUTE:mesh-lab:mirrors)%",
 		tagMethod:     "%REQ(:METHOD)%",
-		tagRest:       rest,
+
+		tagSNI:             "%REQUESTED_SERVER_NAME%",
+		tagTLS:             "%DOWNSTREAM_TLS_VERSION%",
+		tagPeer:            "%DOWNSTREAM_PEER_URI_SAN%",
+		tagUpstreamTLS:     "%UPSTREAM_TLS_VERSION%",
+		tagUpstreamPeer:    "%UPSTREAM_PEER_URI_SAN%",
+		tagUpstreamFailure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+		tagTermination:     "%CONNECTION_TERMINATION_DETAILS%",
+		tagRest:            rest,
 	}, "\n")
 }
 

@@ -21,6 +21,7 @@ func (n *node) connection(e *datav3.TCPAccessLogEntry) {
 	n.common(r, c, &tag)
 	r.BytesReceived = int64(e.GetConnectionProperties().GetReceivedBytes())
 	r.BytesSent = int64(e.GetConnectionProperties().GetSentBytes())
+	r.Policy = n.name(policy(tag.text(tagTermination)))
 	n.connects(r, tag[tagRest])
 	if has(r.Flags, "NR") && r.Cluster == "" {
 		// Entries of connections carry no details; this is the only one without a cluster.

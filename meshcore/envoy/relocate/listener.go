@@ -82,6 +82,9 @@ func (k *Linker) gateway(l *listenerv3.Listener, p Proxy) (*listenerv3.Listener,
 	}
 	setAddress(out.Address, k.place(netip.AddrPortFrom(p.IP, at.Port())))
 	k.chains(out)
+	if err := k.policies(out); err != nil {
+		return nil, err
+	}
 	// An Envoy that calls an address of the client's choice sends no header. To tell, the filter
 	// waits for the client's first bytes.
 	optional := &proxyprotocolv3.ProxyProtocol{AllowRequestsWithoutProxyProtocol: true}
@@ -116,6 +119,9 @@ func (k *Linker) inbound(l *listenerv3.Listener, p Proxy) (*listenerv3.Listener,
 	out.ListenerFilters = slices.DeleteFunc(out.ListenerFilters,
 		func(f *listenerv3.ListenerFilter) bool { return f.Name == originalDst })
 	k.chains(out)
+	if err := k.policies(out); err != nil {
+		return nil, err
+	}
 	for _, c := range out.FilterChains {
 		if err := k.toApp(c, p); err != nil {
 			return nil, err

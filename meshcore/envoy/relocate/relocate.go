@@ -38,15 +38,17 @@ type Proxy struct {
 // not safe for concurrent use.
 type Linker struct {
 	place, dial Place
+	pods        []netip.Addr
 	assignments map[*endpointv3.ClusterLoadAssignment]*endpointv3.ClusterLoadAssignment
 	endpoints   map[*endpointv3.LbEndpoint]*endpointv3.LbEndpoint
 	listeners   map[*listenerv3.Listener]*listenerv3.Listener // outbound ones, which no pod owns
 }
 
-// New returns a linker for addresses that are bound where place says, and called where dial says.
-func New(place, dial Place) *Linker {
+// New returns a linker for addresses that are bound where place says, and called where dial says;
+// pods are all from which an Envoy may be called.
+func New(place, dial Place, pods ...netip.Addr) *Linker {
 	return &Linker{
-		place: place, dial: dial,
+		place: place, dial: dial, pods: pods,
 		assignments: map[*endpointv3.ClusterLoadAssignment]*endpointv3.ClusterLoadAssignment{},
 		endpoints:   map[*endpointv3.LbEndpoint]*endpointv3.LbEndpoint{},
 		listeners:   map[*listenerv3.Listener]*listenerv3.Listener{},

@@ -1,7 +1,8 @@
 // Package generate makes random configurations that istio.Read accepts: Kubernetes workloads and
-// Services with VirtualServices, DestinationRules, Gateways and a MeshConfig over them. Every field
-// that is carried out can come up; names are few, so that objects meet and clash. A seed always
-// makes the same configuration, and Minimize finds the smallest that still shows a problem.
+// Services with VirtualServices, DestinationRules, Gateways, security policies and MeshConfig over
+// them. Every field that is carried out can come up; names are few, so that objects meet and clash.
+// A seed always makes the same configuration, and Minimize finds the smallest that still shows a
+// problem.
 package generate
 
 import (
@@ -42,6 +43,7 @@ func Mesh(seed uint64, size int) Config {
 	c.Objects = append(c.Objects, w.gatewayObjects()...)
 	c.Objects = append(c.Objects, w.rules()...)
 	c.Objects = append(c.Objects, w.l4Objects(seed)...)
+	c.Objects = append(c.Objects, w.securityObjects(seed, &c.Mesh)...)
 	return c
 }
 
