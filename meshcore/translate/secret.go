@@ -234,7 +234,8 @@ func (s *gatewayServer) named() map[string]string {
 	return out
 }
 
-// namedSecret makes a secret that a server names: of a Secret, or of files in the proxy's container.
+// namedSecret makes a secret that a server names: of a Secret, or of files in the proxy's
+// container.
 func (ix *index) namedSecret(p *Pod, name string) (*tlsv3.Secret, *secretProblem) {
 	if strings.HasPrefix(name, kubernetesSecret) {
 		return ix.credentials.get(p.Namespace, name)
