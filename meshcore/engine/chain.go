@@ -8,6 +8,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	networkextauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -38,7 +39,7 @@ type Chain struct {
 	match    chainMatch
 	hcm      *hcm
 	tcp      *tcpProxy
-	guards   []*rbacFilter // network filters in front of these
+	guards   []guard // network filters in front of these
 	logs     []accessLog
 	logKind  string // ACCESS_LOG_TYPE
 	metadata *corev3.Metadata
@@ -70,7 +71,7 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 		leave := c.at("filters", i)
 		terminal := true
 		h, t := &hcmv3.HttpConnectionManager{}, &tcpproxyv3.TcpProxy{}
-		switch r := (&networkrbacv3.RBAC{}); {
+		switch r, e := (&networkrbacv3.RBAC{}), (&networkextauthzv3.ExtAuthz{}); {
 		case c.any(f.GetTypedConfig(), h):
 			leaveAny := c.in("typed_config")
 			ch.hcm = c.hcm(l, h)
@@ -85,7 +86,11 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 			leaveAny()
 		case c.any(f.GetTypedConfig(), r):
 			leaveAny := c.in("typed_config")
-			ch.guards, terminal = append(ch.guards, c.networkRBAC(r)), false
+			ch.guards, terminal = append(ch.guards, guard{rbac: c.networkRBAC(r)}), false
+			leaveAny()
+		case c.any(f.GetTypedConfig(), e):
+			leaveAny := c.in("typed_config")
+			ch.guards, terminal = append(ch.guards, guard{authz: c.networkExtAuthz(e)}), false
 			leaveAny()
 		default:
 			c.fail("typed_config", "%s %s", f.GetName(), notCarried)
@@ -97,6 +102,10 @@ func (c *compiler) chain(l *Listener, lm *listenerv3.Listener, m *listenerv3.Fil
 				"chain.", f.GetName())
 		}
 		leave()
+	}
+	asks := slices.ContainsFunc(ch.guards, func(g guard) bool { return g.authz != nil })
+	if ch.hcm != nil && asks {
+		c.notCarried("filters", networkExtAuthz+" in front of an HTTP connection manager")
 	}
 	return ch
 }

@@ -87,18 +87,10 @@ func (c *compiler) extAuthz(m *extauthzv3.ExtAuthz) *extAuthz {
 	if s := m.GetStatusOnError(); s != nil {
 		a.statusOnError = int(s.GetCode())
 	}
-	if m.GetTransportApiVersion() != corev3.ApiVersion_V3 {
-		c.fail("transport_api_version", "must be V3")
-	}
+	c.authzCommon(a, m.GetTransportApiVersion(), m.GetFilterEnabledMetadata())
 	if b := m.GetWithRequestBody(); b != nil {
 		leave := c.in("with_request_body")
 		a.body, a.bytes = c.bodySettings(b), b.GetPackAsBytes()
-		leave()
-	}
-	if e := m.GetFilterEnabledMetadata(); e != nil {
-		leave := c.in("filter_enabled_metadata")
-		enabled := c.metadataMatch(e)
-		a.enabled = &enabled
 		leave()
 	}
 	if m.GetAllowedHeaders() != nil {
@@ -122,6 +114,19 @@ func (c *compiler) extAuthz(m *extauthzv3.ExtAuthz) *extAuthz {
 		c.fail("services", "value is required")
 	}
 	return a
+}
+
+// authzCommon compiles what the network filter has, too.
+func (c *compiler) authzCommon(a *extAuthz, v corev3.ApiVersion, e *matcherv3.MetadataMatcher) {
+	if v != corev3.ApiVersion_V3 {
+		c.fail("transport_api_version", "must be V3")
+	}
+	if e != nil {
+		leave := c.in("filter_enabled_metadata")
+		enabled := c.metadataMatch(e)
+		a.enabled = &enabled
+		leave()
+	}
 }
 
 func (c *compiler) bodySettings(m *extauthzv3.BufferSettings) *bodySettings {

@@ -159,29 +159,37 @@ func (x *Exchange) collected(ev Event, now clock.Instant) Directive {
 
 // ask sends the question to the authorizer.
 func (x *Exchange) ask(now clock.Instant) Directive {
-	s := &x.authz
-	a := s.asking
-	cluster := a.service.cluster.Load()
-	var ep *Endpoint
-	if cluster != nil {
-		ep = x.chooseCopy(cluster, draw(x.rnd, drawAuthz, x.next))
-	}
-	if ep == nil {
+	if !x.beginCall(now) {
 		return x.judged(&judgement{}, now)
 	}
-	s.call = &Call{Endpoint: ep, began: now, rnd: draw(x.rnd, drawAuthz, x.next)}
-	if a.http != nil {
+	x.state = stateAsk
+	d := Directive{Kind: Ask, Endpoint: x.authz.call.Endpoint, Deadline: x.durationDeadline()}
+	if t := x.authz.asking.service.timeout; t > 0 {
+		d.Deadline = min(d.Deadline, now.Add(t))
+	}
+	return d
+}
+
+// beginCall makes the call to the authorizer. false: there is nobody to be called.
+func (x *Exchange) beginCall(now clock.Instant) bool {
+	s := &x.authz
+	cluster := s.asking.service.cluster.Load()
+	if cluster == nil {
+		return false
+	}
+	rnd := draw(x.rnd, drawAuthz, x.next)
+	ep := x.chooseCopy(cluster, rnd)
+	if ep == nil {
+		return false
+	}
+	s.call = &Call{Endpoint: ep, began: now, rnd: rnd}
+	if s.asking.http != nil {
 		x.askHTTP(s.call)
 	} else {
 		x.askGRPC(s.call)
 	}
 	ep.host.Active.Add(1)
-	x.state = stateAsk
-	d := Directive{Kind: Ask, Endpoint: ep, Deadline: x.durationDeadline()}
-	if t := a.service.timeout; t > 0 {
-		d.Deadline = min(d.Deadline, now.Add(t))
-	}
-	return d
+	return true
 }
 
 // replied takes what became of the question.
@@ -200,7 +208,7 @@ func (x *Exchange) replied(ev Event, now clock.Instant) Directive {
 	case s.asking.http != nil:
 		return x.judged(x.judgeHTTP(s.asking, ev, now.Sub(began)), now)
 	}
-	return x.judged(x.judgeGRPC(s.asking, ev), now)
+	return x.judged(x.judgeGRPC(ev), now)
 }
 
 // endCall tells the endpoint how the question ended.

@@ -22,8 +22,12 @@ import (
 // check): one message, framed.
 func (x *Exchange) askGRPC(c *Call) {
 	a := x.authz.asking
+	about := x.networkAttributes
+	if x.hcm != nil {
+		about = x.attributes
+	}
 	message, err := proto.MarshalOptions{Deterministic: true}.Marshal(
-		&authv3.CheckRequest{Attributes: x.attributes(a)})
+		&authv3.CheckRequest{Attributes: about(a)})
 	if err != nil {
 		panic("engine: " + err.Error()) // texts are valid UTF-8
 	}
@@ -44,18 +48,22 @@ func (x *Exchange) askGRPC(c *Call) {
 
 // attributes tells an authorizer of the request (check_request_utils.cc createHttpCheck).
 func (x *Exchange) attributes(a *extAuthz) *authv3.AttributeContext {
-	ci, tls := x.ci, x.ci.TLS
-	out := &authv3.AttributeContext{
-		Source: peer(ci.Remote, peerOf(tls)), Destination: peer(ci.Local, localOf(tls)),
-		Request: &authv3.AttributeContext_Request{Time: timestamppb.New(x.e.opt.Wall(x.start)),
-			Http: x.httpAttributes(a)},
-		ContextExtensions:    x.authz.context,
-		MetadataContext:      &corev3.Metadata{},
-		RouteMetadataContext: &corev3.Metadata{},
-	}
+	out := x.peers(a)
+	out.Request = &authv3.AttributeContext_Request{Http: x.httpAttributes(a),
+		Time: timestamppb.New(x.e.opt.Wall(x.start))}
+	out.ContextExtensions = x.authz.context
+	out.MetadataContext, out.RouteMetadataContext = &corev3.Metadata{}, &corev3.Metadata{}
 	if v, ok := x.head.Get("x-envoy-downstream-service-cluster"); ok {
 		out.Source.Service = validText(v)
 	}
+	return out
+}
+
+// peers tells of the connection.
+func (x *Exchange) peers(a *extAuthz) *authv3.AttributeContext {
+	ci, tls := x.ci, x.ci.TLS
+	out := &authv3.AttributeContext{Source: peer(ci.Remote, peerOf(tls)),
+		Destination: peer(ci.Local, localOf(tls))}
 	if p := peerOf(tls); a.certificate && p != nil {
 		out.Source.Certificate = p.PEM
 	}
@@ -130,7 +138,7 @@ func validText(v []byte) string {
 }
 
 // judgeGRPC reads the answer of a gRPC authorizer (onSuccess, onFailure).
-func (x *Exchange) judgeGRPC(_ *extAuthz, ev Event) *judgement {
+func (x *Exchange) judgeGRPC(ev Event) *judgement {
 	m, ok := grpcAnswer(ev)
 	if !ok {
 		return &judgement{}

@@ -219,7 +219,7 @@ func responseCodeDetails(c formatter.Command) (eval, error) {
 		switch {
 		case x.chain == nil:
 			return append(out, filterChainNotFound...), formatter.Text
-		case x.Record.Details == "" || x.hcm == nil:
+		case x.Record.Details == "":
 			return out, formatter.None
 		}
 		return append(out, x.Record.Details...), formatter.Text

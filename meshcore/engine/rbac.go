@@ -161,39 +161,24 @@ func mostSpecific[T any](x *Exchange, name string, of func(*perFilter) map[strin
 	return cmp.Or(own, of(&x.route.filters)[name], of(&x.route.vhost.filters)[name])
 }
 
-// Guarded says that the chain has network filters that look at a connection when its first bytes
-// come, or its end (source/extensions/filters/network/rbac/rbac_filter.cc onData).
-func (c *Chain) Guarded() bool { return len(c.guards) > 0 }
-
-// Admit has the chain's network filters judge the connection of a TCP exchange. denied: it is to be
-// closed, after some time, at once with everything behind it. Nothing that they look at changes
-// while the connection lasts, so that CONTINUOUS is ONE_TIME_ON_FIRST_BYTE.
-func (x *Exchange) Admit() (after time.Duration, denied bool) {
+// admits has a network filter judge a connection. Nothing that it looks at changes while the
+// connection lasts, so that CONTINUOUS is ONE_TIME_ON_FIRST_BYTE.
+func (f *rbacFilter) admits(x *Exchange) bool {
 	in := x.policyInput()
-	for _, f := range x.chain.guards {
-		if f.shadow != nil {
-			o := f.shadow.Decide(in)
-			x.shadowed(o, f.shadowPrefix)
-			x.dynamic.set(rbac.NetworkNamespace, o.Result)
-		}
-		if f.rules == nil {
-			continue
-		}
-		o := f.rules.Decide(in)
-		if o.Hint != nil {
-			x.dynamic.set(rbac.LogNamespace, o.Hint)
-		}
-		if !o.Allowed {
-			x.Record.Policy, x.termination = o.Name(), o.Details
-			return f.delay, true
-		}
+	if f.shadow != nil {
+		o := f.shadow.Decide(in)
+		x.shadowed(o, f.shadowPrefix)
+		x.dynamic.set(rbac.NetworkNamespace, o.Result)
 	}
-	return 0, false
-}
-
-// AdmitHTTP is Admit for a chain with an HTTP connection manager, before its first request. Nothing
-// records a connection that is closed then.
-func (e *Engine) AdmitHTTP(c *Chain, ci *ConnInfo) (after time.Duration, denied bool) {
-	x := &Exchange{e: e, ci: ci, chain: c, remote: ci.Remote}
-	return x.Admit()
+	if f.rules == nil {
+		return true
+	}
+	o := f.rules.Decide(in)
+	if o.Hint != nil {
+		x.dynamic.set(rbac.LogNamespace, o.Hint)
+	}
+	if !o.Allowed {
+		x.Record.Policy, x.termination = o.Name(), o.Details
+	}
+	return o.Allowed
 }

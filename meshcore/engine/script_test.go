@@ -37,6 +37,8 @@ var update = flag.Bool("update", false, "rewrite testdata")
 //	METHOD URL [header=value ...] [body]   begins a request
 //	connected | refused | timeout | overflow | reset | gone | timer | sent | complete | tick
 //	STATUS [header=value ...]              the upstream's response head
+//	answer STATUS [header=value ...]       the answer to a call of the proxy's own
+//	collected TEXT                         what was received of the request's body
 //
 // The answer to each call, and in the end the record, stands in want.
 func TestScripts(t *testing.T) {
@@ -206,6 +208,18 @@ func (s *script) call(word []string) {
 			s.t.Fatal(err)
 		}
 		s.now = clock.Instant(d)
+	case "answer":
+		status, err := strconv.Atoi(word[1])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		h := &wire.Head{}
+		h.Reset()
+		h.Status = status
+		s.fields(h, word[2:])
+		s.show(s.x.Handle(Event{Kind: Answered, Head: h, Body: []byte("because")}, s.now))
+	case "collected":
+		s.show(s.x.Handle(Event{Kind: Collected, Body: []byte(word[1])}, s.now))
 	case "tick":
 		fmt.Fprintf(&s.out, "    next %v\n", time.Duration(s.e.Tick(s.now)))
 	default:
@@ -243,7 +257,7 @@ func (s *script) start(word []string) {
 }
 
 var kindNames = map[Kind]string{Attempt: "attempt", Wait: "wait", Reply: "reply",
-	Forward: "forward", Abort: "abort", Done: "done"}
+	Forward: "forward", Abort: "abort", Collect: "collect", Ask: "ask", Done: "done"}
 
 func (s *script) show(d Directive) {
 	fmt.Fprintf(&s.out, "    %s", kindNames[d.Kind])
@@ -261,6 +275,14 @@ func (s *script) show(d Directive) {
 	}
 	s.out.WriteByte('\n')
 	switch d.Kind {
+	case Collect:
+		fmt.Fprintf(&s.out, "        %d bytes\n", d.Limit)
+	case Ask:
+		c := s.x.Call()
+		s.head(fmt.Sprintf("%s %s%s", c.Head.Method, c.Head.Authority, c.Head.Target), c.Head)
+		if len(c.Body) > 0 {
+			fmt.Fprintf(&s.out, "        %s\n", c.Body)
+		}
 	case Attempt:
 		s.head(fmt.Sprintf("%s %s%s", s.h.Method, s.h.Authority, s.h.Target), s.h)
 		for _, m := range s.x.Mirrors() {

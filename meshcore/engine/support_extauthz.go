@@ -13,6 +13,10 @@ var extAuthzFields = map[protoreflect.FullName]fields{
 		"include_tls_session", "max_denied_response_body_bytes").
 		because(stats, "stat_prefix", "charge_cluster_response_stats").
 		because(traces, "emit_client_span"),
+	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": yes("grpc_service",
+		"failure_mode_allow", "include_peer_certificate", "transport_api_version",
+		"filter_enabled_metadata", "include_tls_session").
+		because(stats, "stat_prefix"),
 	extAuthzPackage + "BufferSettings": yes("max_request_bytes", "allow_partial_message",
 		"pack_as_bytes"),
 	extAuthzPackage + "HttpService": yes("server_uri", "path_prefix", "authorization_request",

@@ -56,14 +56,7 @@ type call struct {
 
 // ask carries out Ask.
 func (d *downstream) ask(dir engine.Directive) engine.Directive {
-	c := &call{p: d.p, c: d.w.x.Call(), tell: d.nudge, wake: make(chan struct{}, 1)}
-	run := c.run
-	if dir.Endpoint.Cluster.HTTP2 {
-		run = c.runHTTP2()
-	}
-	if !d.p.spawn(run) {
-		return d.report(engine.Event{Kind: engine.Reset, Local: true})
-	}
+	c := d.startCall(d.w.x.Call())
 	d.watchBegin()
 	defer d.watchEnd()
 	for {
@@ -75,6 +68,34 @@ func (d *downstream) ask(dir engine.Directive) engine.Directive {
 			return d.report(ev)
 		}
 		d.sleep(dir.Deadline)
+	}
+}
+
+// startCall begins a call.
+func (d *downstream) startCall(ec *engine.Call) *call {
+	c := &call{p: d.p, c: ec, tell: d.nudge, wake: make(chan struct{}, 1)}
+	run := c.run
+	if ec.Endpoint.Cluster.HTTP2 {
+		run = c.runHTTP2()
+	}
+	if !d.p.spawn(run) {
+		c.end(engine.Event{Kind: engine.Reset, Local: true})
+	}
+	return c
+}
+
+// call makes a call while nothing else can happen, and waits for its answer.
+func (d *downstream) call(ec *engine.Call, deadline clock.Instant) engine.Event {
+	c := d.startCall(ec)
+	for {
+		if ev, ended := c.result(); ended {
+			return ev
+		}
+		if d.p.opt.Clock.Now() >= deadline {
+			c.drop()
+			return engine.Event{Kind: engine.Timeout}
+		}
+		d.sleep(deadline)
 	}
 }
 

@@ -173,9 +173,9 @@ func (d *downstream) serve() {
 	d.srv.SetLimits(h1.Limits{HeadBytes: d.chain.HTTP.MaxHeadersKB << 10,
 		Fields: d.chain.HTTP.MaxHeaders})
 	d.setState(stateIdle)
-	if d.chain.Guarded() && d.denied(func() (time.Duration, bool) {
-		return d.p.opt.Engine.AdmitHTTP(d.chain, &d.info)
-	}) {
+	if d.chain.Guarded() && d.denied(func(now clock.Instant) engine.Admission {
+		return d.p.opt.Engine.AdmitHTTP(d.chain, &d.info, now)
+	}, nil) {
 		return
 	}
 	for {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
@@ -120,7 +119,7 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 		back <- net.ErrClosed
 	}
 	var err error
-	denied := d.chain.Guarded() && d.denied(d.w.x.Admit)
+	denied := d.chain.Guarded() && d.denied(d.w.x.Admit, d.w.x.Admitted)
 	if denied {
 		rec.BytesReceived = int64(len(d.srv.Preread()))
 	} else {
@@ -151,17 +150,22 @@ func (d *downstream) splice(up net.Conn) engine.Event {
 
 // denied waits for the first byte of a connection, or its end, and asks whether the connection is
 // to be closed; it then has waited for that.
-func (d *downstream) denied(admit func() (after time.Duration, denied bool)) bool {
+func (d *downstream) denied(admit func(clock.Instant) engine.Admission,
+	admitted func(engine.Event, clock.Instant) engine.Admission) bool {
 	if len(d.srv.Preread()) == 0 {
 		if err := d.srv.More(); err != nil && !errors.Is(err, io.EOF) {
 			return false // who reads on will see
 		}
 	}
-	after, denied := admit()
-	if denied && after > 0 {
-		d.sleep(d.p.opt.Clock.Now().Add(after))
+	a := admit(d.p.opt.Clock.Now())
+	for a.Ask {
+		ev := d.call(d.w.x.Call(), a.Deadline)
+		a = admitted(ev, d.p.opt.Clock.Now())
 	}
-	return denied
+	if a.Denied && a.After > 0 {
+		d.sleep(d.p.opt.Clock.Now().Add(a.After))
+	}
+	return a.Denied
 }
 
 // wasReset says that an operation found its connection reset by the peer.

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ type client struct {
 	r      *bufio.Reader
 	marks  *marks
 	addr   string
+	secure *tls.Config // nil: plain text
 	closed bool
 	out    strings.Builder
 	served func() int // the upstream connection that served the last request
@@ -36,6 +38,9 @@ func (c *client) play(script []step) error {
 		return err
 	}
 	defer conn.Close()
+	if c.secure != nil {
+		conn = tls.Client(conn, c.secure)
+	}
 	c.conn, c.r = conn, bufio.NewReader(conn)
 	for _, s := range script {
 		if err := c.step(s); err != nil {

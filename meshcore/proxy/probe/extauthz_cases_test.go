@@ -2,12 +2,14 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -26,6 +28,11 @@ type asked struct {
 	check   func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)
 	setCall func(*extauthzv3.ExtAuthz, *corev3.GrpcService)
 	routes  func(*routev3.RouteConfiguration)
+	// server secures the listener, and down the client; toward the authorizer's cluster, and
+	// checkTLS the authorizer.
+	server         *tlsv3.DownstreamTlsContext
+	toward         *tlsv3.UpstreamTlsContext
+	down, checkTLS *tls.Config
 }
 
 func heads(patterns ...string) *matcherv3.ListStringMatcher {

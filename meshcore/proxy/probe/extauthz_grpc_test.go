@@ -3,6 +3,7 @@ package probe
 import (
 	stdbytes "bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 	upstreamsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -35,14 +37,19 @@ type checker struct {
 }
 
 func newChecker(t *testing.T,
-	answer func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)) *checker {
+	answer func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error),
+	secure *tls.Config) *checker {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &checker{l: l, answer: answer}
-	s := grpc.NewServer()
+	var opts []grpc.ServerOption
+	if secure != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(secure)))
+	}
+	s := grpc.NewServer(opts...)
 	authv3.RegisterAuthorizationServer(s, c)
 	go s.Serve(l) //nolint:errcheck // until it is stopped
 	t.Cleanup(s.Stop)
@@ -91,6 +98,7 @@ var callMasks = []struct {
 	put  string
 }{
 	{regexp.MustCompile(`"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"`), `"<uuid>"`},
+	{regexp.MustCompile(`-----BEGIN[^"]*`), "<PEM>"},
 	{regexp.MustCompile(`"id": "\d+"`), `"id": "<number>"`},
 	{regexp.MustCompile(`"time": "[-0-9T:.]+Z"`), `"time": "<time>"`},
 	{regexp.MustCompile(`"10\.96\.\d+\.\d+"`), `"127.0.0.1"`}, // of our listener

@@ -53,7 +53,7 @@ func newAskedBed(t *testing.T, cases []asked) *askedBed {
 		a := &b.cases[i]
 		b.ups = append(b.ups, upstreams(t, []probe{a.probe})[0])
 		if a.check != nil {
-			b.auth = append(b.auth, newChecker(t, a.check))
+			b.auth = append(b.auth, newChecker(t, a.check, a.checkTLS))
 			continue
 		}
 		u := upstreams(t, []probe{a.authorizer})[0]
@@ -97,12 +97,14 @@ func (b *askedBed) snapshot() *xds.Snapshot {
 		}
 		at := listenerAddr(i)
 		s.Listeners[name] = listener(name, socket(at.Addr().String(), uint32(at.Port())), &a.probe)
+		a.secureListener(s.Listeners[name])
 		s.Clusters[name], s.Endpoints[name] = cluster(name), endpoints(name, b.ups[i].port())
 		s.Clusters[checker], s.Endpoints[checker] = cluster(checker),
 			endpoints(checker, b.auth[i].port())
 		if a.check != nil {
 			http2(s.Clusters[checker])
 		}
+		a.secureCluster(s.Clusters[checker])
 	}
 	return s
 }
@@ -134,7 +136,8 @@ func (b *askedBed) play(t *testing.T, addr func(i int) string) []string {
 	for i := range b.cases {
 		wg.Go(func() {
 			u := b.ups[i]
-			c := &client{addr: addr(i), marks: u.marks, served: u.connection}
+			c := &client{addr: addr(i), marks: u.marks, served: u.connection,
+				secure: b.cases[i].down}
 			if err := c.play(b.cases[i].clientScript()); err != nil {
 				t.Errorf("%s: %v", b.cases[i].name, err)
 			}
