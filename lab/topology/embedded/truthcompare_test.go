@@ -298,9 +298,19 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 	differ("tls", w.TLS, h.TLS)
 	differ("peer", w.Peer, h.Peer)
 	differ("upstream_transport_failure_reason", w.Failure, h.UpstreamFailure)
-	policy, _ := strings.CutPrefix(w.Termination, "rbac_access_denied_matched_policy[")
-	differ("connection_termination_details", strings.TrimSuffix(policy, "]"), h.Policy)
+	if w.Flags != "UAEX" { // an authorizer is no policy by name
+		differ("policy", cmp.Or(deniedBy(w.Termination), deniedBy(w.Details)), h.Policy)
+	}
 	return out
+}
+
+// deniedBy returns the policy that an access log blames, of a connection or of a request.
+func deniedBy(details string) string {
+	policy, ok := strings.CutPrefix(details, "rbac_access_denied_matched_policy[")
+	if !ok {
+		return ""
+	}
+	return strings.TrimSuffix(policy, "]")
 }
 
 // volatile are headers that the recording leaves out.
