@@ -36,6 +36,9 @@ func FetchKeys(ctx context.Context, m any, c *istio.Config) (translate.Keys, []s
 	return l.keys.Keys(), told
 }
 
+// KeysDue has a lab fetch the keys of token issuers again, as it does every 20 minutes.
+func KeysDue(m any) { m.(*mesh).keysDue() }
+
 // Tap listens at a logical address where nobody is and passes what comes on to another, as if the
 // sender had dialled that; it notes what the sender says, and what comes back.
 func Tap(m any, at, to netip.AddrPort) (*Heard, error) {

@@ -10,7 +10,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
-	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
 const keySet = `{"keys":[{"kty":"RSA","kid":"k","n":"x","e":"AQAB"}]}`
@@ -18,17 +17,7 @@ const keySet = `{"keys":[{"kty":"RSA","kid":"k","n":"x","e":"AQAB"}]}`
 // TestKeys: the control plane asks the lab's Services, through the sidecars in front of them, and
 // this machine; nothing else.
 func TestKeys(t *testing.T) {
-	issuer, ok := sampleapps.Manifests("jwt-issuer")
-	if !ok {
-		t.Fatal("jwt-issuer is not bundled")
-	}
-	var pods []string
-	for _, f := range issuer {
-		if strings.HasSuffix(f.Name, "jwt-issuer.yaml") {
-			pods = append(pods, string(f.Data))
-		}
-	}
-	m := up(t, customer(t, pods...))
+	m := up(t, customer(t, issuer(t)...))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, keySet)
 	}))
