@@ -199,8 +199,8 @@ var known = []Difference{
 	},
 	{
 		ID: "token-keys",
-		What: "Keys of token issuers come from the lab or from loopback addresses, before a change " +
-			"is over.",
+		What: "Keys of token issuers come from the lab or from loopback addresses, before a " +
+			"change is over.",
 		Plane: controlPlane,
 		Why: "Nothing leaves the machine, and what a change leads to is known when it returns. " +
 			"`mesh-lab control-plane` fetches from anywhere.",
