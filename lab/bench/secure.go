@@ -106,10 +106,13 @@ func (c credentials) secure(b *bootstrapv3.Bootstrap, hop int, s security, clust
 			CommonTlsContext: c.common(), RequireClientCertificate: wrapperspb.Bool(true)})
 		return err
 	}
+	t := &tlsv3.UpstreamTlsContext{CommonTlsContext: c.common(),
+		Sni: "outbound_.8080_._.server.default.svc.cluster.local"}
 	if s == anew {
 		up.MaxRequestsPerConnection = wrapperspb.UInt32(1) //nolint:staticcheck // simplest
+		// The sessions of TLS 1.3 are for one use, and the usual one is not enough for all at once.
+		t.MaxSessionKeys = wrapperspb.UInt32(4 * connections)
 	}
-	up.TransportSocket, err = transportSocket(&tlsv3.UpstreamTlsContext{
-		CommonTlsContext: c.common(), Sni: "outbound_.8080_._.server.default.svc.cluster.local"})
+	up.TransportSocket, err = transportSocket(t)
 	return err
 }
