@@ -27,6 +27,7 @@ var imports = map[string][]string{
 	"meshcore/wire":             {},
 	"meshcore/transport":        {"meshcore/engine/match"},
 	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
+	"meshcore/roots":            {},
 	"meshcore/stock":            {"meshcore/xds"},
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
@@ -38,6 +39,7 @@ var imports = map[string][]string{
 	"meshcore/engine/outlier":   {"meshcore/clock"},
 	"meshcore/engine/breaker":   {},
 	"meshcore/engine/formatter": {},
+	"meshcore/engine/jwt":       {"meshcore/engine/formatter", "meshcore/engine/match", "meshcore/wire"},
 	"meshcore/engine/rbac":      {"meshcore/engine/match", "meshcore/transport", "meshcore/wire"},
 	"meshcore/engine": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
@@ -49,7 +51,8 @@ var imports = map[string][]string{
 	"meshcore/resolve":   {},
 	"meshcore/pilot": {
 		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/jwks",
-		"meshcore/observe", "meshcore/stock", "meshcore/translate", "meshcore/xds",
+		"meshcore/observe", "meshcore/roots", "meshcore/stock", "meshcore/translate",
+		"meshcore/xds",
 	},
 	"meshcore/sidecar": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",
@@ -125,7 +128,7 @@ var pure = []string{
 	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
-	"meshcore/engine/rbac",
+	"meshcore/engine/rbac", "meshcore/engine/jwt",
 	"scenarios", "scenarios/assert", "reports",
 	"reports/fidelity",
 }

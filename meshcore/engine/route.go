@@ -30,6 +30,7 @@ type route struct {
 	filters   perFilter
 	own       chainOfMutations  // of a route without cluster
 	exact     *exact.Enumerator // of what is drawn; nil: at random
+	tls       *tlsMatch         // nil: any
 
 	action   *action
 	redirect *redirect
@@ -107,7 +108,7 @@ func (c *compiler) match(r *route, m *routev3.RouteMatch) {
 		fr := runtimeFraction(f)
 		r.fraction = &fr
 	}
-	r.grpc = m.GetGrpc() != nil
+	r.grpc, r.tls = m.GetGrpc() != nil, m.GetTlsContext()
 	for i, d := range m.GetDynamicMetadata() {
 		leave := c.at("dynamic_metadata", i)
 		r.dynamic = append(r.dynamic, c.metadataMatch(d))
@@ -133,6 +134,9 @@ func (c *compiler) query(m *routev3.QueryParameterMatcher) match.Query {
 
 func (r *route) matches(x *Exchange, h *wire.Head, path []byte) bool {
 	if !r.path.Match(path) {
+		return false
+	}
+	if r.tls != nil && !tlsMatches(r.tls, x.ci.TLS) {
 		return false
 	}
 	if r.grpc && !x.grpc {

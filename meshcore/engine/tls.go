@@ -7,6 +7,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
@@ -151,6 +152,17 @@ func (m *socketMatch) holds(have map[string]*structpb.Value) bool {
 		}
 	}
 	return true
+}
+
+type tlsMatch = routev3.RouteMatch_TlsContextMatchOptions
+
+// tlsMatches is a route's tls_context match (source/common/router/config_impl.cc
+// evaluateTlsContextMatch).
+func tlsMatches(m *tlsMatch, s *transport.State) bool {
+	presented := s != nil && s.Peer != nil
+	validated := presented && s.Validated
+	return (m.GetPresented() == nil || m.GetPresented().GetValue() == presented) &&
+		(m.GetValidated() == nil || m.GetValidated().GetValue() == validated)
 }
 
 // TLS returns how connections to the endpoint are secured; nil: they are not.

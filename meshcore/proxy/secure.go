@@ -63,6 +63,12 @@ func (d *downstream) insecure(err error) {
 		d.p.record(d.chain, &w.x.Record)
 		works.Put(w)
 	}
+	if f.Reason == transport.NotReady { // Envoy has not read what it then leaves behind
+		if c, ok := d.conn.(interface{ SetLinger(sec int) error }); ok {
+			c.SetLinger(0)
+		}
+		return
+	}
 	// The alert is to arrive: a socket that is closed with unread bytes would take it back.
 	if c, ok := d.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		d.linger()

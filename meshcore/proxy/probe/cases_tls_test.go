@@ -128,6 +128,8 @@ func securedCases(t *testing.T) []secured {
 	out = append(out, p.upstream(t)...)
 	out = append(out, p.headers(t)...)
 	out = append(out, p.tcp(t)...)
+	out = append(out, p.requests(t)...)
+	out = append(out, p.missing()...)
 	return append(out, p.choice(t)...)
 }
 
@@ -368,9 +370,58 @@ func (p *people) headers(t *testing.T) []secured {
 		set("nothing more", `{}`, server, many),
 		set("no URI of ours", `{"subject":true,"uri":true,"dns":true}`, bare, bare),
 		set("subject", `{"subject":true}`, server, p.client),
+		set("certificate", `{"cert":true}`, server, p.below),
+		set("everything", `{"cert":true,"chain":true,"uri":true,"dns":true,"subject":true}`, server,
+			p.below),
 		set("order", `{"uri":true,"dns":true,"subject":true}`, server, many),
 		secured{name: "xff proto", server: mutual(), down: down(), hcm: `{"useRemoteAddress":true}`},
 	)
+}
+
+// requests are what depends on the handshake in HTTP: routes, and a filter that chooses protocols.
+func (p *people) requests(t *testing.T) []secured {
+	t.Helper()
+	match := func(name, fields string, lenient bool, s *tls.Config) secured {
+		c := common(t, p.root, p.server)
+		if lenient {
+			c.GetValidationContext().TrustChainVerification =
+				tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+		}
+		return secured{name: "match " + name, server: optional(c), down: s,
+			match: `,"tlsContext":{` + fields + `}`}
+	}
+	stray := issue(t, wish{cn: "stray", above: p.other})
+	plain := match("plain, not presented", `"presented":false,"validated":false`, false, nil)
+	plain.server = nil
+	plainPresented := match("plain, presented", `"presented":true`, false, nil)
+	plainPresented.server = nil
+	istio := common(t, nil)
+	istio.AlpnProtocols = []string{"istio"}
+	offers := func(name, format, more string, list ...string) secured {
+		return secured{name: "filter state " + name, client: toward(istio), more: more,
+			up: with(up(nil, p.server), func(c *tls.Config) { c.NextProtos = list }),
+			filters: `{"name":"alpn","typedConfig":{
+				"@type":"type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+				"onRequestHeaders":[{"objectKey":"envoy.network.application_protocols",
+				"formatString":{"textFormatSource":{"inlineString":"` + format + `"},"omitEmptyValues":true},
+				"sharedWithUpstream":"ONCE","skipIfEmpty":true}]}},`}
+	}
+	const meta = `"metadata":{"filterMetadata":{"mesh-lab":{"alpn":"istio-http/1.1,istio"}}},`
+	const fromCluster = `%METADATA(CLUSTER:mesh-lab:alpn)%`
+	return []secured{
+		match("presented", `"presented":true`, false, down(p.client)),
+		match("presented, none", `"presented":true`, false, down()),
+		match("not presented", `"presented":false`, false, down()),
+		match("validated", `"validated":true`, false, down(p.client)),
+		match("validated, stray", `"presented":true,"validated":true`, true, down(stray)),
+		match("not validated, stray", `"presented":true,"validated":false`, true, down(stray)),
+		plain, plainPresented,
+		offers("first", fromCluster, meta, "istio-http/1.1"),
+		offers("second", fromCluster, meta, "istio"),
+		offers("none of them", fromCluster, meta, "http/1.1"),
+		offers("no metadata", fromCluster, "", "istio"),
+		offers("constant", "a,b", "", "b"),
+	}
 }
 
 func (p *people) tcp(t *testing.T) []secured {
@@ -395,6 +446,21 @@ func (p *people) tcp(t *testing.T) []secured {
 			up: up(p.root, p.server)},
 		{name: "tcp alpn", tcp: true, client: toward(common(t, nil)),
 			up: with(up(nil, p.server), func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} })},
+	}
+}
+
+// missing are contexts whose secrets never come.
+func (p *people) missing() []secured {
+	sds := func() *tlsv3.CommonTlsContext {
+		return &tlsv3.CommonTlsContext{TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{
+			Name: "missing", SdsConfig: &corev3.ConfigSource{
+				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}}}}
+	}
+	return []secured{
+		{name: "secret missing, downstream", server: optional(sds()), down: down()},
+		{name: "secret missing, upstream", client: toward(sds()), up: up(nil, p.server)},
+		{name: "tcp secret missing, downstream", tcp: true, racy: true, server: optional(sds()), down: down()},
+		{name: "tcp secret missing, upstream", tcp: true, client: toward(sds()), up: up(nil, p.server)},
 	}
 }
 

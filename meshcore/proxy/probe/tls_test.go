@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,6 +27,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -40,12 +44,14 @@ import (
 
 // secured is one case: a client, a proxy with TLS on one side or both, and an upstream.
 type secured struct {
-	name   string
-	server *tlsv3.DownstreamTlsContext // of the listener; nil: plain
-	client *tlsv3.UpstreamTlsContext   // of the cluster; nil: plain
-	hcm    string                      // further fields of the connection manager
-	opts   string                      // HttpProtocolOptions of the cluster
-	tcp    bool
+	name    string
+	server  *tlsv3.DownstreamTlsContext // of the listener; nil: plain
+	client  *tlsv3.UpstreamTlsContext   // of the cluster; nil: plain
+	hcm     string                      // further fields of the connection manager
+	match   string                      // further fields of the route's match
+	filters string                      // HTTP filters in front of the router
+	opts    string                      // HttpProtocolOptions of the cluster
+	tcp     bool
 	// down is how the client connects; nil: plain. up is how the upstream answers; nil: plain.
 	down, up *tls.Config
 	raw      string // sent by the client instead of a request, and without TLS
@@ -53,6 +59,7 @@ type secured struct {
 	times    int    // connections one behind the other; 0: one
 	metadata string // of the endpoint
 	racy     bool   // Envoy has begun to connect upstream, or not, when the client is turned away
+	more     string // further fields of the cluster
 	matches  bool   // client's context is in transport_socket_matches, not in transport_socket
 }
 
@@ -99,9 +106,9 @@ func (c *secured) listener(t *testing.T, i int, dir string) *listenerv3.Listener
 	if !c.tcp {
 		h := &hcmv3.HttpConnectionManager{}
 		decode(t, fmt.Sprintf(`{"statPrefix":%[1]q,"routeConfig":{"name":"r","virtualHosts":[{"name":"vh",
-			"domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":%[1]q}}]}]},
-			"httpFilters":[{"name":"envoy.filters.http.router","typedConfig":{
-			"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}`, name), h)
+			"domains":["*"],"routes":[{"match":{"prefix":"/"%[2]s},"route":{"cluster":%[1]q}}]}]},
+			"httpFilters":[%[3]s{"name":"envoy.filters.http.router","typedConfig":{
+			"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}`, name, c.match, c.filters), h)
 		if c.hcm != "" {
 			more := &hcmv3.HttpConnectionManager{}
 			decode(t, c.hcm, more)
@@ -136,10 +143,10 @@ func (c *secured) cluster(t *testing.T, i int, port int) *clusterv3.Cluster {
 	if c.metadata != "" {
 		meta = `"metadata":{"filterMetadata":{"envoy.transport_socket_match":` + c.metadata + `}},`
 	}
-	decode(t, fmt.Sprintf(`{"name":%q,"type":"STATIC","connectTimeout":"5s",%s"loadAssignment":{
+	decode(t, fmt.Sprintf(`{"name":%q,"type":"STATIC","connectTimeout":"5s",%s%[5]s"loadAssignment":{
 		"clusterName":%[1]q,"endpoints":[{"lbEndpoints":[{%[3]s"endpoint":{"hostname":"host.example.com",
 		"address":{"socketAddress":{
-		"address":"127.0.0.1","portValue":%[4]d}}}}]}]}}`, name, opts, meta, port), out)
+		"address":"127.0.0.1","portValue":%[4]d}}}}]}]}}`, name, opts, meta, port, c.more), out)
 	if c.client == nil {
 		return out
 	}
@@ -339,8 +346,32 @@ func tlsText(c *secured, u *tlsUpstream, client string, log func(suffix string) 
 	if c.racy {
 		return strings.ReplaceAll(b.String(), "host=<at>", "host=-")
 	}
-	return hashes.ReplaceAllString(b.String(), "Hash=<hash>")
+	text := hashes.ReplaceAllString(b.String(), "Hash=<hash>")
+	return encoded.ReplaceAllStringFunc(text, certificatesIn)
 }
+
+// encoded is a certificate, or several, in x-forwarded-client-cert as the upstream's note has it.
+var encoded = regexp.MustCompile(`-----BEGIN[^"\\]*`)
+
+// certificatesIn names what is encoded, which is different in each run.
+func certificatesIn(text string) string {
+	plain, err := url.PathUnescape(text)
+	if err != nil || encoding.Replace(plain) != text {
+		return text
+	}
+	out := ""
+	for block, rest := pem.Decode([]byte(plain)); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return text
+		}
+		out += "<" + c.Subject.String() + ">"
+	}
+	return out
+}
+
+// encoding is what is done to a certificate in a header.
+var encoding = strings.NewReplacer("\n", "%0A", " ", "%20", "+", "%2B", "/", "%2F", "=", "%3D")
 
 var hashes = regexp.MustCompile(`Hash=[0-9a-f]{64}`)
 
@@ -360,6 +391,21 @@ func tlsNames(cases []secured) []string {
 	return out
 }
 
+// late has secrets come from a server that nobody can reach, instead of over ADS: Envoy waits a
+// moment for them.
+func late(list []*tlsv3.SdsSecretConfig) {
+	for _, s := range list {
+		s.SdsConfig = &corev3.ConfigSource{ResourceApiVersion: corev3.ApiVersion_V3,
+			InitialFetchTimeout: durationpb.New(time.Millisecond),
+			ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{
+				ApiConfigSource: &corev3.ApiConfigSource{ApiType: corev3.ApiConfigSource_GRPC,
+					TransportApiVersion: corev3.ApiVersion_V3,
+					GrpcServices: []*corev3.GrpcService{{
+						TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+							EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "nowhere"}}}}}}}
+	}
+}
+
 // TestTLSEnvoy has the real Envoy show what the golden file says.
 func TestTLSEnvoy(t *testing.T) {
 	binary := envoy.Binary(t).Path
@@ -370,6 +416,8 @@ func TestTLSEnvoy(t *testing.T) {
 	var ups []*tlsUpstream
 	for i := range cases {
 		c := &cases[i]
+		late(c.server.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs())
+		late(c.client.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs())
 		u := newTLSUpstream(t, c)
 		ups = append(ups, u)
 		l := c.listener(t, i, dir)
@@ -381,6 +429,11 @@ func TestTLSEnvoy(t *testing.T) {
 		boot.StaticResources.Clusters = append(boot.StaticResources.Clusters,
 			c.cluster(t, i, u.l.Addr().(*net.TCPAddr).Port))
 	}
+	nowhere := cluster("nowhere")
+	nowhere.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+	nowhere.EdsClusterConfig, nowhere.LoadAssignment = nil, endpoints("nowhere", 1)
+	boot.StaticResources.Clusters = append(boot.StaticResources.Clusters, nowhere)
+	boot.Node = &corev3.Node{Id: "probe", Cluster: "probe"}
 	at, stop := runEnvoy(t, binary, boot)
 	seen := make([]string, len(cases))
 	for i := range cases {
