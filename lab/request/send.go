@@ -189,9 +189,12 @@ func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
 	expected := 0
 	for i := range records {
 		r := &records[i]
-		_, gateway := w.found.gateways[r.Proxy]
-		if r.Reporter == observe.Destination || gateway && r.Proxy != w.first {
+		if r.Reporter == observe.Destination {
 			expected--
+			continue
+		}
+		if _, gateway := w.found.gateways[r.Proxy]; gateway && r.Proxy != w.first {
+			expected-- // and it sent the request on
 		}
 		for _, a := range append(slices.Clone(r.Attempts), r.Mirrors...) {
 			at, err := netip.ParseAddrPort(a.Upstream)
