@@ -14,6 +14,16 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 )
 
+// handshakes has every request of the chain begin with handshakes between all its proxies.
+const handshakes = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: once}
+spec:
+  host: "*.default.svc.cluster.local"
+  trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}
+`
+
 // serials are the serial numbers of the certificates that proxies have, by node.
 func serials(t *testing.T, m topology.Mesh) map[string]string {
 	t.Helper()
@@ -76,7 +86,7 @@ func while(t *testing.T, m topology.Mesh, do func(ctx context.Context)) {
 func TestRotate(t *testing.T) { onBoth(t, testRotate) }
 
 func testRotate(t *testing.T, d embedded.Driver) {
-	m := upOn(t, d, customer(t))
+	m := upOn(t, d, customer(t, handshakes))
 	before, began := serials(t, m), m.Clock().Now()
 	while(t, m, func(ctx context.Context) {
 		for range 5 {
@@ -111,7 +121,7 @@ func testRotate(t *testing.T, d embedded.Driver) {
 func TestRenewal(t *testing.T) { onBoth(t, testRenewal) }
 
 func testRenewal(t *testing.T, d embedded.Driver) {
-	m, err := d.Up(t.Context(), topology.Spec{Config: customer(t), Seed: 1,
+	m, err := d.Up(t.Context(), topology.Spec{Config: customer(t, handshakes), Seed: 1,
 		CertificateTTL: 3 * time.Second})
 	if err != nil {
 		t.Fatal(err)
