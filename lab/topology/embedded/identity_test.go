@@ -69,7 +69,7 @@ func while(t *testing.T, m topology.Mesh, do func(ctx context.Context)) {
 					return nil
 				})
 			if err != nil || status != 200 {
-				done <- fmt.Errorf("request %d: %d %s %w", n, status, body, err)
+				done <- fmt.Errorf("request %d: %d %s: %v", n, status, body, err)
 				return
 			}
 		}
