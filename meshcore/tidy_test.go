@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"meshcore/engine/outlier":   {"meshcore/clock"},
 	"meshcore/engine/breaker":   {},
 	"meshcore/engine/formatter": {},
+	"meshcore/engine/jwt":       {"meshcore/engine/formatter", "meshcore/engine/match", "meshcore/wire"},
 	"meshcore/engine/rbac":      {"meshcore/engine/match", "meshcore/transport", "meshcore/wire"},
 	"meshcore/engine": {
 		"meshcore/clock", "meshcore/xds", "meshcore/wire", "meshcore/observe", "meshcore/exact",
@@ -125,7 +126,7 @@ var pure = []string{
 	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
-	"meshcore/engine/rbac",
+	"meshcore/engine/rbac", "meshcore/engine/jwt",
 	"scenarios", "scenarios/assert", "reports",
 	"reports/fidelity",
 }

@@ -384,6 +384,8 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.fault(f, now)
 		case filterCors:
 			d, done = x.cors(f)
+		case filterJWT:
+			d, done = x.jwtAuthn(f, now)
 		case filterRBAC:
 			d, done = x.rbac(f)
 		case filterSetState:

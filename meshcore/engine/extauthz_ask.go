@@ -17,6 +17,7 @@ type authzState struct {
 	body     *bodySettings
 	call     *Call
 	response []mutation // to do to the response, whoever makes it
+	closed   string     // why a connection was; Envoy's reports of connections do not tell it
 }
 
 // Call is a request of the proxy's own to another cluster, for an exchange that waits for its

@@ -57,9 +57,9 @@ func (x *Exchange) judgedNetwork(v *judgement) Admission {
 	case v.outcome == authzAllowed, v.outcome == authzError && x.authz.asking.failureAllow:
 		return Admission{}
 	case v.outcome == authzDenied:
-		x.Record.Details = "ext_authz_denied"
+		x.authz.closed = "ext_authz_denied"
 	default:
-		x.Record.Details = "ext_authz_error"
+		x.authz.closed = "ext_authz_error"
 	}
 	x.flag("UAEX")
 	x.Record.Policy = "ext_authz"

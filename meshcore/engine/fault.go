@@ -9,6 +9,7 @@ import (
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -23,6 +24,7 @@ type perFilter struct {
 	fault map[string]*fault
 	cors  map[string]*corsPolicy
 	rbac  map[string]*rbacFilter
+	jwt   map[string]*jwtPerRoute
 	authz map[string]*authzPerRoute
 }
 
@@ -31,7 +33,13 @@ func (c *compiler) perFilter(m map[string]*anypb.Any) (out perFilter) {
 		leave := c.in(`typed_per_filter_config["` + name + `"]`)
 		f, p := &faultv3.HTTPFault{}, &corsv3.CorsPolicy{}
 		r, e := &httprbacv3.RBACPerRoute{}, &extauthzv3.ExtAuthzPerRoute{}
+		j := &jwtv3.PerRouteConfig{}
 		switch {
+		case c.any(a, j):
+			if out.jwt == nil {
+				out.jwt = map[string]*jwtPerRoute{}
+			}
+			out.jwt[name] = &jwtPerRoute{j.GetDisabled(), j.GetRequirementName()}
 		case c.any(a, f):
 			if out.fault == nil {
 				out.fault = map[string]*fault{}

@@ -8,6 +8,7 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	grpcstatsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
@@ -38,6 +39,7 @@ const (
 	filterFault filterKind = iota + 1
 	filterCors
 	filterRBAC
+	filterJWT
 	filterExtAuthz
 	filterRouter
 	filterSetState
@@ -48,6 +50,7 @@ type httpFilter struct {
 	name  string // the key of per-route settings
 	fault *fault
 	rbac  *rbacFilter
+	jwt   *jwtFilter
 	authz *extAuthz
 	state []stateValue
 }
@@ -196,6 +199,7 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 		f := httpFilter{name: m.GetName()}
 		leaveAny := c.in("typed_config")
 		fm, rm := &faultv3.HTTPFault{}, &routerv3.Router{}
+		jm := &jwtv3.JwtAuthentication{}
 		bm, em := &httprbacv3.RBAC{}, &extauthzv3.ExtAuthz{}
 		sm := &setstatev3.Config{}
 		switch a := m.GetTypedConfig(); {
@@ -203,6 +207,8 @@ func (c *compiler) httpFilters(h *hcm, list []*hcmv3.HttpFilter) {
 			f.kind, f.fault = filterFault, c.fault(fm)
 		case c.any(a, &corsv3.Cors{}):
 			f.kind = filterCors
+		case c.any(a, jm):
+			f.kind, f.jwt = filterJWT, c.jwt(jm)
 		case c.any(a, bm):
 			f.kind, f.rbac = filterRBAC, c.rbac(bm)
 		case c.any(a, em):

@@ -219,7 +219,9 @@ func responseCodeDetails(c formatter.Command) (eval, error) {
 		switch {
 		case x.chain == nil:
 			return append(out, filterChainNotFound...), formatter.Text
-		case x.Record.Details == "":
+		case x.hcm == nil && x.authz.closed != "":
+			return append(out, x.authz.closed...), formatter.Text
+		case x.Record.Details == "" || x.hcm == nil:
 			return out, formatter.None
 		}
 		return append(out, x.Record.Details...), formatter.Text

@@ -197,17 +197,6 @@ func (x *Exchange) reply(r localReply) Directive {
 		if r.body != "" {
 			set(h, "grpc-message", grpcMessage(h, r.body))
 		}
-	}
-	if grpc {
-		code := r.grpc
-		if code < 0 {
-			code = httpToGRPC(r.status)
-		}
-		set(h, "content-type", bytesOf("application/grpc"))
-		set(h, "grpc-status", number(h, int64(code)))
-		if r.body != "" {
-			set(h, "grpc-message", grpcMessage(h, r.body))
-		}
 		x.finishReply(nil)
 	} else {
 		x.finishReply(bytesOf(r.body))

@@ -261,6 +261,9 @@ func (d *downstream) restore() bool {
 	if (d.proxy || own.Proxy) && !d.readProxyHeader() {
 		return false
 	}
+	if d.proxy { // it stands for the network: nobody but the peer could have sent from there
+		d.info.Direct = d.info.Remote
+	}
 	// A header says more than the kernel where that has redirected nothing.
 	if own.OriginalDst && kernel != nil {
 		if to, ok := kernel.OriginalDst(d.conn); ok {

@@ -46,7 +46,5 @@ func (o *Origin) addresses(d *downstream) {
 	if !o.Remote.Addr().IsValid() {
 		d.info.Remote = d.info.Direct
 	}
-	if !d.info.Direct.IsValid() {
-		d.info.Direct = d.info.Remote
-	}
+	d.info.Direct = d.info.Remote
 }

@@ -70,6 +70,21 @@ var goldens = []golden{
 	{"workload-selector", get("near", "http://far/"), nil, "200 outbound|80||far far-0"},
 	{"visibility", get("b.beta", "http://lent.alpha:82/"), nil, "200 outbound|82||lent.alpha a-0"},
 	{"visibility", get("a.alpha", "http://open/"), nil, "200 outbound|83||hidden.alpha a-0"},
+	{"guards", get("client", "http://safe/admin/a/x"), nil, "403 outbound|80||safe"},
+	{"guards", get("client", "http://safe/admin/a/b/x"), nil, "200 outbound|80||safe safe-0"},
+	{"guards", get("client", "http://safe/ADMIN/a/x"), nil, "200 outbound|80||safe safe-0"},
+	{"guards", get("client", "http://safe/tree/a/b"), nil, "403 outbound|80||safe"},
+	{"guards", get("client", "http://safe/tree"), nil, "200 outbound|80||safe safe-0"},
+	{"guards", get("client", "http://safe/", "x-bad: 1"), nil, "403 outbound|80||safe"},
+	{"guards", get("client", "http://safe/", "x-bad: nothing"), nil, "200 outbound|80||safe safe-0"},
+	{"guards", get("client", "http://safe/closed"), nil, "403 outbound|80||safe"},
+	{"guards", get("client", "http://safe/closed/but"), nil, "403 outbound|80||safe"},
+	{"guards", elsewhere("client", "http://old.example/", "safe:80"), nil, "403 PassthroughCluster"},
+	{"guards", elsewhere("client", "http://OLD.example/", "safe:80"), nil, "403 PassthroughCluster"},
+	{"guards", elsewhere("client", "http://old.example:80/", "safe:80"), nil, "200 PassthroughCluster safe-0"},
+	{"guards", get("client", "http://near/near"), nil, "200 outbound|80||near near-0"},
+	{"guards", get("client", "http://near/far"), nil, "403 outbound|80||near"},
+	{"guards", elsewhere("client", "http://new.example/closed/but", "safe:80"), nil, "200 PassthroughCluster safe-0"},
 }
 
 func get(from, url string, headers ...string) request.Spec {

@@ -138,14 +138,14 @@ func (r *Rules) outcome(action rbacv3.RBAC_Action, name string, o Options) Outco
 		}
 	}
 	out.Verdict = out.word() + " " + out.Name()
-	out.Details = "rbac_access_denied_matched_policy[" + underscores(out.Name()) + "]"
+	out.Details = "rbac_access_denied_matched_policy[" + Underscores(out.Name()) + "]"
 	out.Result = out.Prefixed(o.Prefix)
 	return out
 }
 
-// underscores replaces blanks, so that the name is one word in a log
+// Underscores replaces blanks, so that the name is one word in a log
 // (source/common/common/utility.cc replaceAllEmptySpace).
-func underscores(s string) string {
+func Underscores(s string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(" \t\n\v\f\r", r) {
 			return '_'

@@ -41,7 +41,7 @@ func policy(details string) string {
 		return strings.ReplaceAll(strings.TrimSuffix(rest, "}"), "_", " ")
 	}
 	switch details {
-	case "ext_authz_denied", "ext_authz_error":
+	case "ext_authz_denied", "ext_authz_error", "ext_authz_invalid":
 		return "ext_authz"
 	}
 	return ""

@@ -22,6 +22,9 @@ func (n *node) connection(e *datav3.TCPAccessLogEntry) {
 	r.BytesReceived = int64(e.GetConnectionProperties().GetReceivedBytes())
 	r.BytesSent = int64(e.GetConnectionProperties().GetSentBytes())
 	r.Policy = n.name(policy(tag.text(tagTermination)))
+	if has(r.Flags, "UAEX") { // of which the details are in no report
+		r.Policy = "ext_authz"
+	}
 	n.connects(r, tag[tagRest])
 	if has(r.Flags, "NR") && r.Cluster == "" {
 		// Entries of connections carry no details; this is the only one without a cluster.
