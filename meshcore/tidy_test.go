@@ -27,6 +27,7 @@ var imports = map[string][]string{
 	"meshcore/wire":             {},
 	"meshcore/transport":        {"meshcore/engine/match"},
 	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
+	"meshcore/roots":            {},
 	"meshcore/stock":            {"meshcore/xds"},
 	"meshcore/wire/h1":          {"meshcore/wire"},
 	"meshcore/observe":          {"meshcore/clock"},
@@ -50,7 +51,8 @@ var imports = map[string][]string{
 	"meshcore/resolve":   {},
 	"meshcore/pilot": {
 		"meshcore/control", "meshcore/identity", "meshcore/istio", "meshcore/jwks",
-		"meshcore/observe", "meshcore/stock", "meshcore/translate", "meshcore/xds",
+		"meshcore/observe", "meshcore/roots", "meshcore/stock", "meshcore/translate",
+		"meshcore/xds",
 	},
 	"meshcore/sidecar": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/observe",

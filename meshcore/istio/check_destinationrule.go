@@ -107,6 +107,7 @@ func (c *checker) policy(field string, p policy) {
 	c.loadBalancer(field+".loadBalancer", p.GetLoadBalancer(), p.GetOutlierDetection() != nil)
 	c.connectionPool(field+".connectionPool", p.GetConnectionPool())
 	c.outlierDetection(field+".outlierDetection", p.GetOutlierDetection())
+	c.clientTLS(field+".tls", p.GetTls())
 }
 
 func (c *checker) connectionPool(field string, p *networkingv1alpha3.ConnectionPoolSettings) {

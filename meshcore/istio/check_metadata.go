@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -55,6 +56,9 @@ func (c *checker) tag(field, what, name, value string, table map[string]fieldRul
 	if name == proxyConfigAnnotation {
 		c.proxyConfig(field, value)
 		return
+	}
+	if strings.HasPrefix(name, "sidecar.istio.io/userVolume") && !json.Valid([]byte(value)) {
+		c.errorf(field, "must be JSON: an object of volumes or mounts by name, or a list of them")
 	}
 	rule, known := table[name]
 	if !known {
@@ -130,15 +134,15 @@ var istioLabels = rules(
 	carried(`sidecar.istio.io/inject istio-injection topology.istio.io/locality
 		topology.istio.io/subzone service.istio.io/canonical-name
 		service.istio.io/canonical-revision service.istio.io/workload-name
-		gateway.networking.k8s.io/gateway-name
+		gateway.networking.k8s.io/gateway-name security.istio.io/tlsMode
 		experimental.istio.io/disable-gateway-port-translation`),
 	noEffect("the lab has one control plane", `istio.io/rev istio.io/tag operator.istio.io/component
 		operator.istio.io/managed operator.istio.io/version gateway.istio.io/managed
 		install.operator.istio.io/owning-resource
 		install.operator.istio.io/owning-resource-namespace topology.istio.io/cluster
 		gateway.networking.k8s.io/gateway-class-name`),
-	noEffect("mutual TLS comes with a later step", "security.istio.io/tlsMode"),
-	noEffect("it is about ServiceEntries", "networking.istio.io/enable-autoallocate-ip"),
+	noEffect("proxies use addresses of their own for ServiceEntries only where they capture DNS",
+		"networking.istio.io/enable-autoallocate-ip"),
 	noEffect(ambientLater, "istio.io/waypoint-for istio.io/ingress-use-waypoint"),
 	notYetUnless("none", ambientLater, "istio.io/dataplane-mode"),
 	notYetUnless("none", ambientLater, `istio.io/use-waypoint istio.io/use-waypoint-namespace
@@ -150,15 +154,16 @@ var istioLabels = rules(
 var istioAnnotations = rules(
 	carried(
 		`mesh-lab.dev/app mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
-		mesh-lab/ready sidecar.istio.io/inject networking.istio.io/exportTo istio.io/dry-run`,
+		mesh-lab/ready sidecar.istio.io/inject sidecar.istio.io/userVolume
+		sidecar.istio.io/userVolumeMount networking.istio.io/exportTo istio.io/dry-run`,
 	),
 	notYetUnless("gateway sidecar", "", "inject.istio.io/templates"),
 	noEffect("the lab starts its proxies itself", `sidecar.istio.io/agentLogLevel
 		sidecar.istio.io/componentLogLevel sidecar.istio.io/logLevel sidecar.istio.io/nativeSidecar
 		sidecar.istio.io/discoveryAddress sidecar.istio.io/proxyCPU sidecar.istio.io/proxyCPULimit
 		sidecar.istio.io/proxyImage sidecar.istio.io/proxyImageType sidecar.istio.io/proxyMemory
-		sidecar.istio.io/proxyMemoryLimit sidecar.istio.io/status sidecar.istio.io/userVolume
-		sidecar.istio.io/userVolumeMount status.sidecar.istio.io/port proxy.istio.io/overrides
+		sidecar.istio.io/proxyMemoryLimit sidecar.istio.io/status
+		status.sidecar.istio.io/port proxy.istio.io/overrides
 		traffic.istio.io/nodeSelector sidecar.istio.io/enableCoreDump`),
 	noEffect(noProbes, `sidecar.istio.io/rewriteAppHTTPProbers
 		readiness.status.sidecar.istio.io/applicationPorts

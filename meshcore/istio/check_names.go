@@ -161,8 +161,11 @@ func (c *checker) exportTo(field string, namespaces []string) {
 		switch {
 		case seen[full]:
 			c.errorf(f, "%s is given twice (\".\" is the object's own namespace)", ns)
-		case ns == "~":
+		case ns == "~" && c.object.Kind != "ServiceEntry":
 			c.errorf(f, "\"~\" (nobody) is for ServiceEntries only")
+		case ns == "~" && len(namespaces) > 1:
+			c.errorf(f, "\"~\" is nobody; remove the others")
+		case ns == "~":
 		case ns == "*" && len(namespaces) > 1:
 			c.errorf(f, "\"*\" is everybody; remove the others")
 		case ns != "*" && !istioLabel.MatchString(full):

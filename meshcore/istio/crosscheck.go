@@ -39,7 +39,7 @@ func CrossCheck(c *Config) []Diagnostic {
 // crossChecker knows what exists.
 type crossChecker struct {
 	services  map[string]*corev1.Service // by full host name
-	external  map[string]bool            // hosts outside of the mesh
+	external  map[string]bool            // hosts outside, and of ServiceEntries, wildcards too
 	gateways  map[string]bool            // NAMESPACE/NAME
 	delegates map[string]*networkingv1alpha3.VirtualService
 	subsets   map[string]map[string]bool // by full host name
@@ -63,6 +63,10 @@ func newCrossChecker(c *Config) *crossChecker {
 		switch body := o.Body.(type) {
 		case *corev1.Service:
 			x.services[fullHost(o.Name, o.Namespace)] = body
+		case *networkingv1alpha3.ServiceEntry:
+			for _, host := range body.Hosts {
+				x.external[host] = true
+			}
 		case *networkingv1alpha3.Gateway:
 			x.gateways[o.Namespace+"/"+o.Name] = true
 		case *networkingv1alpha3.VirtualService:
@@ -99,7 +103,15 @@ func fullHost(host, namespace string) string {
 
 // known reports whether there is a host. Wildcards may stand for hosts that nobody can list.
 func (x *crossChecker) known(host string) bool {
-	return strings.Contains(host, "*") || x.services[host] != nil || x.external[host]
+	if strings.Contains(host, "*") || x.services[host] != nil || x.external[host] {
+		return true
+	}
+	for _, pattern := range sortedNames(x.external) {
+		if strings.HasPrefix(pattern, "*") && overlap(pattern, host) {
+			return true
+		}
+	}
+	return false
 }
 
 // nearest suggests an existing host for one that does not exist: a like name in the same namespace,

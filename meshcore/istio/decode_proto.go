@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,11 +91,25 @@ func (d *decoder) protoMap(
 	n *yaml.Node, m protoreflect.Map, fd protoreflect.FieldDescriptor, p *path,
 ) {
 	for _, e := range d.entries(n, p) {
+		key, ok := protoKey(e.name, fd.MapKey().Kind())
+		if !ok {
+			d.report(e.key, p.key(e.name), "the key must be a whole number, not %q", clip(e.name))
+			continue
+		}
 		v, ok := d.protoValue(e.value, m.NewValue, fd.MapValue(), p.key(e.name))
 		if ok {
-			m.Set(protoreflect.ValueOfString(e.name).MapKey(), v)
+			m.Set(key, v)
 		}
 	}
+}
+
+// protoKey reads the key of a map: a text, or a number of 32 bits.
+func protoKey(name string, kind protoreflect.Kind) (protoreflect.MapKey, bool) {
+	if kind != protoreflect.Uint32Kind {
+		return protoreflect.ValueOfString(name).MapKey(), true
+	}
+	n, err := strconv.ParseUint(name, 10, 32)
+	return protoreflect.ValueOfUint32(uint32(n)).MapKey(), err == nil
 }
 
 // protoValue decodes a single value; fresh makes an empty message to decode into.

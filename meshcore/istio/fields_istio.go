@@ -113,13 +113,24 @@ var istioFields = fieldTable{
 			"outlierDetectionHttpErrorCodes"),
 	),
 	"istio.networking.v1alpha3.ClientTLSSettings": rules(
-		notYetUnless("DISABLE", tlsLater, "mode"),
-		notYet(
-			tlsLater,
-			`clientCertificate privateKey caCertificates credentialName subjectAltNames sni
-			insecureSkipVerify caCrl`,
-		),
+		carried(`mode sni subjectAltNames clientCertificate privateKey caCertificates
+			credentialName insecureSkipVerify`),
+		notYet("no certificate of the lab is revoked", "caCrl"),
 	),
+
+	"istio.networking.v1alpha3.ServiceEntry": rules(carried(`hosts addresses ports location
+		resolution endpoints workloadSelector exportTo subjectAltNames`)),
+	"istio.networking.v1alpha3.ServicePort": rules(carried("number protocol name targetPort")),
+	"istio.networking.v1alpha3.WorkloadEntry": rules(
+		carried("address ports labels locality weight serviceAccount"),
+		notYet("the lab is one network", "network"),
+	),
+	"istio.networking.v1alpha3.WorkloadSelector": rules(carried("labels")),
+
+	"istio.security.v1beta1.PeerAuthentication": rules(
+		carried("selector mtls portLevelMtls"),
+	),
+	"istio.security.v1beta1.PeerAuthentication.MutualTLS": rules(carried("mode")),
 
 	"istio.networking.v1alpha3.Gateway": rules(carried("servers selector")),
 	"istio.networking.v1alpha3.Server": rules(
@@ -156,11 +167,10 @@ var meshFields = fieldTable{
 			defaultProviders inboundClusterStatName outboundClusterStatName`),
 		noEffect("the lab reads no Ingress", `ingressClass ingressService ingressControllerMode
 			ingressSelector`),
-		noEffect(
-			"mutual TLS comes with a later step",
-			`enableAutoMtls trustDomain trustDomainAliases
-			caCertificates certificates ca meshMTLS tlsDefaults verifyCertificateAtClient`,
-		),
+		carried("enableAutoMtls trustDomain trustDomainAliases meshMTLS tlsDefaults"),
+		noEffect("clients check certificates by default", "verifyCertificateAtClient"),
+		noEffect("the lab has its own certificate authority", "certificates ca"),
+		notYet("the lab has its own certificate authority", "caCertificates"),
 		noEffect("the lab's connections cannot die unnoticed", "tcpKeepalive"),
 		noEffect(
 			"the lab is one cluster without waypoints",
@@ -179,6 +189,8 @@ var meshFields = fieldTable{
 		notYetUnless("ALLOW_ANY REGISTRY_ONLY", "", "mode"),
 		notYet(tlsLater, "tls"),
 	),
+	"istio.mesh.v1alpha1.MeshConfig.TLSConfig": rules(
+		carried("minProtocolVersion cipherSuites ecdhCurves")),
 	"istio.mesh.v1alpha1.MeshConfig.ProxyPathNormalization": rules(carried("normalization")),
 	"istio.mesh.v1alpha1.MeshConfig.DefaultTrafficPolicy": rules(
 		carried("connectionPool outlierDetection")),

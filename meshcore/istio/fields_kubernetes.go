@@ -99,8 +99,7 @@ var kubernetesFields = fieldTable{
 	"core/v1.Pod":             object("spec"),
 	"core/v1.PodTemplateSpec": rules(carried("metadata spec")),
 	"core/v1.PodSpec": rules(
-		carried("containers serviceAccountName serviceAccount hostname subdomain"),
-		noEffect(noStorage, "volumes"),
+		carried("containers serviceAccountName serviceAccount hostname subdomain volumes"),
 		noEffect("init containers end before the app starts", "initContainers"),
 		noEffect(bundled, "ephemeralContainers"),
 		noEffect(atOnce, "restartPolicy terminationGracePeriodSeconds"),
@@ -124,15 +123,39 @@ var kubernetesFields = fieldTable{
 			"readinessGates schedulingGates activeDeadlineSeconds"),
 	),
 	"core/v1.Container": rules(
-		carried("name image ports env"),
+		carried("name image ports env volumeMounts"),
 		noEffect(bundled, `command args workingDir imagePullPolicy restartPolicy restartPolicyRules
 			lifecycle`),
 		noEffect(noProbes, "livenessProbe readinessProbe startupProbe"),
 		noEffect(noLimits, "resources resizePolicy"),
-		noEffect(noStorage, "volumeMounts volumeDevices"),
+		noEffect(noStorage, "volumeDevices"),
 		noEffect(noKernel, `terminationMessagePath terminationMessagePolicy securityContext stdin
 			stdinOnce tty`),
 		notYet("write the variables under env", "envFrom"),
+	),
+	"core/v1.Volume": rules(
+		carried("name secret configMap projected"),
+		noEffect(noStorage, `hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo nfs
+			iscsi glusterfs persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI
+			fc azureFile vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO
+			storageos csi ephemeral image`),
+	),
+	"core/v1.SecretVolumeSource":    rules(carried("secretName items"), mounted()),
+	"core/v1.ConfigMapVolumeSource": rules(carried("name items"), mounted()),
+	"core/v1.ProjectedVolumeSource": rules(
+		carried("sources"), noEffect(noKernel, "defaultMode defaultUser"),
+	),
+	"core/v1.VolumeProjection": rules(
+		carried("secret configMap"),
+		noEffect(noStorage, "downwardAPI serviceAccountToken clusterTrustBundle podCertificate"),
+	),
+	"core/v1.SecretProjection":    rules(carried("name items"), noEffect(noStorage, "optional")),
+	"core/v1.ConfigMapProjection": rules(carried("name items"), noEffect(noStorage, "optional")),
+	"core/v1.KeyToPath":           rules(carried("key path"), noEffect(noKernel, "mode user")),
+	"core/v1.VolumeMount": rules(
+		carried("name mountPath subPath"),
+		noEffect(noKernel, `readOnly recursiveReadOnly mountPropagation subPathExpr
+			bindMountOptions`),
 	),
 	"core/v1.ContainerPort": rules(
 		carried("name containerPort protocol"),
@@ -145,6 +168,11 @@ var kubernetesFields = fieldTable{
 			"valueFrom",
 		),
 	),
+}
+
+// mounted lists what a volume of files says of more than the files.
+func mounted() map[string]fieldRule {
+	return rules(noEffect(noKernel, "defaultMode defaultUser"), noEffect(noStorage, "optional"))
 }
 
 // object makes the entry of a top-level type.

@@ -7,6 +7,7 @@ import (
 
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	securityv1 "istio.io/api/security/v1"
+	securityv1beta1 "istio.io/api/security/v1beta1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -73,6 +74,13 @@ func carriedKinds() []kind {
 			body: body[networkingv1alpha3.DestinationRule](), validate: (*checker).destinationRule},
 		{name: "Gateway", group: networking, versions: istio3, named: gatewayName,
 			body: body[networkingv1alpha3.Gateway](), validate: (*checker).gateway},
+		{name: "ServiceEntry", group: networking, versions: istio3,
+			body: body[networkingv1alpha3.ServiceEntry](), validate: (*checker).serviceEntry},
+		{name: "WorkloadEntry", group: networking, versions: istio3,
+			body: body[networkingv1alpha3.WorkloadEntry](), validate: (*checker).workloadEntry},
+		{name: "PeerAuthentication", group: security, versions: istio2,
+			body:     body[securityv1beta1.PeerAuthentication](),
+			validate: (*checker).peerAuthentication},
 		{name: "AuthorizationPolicy", group: security, versions: istio2,
 			body:     body[securityv1.AuthorizationPolicy](),
 			validate: (*checker).authorizationPolicy},
@@ -92,10 +100,10 @@ func laterKinds() []kind {
 		ingress = "use a Gateway of networking.istio.io/v1 and a VirtualService"
 		policy  = "every pod may talk to every other"
 	)
-	add(networking, istio3, "ServiceEntry Sidecar WorkloadEntry", "")
+	add(networking, istio3, "Sidecar", "")
 	add(networking, istio2, "WorkloadGroup ProxyConfig", "")
 	add(networking, []string{"v1alpha3"}, "EnvoyFilter", "")
-	add(security, istio2, "PeerAuthentication RequestAuthentication", "")
+	add(security, istio2, "RequestAuthentication", "")
 	add("telemetry.istio.io", []string{"v1", "v1alpha1"}, "Telemetry", "")
 	add("extensions.istio.io", []string{"v1alpha1"}, "WasmPlugin TrafficExtension", "")
 	add("install.istio.io", []string{"v1alpha1"}, "IstioOperator",

@@ -238,7 +238,7 @@ spec:
 
 func TestKnownKinds(t *testing.T) {
 	if got := strings.Join(KnownKinds(), " "); !strings.Contains(got, "Service") ||
-		strings.Contains(got, "ServiceEntry") {
+		strings.Contains(got, "EnvoyFilter") {
 		t.Errorf("got %s", got)
 	}
 }

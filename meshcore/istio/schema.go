@@ -18,6 +18,8 @@ var required = map[protoreflect.FullName][]protoreflect.Name{
 	"istio.networking.v1alpha3.Port":                 {"number", "protocol", "name"},
 	"istio.networking.v1alpha3.Server":               {"port", "hosts"},
 	"istio.networking.v1alpha3.Subset":               {"name"},
+	"istio.networking.v1alpha3.ServiceEntry":         {"hosts"},
+	"istio.networking.v1alpha3.ServicePort":          {"number", "name"},
 
 	"istio.security.v1beta1.Condition":         {"key"},
 	"istio.type.v1beta1.PolicyTargetReference": {"kind", "name"},

@@ -10,15 +10,19 @@ import (
 // refusals says for each invalid case of the networking API which field is blamed and in which
 // words. Those of kinds that are not carried out yet are refused as such.
 var refusals = map[string]string{
-	"authz-bad-template":          "spec.rules[0].to[0].operation.paths[0]: invalid or unsupported path /a/{*}/b*",
-	"authz-custom-no-provider":    "spec.provider.name: `provider.name` must not be empty",
-	"authz-empty-source":          "spec.rules[0].from[0].source: `from.source` must not be empty",
-	"dr-connect-timeout":          "spec.trafficPolicy.connectionPool.tcp.connectTimeout: duration 200us is too short",
-	"dr-distribute-sum":           "distribute[0].to: total locality weight 90 != 100",
-	"dr-duplicate-subset":         "spec.subsets[1].name: duplicate subset names",
-	"dr-simple-and-hash":          "spec.trafficPolicy.loadBalancer.consistentHash: cannot be given together with simple",
-	"gw-bad-host":                 `spec.servers[0].hosts[0]: host name "a.*.example" is invalid: label "*"`,
-	"gw-duplicate-port-names":     "spec.servers[1].port.name: port names in servers must be unique",
+	"authz-bad-template":       "spec.rules[0].to[0].operation.paths[0]: invalid or unsupported path /a/{*}/b*",
+	"authz-custom-no-provider": "spec.provider.name: `provider.name` must not be empty",
+	"authz-empty-source":       "spec.rules[0].from[0].source: `from.source` must not be empty",
+	"dr-connect-timeout":       "spec.trafficPolicy.connectionPool.tcp.connectTimeout: duration 200us is too short",
+	"dr-distribute-sum":        "distribute[0].to: total locality weight 90 != 100",
+	"dr-duplicate-subset":      "spec.subsets[1].name: duplicate subset names",
+	"dr-simple-and-hash":       "spec.trafficPolicy.loadBalancer.consistentHash: cannot be given together with simple",
+	"gw-bad-host":              `spec.servers[0].hosts[0]: host name "a.*.example" is invalid: label "*"`,
+	"gw-duplicate-port-names":  "spec.servers[1].port.name: port names in servers must be unique",
+	"pa-port-without-selector": "spec.portLevelMtls: portLevelMtls requires selector",
+	"se-static-fqdn":           `endpoint address "b.example.com" is not a valid IP address`,
+	"se-wildcard-dns": "hosts must be FQDN or contain only prefix wildcards if no endpoints are " +
+		`provided for resolution mode DNS`,
 	"gw-https-no-tls":             "server must have TLS settings for HTTPS/TLS protocols",
 	"vs-bad-regex":                "invalid or unsupported Perl syntax: `(?=`",
 	"vs-duplicate-hosts":          "spec.hosts[1]: duplicate hosts: lamp",

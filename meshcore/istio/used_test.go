@@ -29,7 +29,7 @@ spec:
   - name: v1
     trafficPolicy:
       portLevelSettings:
-      - {port: {number: 80}, tls: {mode: DISABLE}, connectionPool: {http: {maxRetries: 3}}}
+      - {port: {number: 80}, tls: {mode: ISTIO_MUTUAL}, connectionPool: {http: {maxRetries: 3}}}
 ---
 apiVersion: v1
 kind: Service

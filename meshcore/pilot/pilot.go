@@ -33,6 +33,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/jwks"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
@@ -236,7 +237,8 @@ func (p *Pilot) snapshots() map[string]*xds.Snapshot {
 func (p *Pilot) translate(
 	reg *translate.Registry, wanted func(id string) bool,
 ) map[string]*xds.Snapshot {
-	t, low := translate.NewWithKeys(p.config, reg, p.keys.Keys()), stock.NewLowering()
+	t := translate.NewWithKeys(p.config, reg, p.keys.Keys()).SystemRoots(roots.System())
+	low := stock.NewLowering()
 	out := map[string]*xds.Snapshot{}
 	var used []identity.Workload
 	for _, pod := range reg.Pods {

@@ -6,6 +6,8 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -100,17 +102,33 @@ func (c *clusters) add(
 		AltStatName:          name + ";",
 		Metadata:             clusterMetadata(dr, subset, s),
 	}}
+	if s.entry.byName() && discovery != clusterv3.Cluster_ORIGINAL_DST {
+		groups := c.ix.groups(of, true)
+		if len(groups) == 0 {
+			return discovery // istiod makes no cluster without a name to look up
+		}
+		b.lookUp(c.ix.located(name, groups, of))
+	}
 	b.upstreamProtocol(p, c.gateway)
 	policy := dr.policy(p.number, subset, c.ix.mesh)
 	b.h2Upgrade(p, policy.GetConnectionPool())
 	b.connectionPool(policy.GetConnectionPool(), policy.GetRetryBudget())
 	b.outlierDetection(s, policy.GetOutlierDetection())
 	b.loadBalancer(s, policy.GetLoadBalancer())
-	upstreamTransport(b.out, policy.GetTls())
+	c.upstreamTransport(b, of, policy.GetTls())
+	if dr != nil {
+		keepsALPN(b.out.Metadata, policy.GetTls().GetMode())
+	}
+	if s.meshExternal() && subset == "" {
+		b.out.Metadata.FilterMetadata["istio"].Fields["external"] = structpb.NewBoolValue(true)
+	}
 	if b.out.GetType() == clusterv3.Cluster_EDS {
 		b.out.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{
 			ServiceName: name, EdsConfig: adsSource(),
 		}
+	}
+	if b.out.GetType() == clusterv3.Cluster_ORIGINAL_DST {
+		b.noLookUp()
 	}
 	if _, ok := c.out[name]; !ok {
 		c.out[name] = b.build()
@@ -118,11 +136,35 @@ func (c *clusters) add(
 	return b.out.GetType()
 }
 
+// lookUp has the cluster's endpoints be looked up in DNS. Istio
+// pilot/pkg/networking/core/cluster_builder.go buildCluster.
+func (b *clusterBuilder) lookUp(endpoints *endpointv3.ClusterLoadAssignment) {
+	b.out.LoadAssignment = endpoints
+	b.out.DnsLookupFamily = clusterv3.Cluster_V4_ONLY
+	b.out.DnsRefreshRate = b.ix.mesh.GetDnsRefreshRate()
+	b.out.DnsJitter = durationpb.New(100 * time.Millisecond)
+	b.out.RespectDnsTtl = true
+	b.out.TypedDnsResolverConfig = &corev3.TypedExtensionConfig{
+		Name: "envoy.network.dns_resolver.cares",
+		TypedConfig: typed(&caresv3.CaresDnsResolverConfig{
+			UdpMaxQueries: wrapperspb.UInt32(100),
+		}),
+	}
+}
+
+// noLookUp takes back the endpoints where PASSTHROUGH leaves the choice to the client.
+func (b *clusterBuilder) noLookUp() { b.out.LoadAssignment = nil }
+
 // discovery: the client of a headless Service has chosen the pod itself, by DNS; a gateway has no
 // original destination to keep to.
 func (c *clusters) discovery(s *service) clusterv3.Cluster_DiscoveryType {
-	if s.headless && !c.gateway {
+	switch {
+	case s.passthrough() && !c.gateway:
 		return clusterv3.Cluster_ORIGINAL_DST
+	case s.entry.byName() && s.entry.Resolution == resolveRoundRobin:
+		return clusterv3.Cluster_LOGICAL_DNS
+	case s.entry.byName():
+		return clusterv3.Cluster_STRICT_DNS
 	}
 	return clusterv3.Cluster_EDS
 }

@@ -28,7 +28,8 @@ var roles = map[Role]string{
 }
 
 // TestGolden translates testdata/CASE/in.yaml and compares with out.yaml. The first lines of
-// in.yaml say what is shown: "# show: POD.NAMESPACE [listeners|routes|clusters|endpoints]...".
+// in.yaml say what is shown: "# show: POD.NAMESPACE TYPE...", the types being listeners, routes,
+// clusters, endpoints and secrets.
 // Every pod's snapshot must be consistent and valid, shown or not.
 func TestGolden(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*/in.yaml")
@@ -141,6 +142,8 @@ func show(t *testing.T, out io.Writer, wanted []string, s *xds.Snapshot) {
 			part.Clusters = s.Clusters
 		case "endpoints":
 			part.Endpoints = s.Endpoints
+		case "secrets":
+			part.Secrets = s.Secrets
 		default:
 			t.Fatalf("# show: %s: no such type", what)
 		}

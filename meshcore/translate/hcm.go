@@ -44,6 +44,8 @@ type managers struct {
 	guard     *guard // of what enters at the proxy
 	requestID *hcmv3.RequestIDExtension
 	logs      accessLogs
+	// inboundTLS ends mutual TLS at sidecars.
+	inboundTLS *corev3.TransportSocket
 }
 
 func newManagers(mesh *meshconfig.MeshConfig, p *Pod, g *guard) *managers {
@@ -53,6 +55,8 @@ func newManagers(mesh *meshconfig.MeshConfig, p *Pod, g *guard) *managers {
 		tracing: tracing(mesh, p),
 		guard:   g,
 		logs:    newAccessLogs(mesh),
+
+		inboundTLS: tlsSocket(inboundTLS(mesh)),
 		filters: []*hcmv3.HttpFilter{
 			httpFilter(grpcStats, &grpcstatsv3.FilterConfig{
 				EmitFilterState: true,
@@ -104,7 +108,7 @@ func (m *managers) manager(c class, name string) *hcmv3.HttpConnectionManager {
 		out.XffNumTrustedHops = topology.GetNumTrustedProxies()
 	}
 	if c != outboundClass {
-		clientCertificate(out)
+		clientCertificate(out, c, m.mesh)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 
@@ -58,7 +59,9 @@ func (ip *inboundPort) services() []*service {
 
 // virtualInbound takes every captured connection to the pod: by port to the application's chains,
 // else to the pod unseen.
-func (ix *index) virtualInbound(ports []*inboundPort, m *managers) *listenerv3.Listener {
+func (ix *index) virtualInbound(
+	ports []*inboundPort, peer workloadTLS, m *managers,
+) *listenerv3.Listener {
 	own := ix.inboundPort()
 	l := &listenerv3.Listener{
 		Name:    "virtualInbound",
@@ -78,29 +81,47 @@ func (ix *index) virtualInbound(ports []*inboundPort, m *managers) *listenerv3.L
 	if l.ListenerFiltersTimeout == nil {
 		l.ListenerFiltersTimeout = durationpb.New(0)
 	}
-	catchAll := inboundChain{
-		httpName: "virtualInbound-catchall-http", tcpName: "virtualInbound",
-		cluster: inboundPassthroughCluster, stat: inboundPassthroughCluster, operation: ":0/*",
+	for _, c := range append(unservedChains(ports, peer), servedChains(ports)...) {
+		l.FilterChains = append(l.FilterChains, c.chains(m, peer.port(c.target))...)
 	}
-	l.FilterChains = append(l.FilterChains, catchAll.chains(m)...)
-	declared := []uint32{own} // ports that need no look
+	l.ListenerFilters = append([]*listenerv3.ListenerFilter{originalDst()},
+		inspectors(l.FilterChains)...)
+	return l
+}
+
+// unservedChains take what no Service leads to: on any port, and on those with a policy of their
+// own.
+func unservedChains(ports []*inboundPort, peer workloadTLS) []*inboundChain {
+	unserved := []uint32{0}
+	for _, number := range slices.Sorted(maps.Keys(peer.ports)) {
+		if !slices.ContainsFunc(ports, func(ip *inboundPort) bool { return ip.target == number }) {
+			unserved = append(unserved, number)
+		}
+	}
+	var out []*inboundChain
+	for _, number := range unserved {
+		out = append(out, &inboundChain{
+			httpName: "virtualInbound-catchall-http", tcpName: "virtualInbound", target: number,
+			cluster: inboundPassthroughCluster, stat: inboundPassthroughCluster, operation: ":0/*",
+		})
+	}
+	return out
+}
+
+// servedChains take what Services lead to.
+func servedChains(ports []*inboundPort) []*inboundChain {
+	var out []*inboundChain
 	for _, ip := range ports {
 		first := ip.uses[0]
 		name := listenerName(wildcard, ip.target)
-		c := inboundChain{
+		out = append(out, &inboundChain{
 			httpName: name, tcpName: name, target: ip.target, protocol: first.port.protocol,
 			cluster: inboundClusterName(ip.target), stat: "inbound_" + name,
 			port:      first.port.number,
 			operation: first.service.Host + ":" + strconv.Itoa(int(first.port.number)) + "/*",
-		}
-		l.FilterChains = append(l.FilterChains, c.chains(m)...)
-		if c.protocol != protoDetect {
-			declared = append(declared, ip.target)
-		}
+		})
 	}
-	l.ListenerFilters = slices.Concat([]*listenerv3.ListenerFilter{originalDst()}, inspectTLS(),
-		[]*listenerv3.ListenerFilter{httpInspector(toPorts(declared))})
-	return l
+	return out
 }
 
 // inboundChain is what a port of the pod, or any port, is served by.
@@ -113,32 +134,29 @@ type inboundChain struct {
 	stat, operation   string
 }
 
-func (c *inboundChain) chains(m *managers) []*listenerv3.FilterChain {
+// chains makes a filter chain for each kind of connection.
+func (c *inboundChain) chains(m *managers, mode mutualTLS) []*listenerv3.FilterChain {
 	var out []*listenerv3.FilterChain
-	if c.protocol.maybeHTTP() {
+	for _, kind := range inboundMatches(c.protocol, mode) {
 		chain := &listenerv3.FilterChain{
-			Name: c.httpName, FilterChainMatch: c.match(),
-			Filters: []*listenerv3.Filter{c.manager(m)},
+			Name: c.tcpName,
+			FilterChainMatch: &listenerv3.FilterChainMatch{
+				TransportProtocol: kind.transport, ApplicationProtocols: kind.alpn,
+			},
 		}
-		if c.protocol == protoDetect {
-			chain.FilterChainMatch.ApplicationProtocols = httpALPNs
+		if c.target != 0 {
+			chain.FilterChainMatch.DestinationPort = wrapperspb.UInt32(c.target)
 		}
-		out = append(append(out, inboundTransport(chain)...), chain)
-	}
-	if !c.protocol.isHTTP() {
-		chain := &listenerv3.FilterChain{
-			Name: c.tcpName, FilterChainMatch: c.match(),
-			Filters: m.guard.passOn(m.logs.tcpProxy(c.cluster)),
+		if kind.http {
+			chain.Name = c.httpName
+			chain.Filters = []*listenerv3.Filter{c.manager(m)}
+		} else {
+			chain.Filters = m.guard.passOn(m.logs.tcpProxy(c.cluster))
 		}
-		out = append(append(out, inboundTransport(chain)...), chain)
-	}
-	return out
-}
-
-func (c *inboundChain) match() *listenerv3.FilterChainMatch {
-	out := &listenerv3.FilterChainMatch{TransportProtocol: rawBuffer}
-	if c.target != 0 {
-		out.DestinationPort = wrapperspb.UInt32(c.target)
+		if kind.terminate {
+			chain.TransportSocket = m.inboundTLS
+		}
+		out = append(out, chain)
 	}
 	return out
 }

@@ -2,10 +2,10 @@ package translate
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -61,6 +61,9 @@ type service struct {
 	distribution distribution
 	// instances are the endpoints by port number, in the order of the registry.
 	instances map[uint32][]instance
+	entry     *entry // nil: a Service of Kubernetes
+	// accounts are the identities that its endpoints may have, sorted.
+	accounts []string
 }
 
 // port returns the port with this number, or nil.
@@ -89,7 +92,10 @@ type index struct {
 	policyIndex *policyIndex
 
 	podLabels   map[*Pod]map[string]string // with those that name where a pod runs
-	lbEndpoints map[instance]*endpointv3.LbEndpoint
+	lbEndpoints map[instance]*lbEndpoint
+	peers       *peerPolicies
+	files       fileTree
+	systemRoots []byte
 	// failoverLabels are the labels that some failover compares, sorted.
 	failoverLabels []string
 }
@@ -106,7 +112,10 @@ func newIndex(c *istio.Config, r *Registry) *index {
 
 		credentials: newCredentials(c),
 		podLabels:   map[*Pod]map[string]string{},
-		lbEndpoints: map[instance]*endpointv3.LbEndpoint{},
+		lbEndpoints: map[instance]*lbEndpoint{},
+
+		peers: newPeerPolicies(c),
+		files: newFileTree(c),
 	}
 	for _, p := range r.Pods {
 		ix.podLabels[p] = podLabels(p)
@@ -120,15 +129,19 @@ func newIndex(c *istio.Config, r *Registry) *index {
 		svc.distribution = distributionOf(s, namespaces)
 		ix.services = append(ix.services, svc)
 	}
+	ix.services = append(ix.services, newEntryServices(c)...)
 	slices.SortStableFunc(ix.services, compareServices)
 	ix.selectPods(c)
 	for _, s := range ix.services {
-		ix.byHost[s.Host] = s
+		if other := ix.byHost[s.Host]; other == nil || other.entry != nil && s.entry == nil {
+			ix.byHost[s.Host] = s
+		}
 		for _, list := range s.instances {
 			for _, in := range list {
-				ix.lbEndpoints[in] = newLbEndpoint(in)
+				ix.lbEndpoints[in] = ix.newLbEndpoint(in)
 			}
 		}
+		s.accounts = ix.accounts(s)
 	}
 	ix.rules = newRuleIndex(c)
 	ix.policyIndex = newPolicyIndex(c)
@@ -220,9 +233,8 @@ func (ix *index) newScope(ns string) *scope {
 		}
 	}
 	sc.services = append(sc.services, public...)
-	sc.imported = slices.Clone(sc.services)
 	for _, s := range sc.services {
-		sc.byHost[s.Host] = s
+		sc.importService(s)
 	}
 	sc.inferServices(ix)
 	for _, s := range sc.imported {
@@ -234,6 +246,49 @@ func (ix *index) newScope(ns string) *scope {
 		}
 	}
 	return sc
+}
+
+// importService adds a service to those that have clusters: one for each host, the first, but for
+// one of Kubernetes, which wins. Ports of several ServiceEntries of a namespace for one host are
+// put together. Istio pilot/pkg/model/sidecar.go appendSidecarServices.
+func (sc *scope) importService(s *service) {
+	have := sc.byHost[s.Host]
+	if have == nil {
+		sc.imported = append(sc.imported, s)
+		sc.byHost[s.Host] = s
+		return
+	}
+	use := have
+	switch {
+	case have.entry == nil:
+	case s.entry == nil:
+		use = s
+	case have.mergesWith(s):
+		use = have.withMorePorts(s)
+	}
+	sc.imported[slices.Index(sc.imported, have)] = use
+	sc.byHost[s.Host] = use
+}
+
+// mergesWith compares what two services of ServiceEntries must have in common to be one.
+func (s *service) mergesWith(o *service) bool {
+	return s.Namespace == o.Namespace && s.entry.Resolution == o.entry.Resolution &&
+		sameLabels(s.Object.Labels, o.Object.Labels) &&
+		sameLabels(s.entry.WorkloadSelector.GetLabels(), o.entry.WorkloadSelector.GetLabels()) &&
+		slices.Equal(s.exportTo, o.exportTo)
+}
+
+// withMorePorts returns the service with those ports of another that it does not have.
+func (s *service) withMorePorts(o *service) *service {
+	out := *s
+	out.ports, out.instances = slices.Clone(s.ports), maps.Clone(s.instances)
+	for _, p := range o.ports {
+		if s.port(p.number) == nil {
+			out.ports = append(out.ports, p)
+			out.instances[p.number] = o.instances[p.number]
+		}
+	}
+	return &out
 }
 
 // inferServices adds the services of the own namespace that are exported to nobody here but named

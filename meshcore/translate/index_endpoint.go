@@ -39,6 +39,9 @@ type instance struct {
 	addr netip.Addr
 	port uint32
 	pod  *Pod // nil: an address outside of the lab, from Endpoints or an EndpointSlice
+	// outsider: an endpoint of a ServiceEntry or a WorkloadEntry, which is no pod; then addr is
+	// not valid where it has a DNS name.
+	outsider *outsider
 
 	ready bool
 }
@@ -50,6 +53,9 @@ func (ix *index) selectPods(c *istio.Config) {
 		byIP[p.IP] = p
 	}
 	for _, s := range ix.services {
+		if s.entry != nil {
+			continue // see entryEndpoints
+		}
 		s.instances = map[uint32][]instance{}
 		if s.external != "" {
 			continue
@@ -60,6 +66,7 @@ func (ix *index) selectPods(c *istio.Config) {
 		}
 		s.listed(c, byIP)
 	}
+	ix.entryEndpoints(c)
 }
 
 func (ix *index) selectByLabels(s *service) {

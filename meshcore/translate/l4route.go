@@ -62,7 +62,7 @@ func (s *l4Site) chains(svc *service, sp *port) []*chain {
 // on to the service. Istio pilot/pkg/networking/core/tls.go buildSidecarOutboundTLSFilterChainOpts.
 func (s *l4Site) tlsChains(svc *service, rules []*virtualService) []*chain {
 	var out []*chain
-	var cidrs []string // of the last match that has some: istiod keeps them for those behind it
+	cidrs := svc.networks() // then of the last match that has some: istiod keeps them on
 	seen := map[string]bool{}
 	for _, vs := range rules {
 		for i, rule := range vs.spec.Tls {
@@ -87,7 +87,11 @@ func (s *l4Site) tlsChains(svc *service, rules []*virtualService) []*chain {
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, s.defaultChain(svc))
+		c := s.defaultChain(svc)
+		if svc.entry.unbound() && !svc.VIP.IsValid() {
+			c.sni = []string{svc.Host} // nothing else tells its connections apart
+		}
+		out = append(out, c)
 	}
 	return out
 }
@@ -96,6 +100,7 @@ func (s *l4Site) tlsChains(svc *service, rules []*virtualService) []*chain {
 func (s *l4Site) defaultChain(svc *service) *chain {
 	cluster := clusterName("outbound", s.port, "", svc.Host)
 	return &chain{
+		cidrs:   svc.networks(),
 		filters: only(s.tcpProxyTo(cluster, "", s.sc.destinationRule(s.pod, svc.Host))),
 	}
 }
@@ -119,7 +124,8 @@ func (s *l4Site) tcpChains(svc *service, rules []*virtualService) []*chain {
 			switch {
 			case any:
 				return append(out, &chain{
-					metadata: vs.metadata, filters: only(s.filter(vs, rule.Route)), from: from,
+					metadata: vs.metadata, cidrs: svc.networks(),
+					filters: only(s.filter(vs, rule.Route)), from: from,
 				})
 			case len(cidrs) > 0:
 				out = append(out, &chain{

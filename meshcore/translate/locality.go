@@ -206,12 +206,12 @@ func byLabels(
 	for _, g := range groups {
 		split := map[int]*group{}
 		for _, m := range g.members {
-			at := labelDistance(own, labels[m.pod], names)
+			at := labelDistance(own, m.labels(labels), names)
 			if split[at] == nil {
 				split[at] = &group{at: g.at, priority: at}
 			}
 			split[at].members = append(split[at].members, m)
-			split[at].weight++
+			split[at].weight += m.weight()
 		}
 		for _, at := range slices.Sorted(maps.Keys(split)) {
 			out = append(out, split[at])
@@ -282,16 +282,20 @@ func compact(groups []*group) {
 
 // podLabels returns a pod's labels with those that name where it runs.
 func podLabels(p *Pod) map[string]string {
-	out := make(map[string]string, len(p.Labels)+4)
-	maps.Copy(out, p.Labels)
+	return placedLabels(p.Labels, p.Locality)
+}
+
+func placedLabels(labels map[string]string, at Locality) map[string]string {
+	out := make(map[string]string, len(labels)+4)
+	maps.Copy(out, labels)
 	set := func(name, value string) {
 		if value != "" {
 			out[name] = value
 		}
 	}
-	set(regionLabel, p.Locality.Region)
-	set(zoneLabel, p.Locality.Zone)
-	set(subzoneLabel, p.Locality.Subzone)
+	set(regionLabel, at.Region)
+	set(zoneLabel, at.Zone)
+	set(subzoneLabel, at.Subzone)
 	set(clusterLabel, clusterID)
 	return out
 }

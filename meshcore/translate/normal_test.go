@@ -11,12 +11,11 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
@@ -69,13 +68,6 @@ func normal(t *testing.T, in *xds.Snapshot) *xds.Snapshot {
 }
 
 func normalListener(t *testing.T, l *listenerv3.Listener) *listenerv3.Listener {
-	// Mutual TLS comes later: the chains that take it, and the filter that finds it.
-	l.FilterChains = slices.DeleteFunc(l.FilterChains, func(c *listenerv3.FilterChain) bool {
-		return c.GetFilterChainMatch().GetTransportProtocol() == "tls"
-	})
-	l.ListenerFilters = slices.DeleteFunc(l.ListenerFilters, func(f *listenerv3.ListenerFilter) bool {
-		return f.Name == "envoy.filters.listener.tls_inspector"
-	})
 	// Which chain is chosen does not depend on their order.
 	slices.SortStableFunc(l.FilterChains, func(a, b *listenerv3.FilterChain) int {
 		return strings.Compare(a.Name+a.GetFilterChainMatch().String(), b.Name+b.GetFilterChainMatch().String())
@@ -97,9 +89,6 @@ func normalManager(t *testing.T, f *listenerv3.Filter) {
 	if err := f.GetTypedConfig().UnmarshalTo(m); err != nil {
 		t.Fatal(err)
 	}
-	// Mutual TLS comes later: what of the client's certificate is passed on.
-	m.ForwardClientCertDetails = 0
-	m.SetCurrentClientCertDetails = nil
 	if r := m.GetRouteConfig(); r != nil {
 		normalRoutes(r)
 	}
@@ -139,9 +128,6 @@ func normalRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
 }
 
 func normalCluster(c *clusterv3.Cluster) *clusterv3.Cluster {
-	// Mutual TLS comes later.
-	c.TransportSocket = nil
-	c.TransportSocketMatches = nil
 	// Names for telemetry.
 	c.AltStatName = ""
 	c.Metadata = normalMetadata(c.Metadata)
@@ -158,9 +144,15 @@ func normalEndpoints(e *endpointv3.ClusterLoadAssignment) *endpointv3.ClusterLoa
 }
 
 func normalMetadata(m *corev3.Metadata) *corev3.Metadata {
-	// Names for telemetry; and mutual TLS comes later.
+	// Names for telemetry; alpn_override is for Istio's ALPN filter.
+	istio := m.GetFilterMetadata()["istio"]
+	override := istio.GetFields()["alpn_override"]
 	delete(m.GetFilterMetadata(), "istio")
-	delete(m.GetFilterMetadata(), "envoy.transport_socket_match")
+	if override != nil {
+		m.FilterMetadata["istio"] = &structpb.Struct{
+			Fields: map[string]*structpb.Value{"alpn_override": override},
+		}
+	}
 	if len(m.GetFilterMetadata()) == 0 {
 		return nil
 	}

@@ -78,8 +78,13 @@ func (ix *index) listenOn(p *Pod, s *service, sp *port) []string {
 			return nil
 		}
 		return []string{wildcard}
-	case !s.headless:
+	case s.VIP.IsValid():
 		return []string{s.VIP.String()}
+	case s.entry.unbound():
+		if ix.reserved(sp.number) {
+			return nil
+		}
+		return []string{wildcard}
 	}
 	var out []string
 	for _, in := range s.instances[sp.number] {

@@ -226,6 +226,7 @@ func (b *registryBuilder) addPod(o *istio.Object, name string, src podSource) {
 		Subdomain:  src.spec.Subdomain,
 		Locality:   localityOf(src),
 		Containers: src.spec.Containers,
+		Volumes:    src.spec.Volumes,
 		Created:    o.Created, Object: o,
 	}
 	if other := b.ids[p.ID()]; other != nil {

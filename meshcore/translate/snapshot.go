@@ -37,6 +37,8 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 		func() map[string]*clusterv3.Cluster { return ix.sharedClusters(p) }))
 	s.Endpoints = once(&t.shared, "endpoints|"+viewpoint+"|"+ix.placeKey(p),
 		func() map[string]*endpointv3.ClusterLoadAssignment { return ix.endpoints(p, s.Clusters) })
+	s.Secrets = ix.clientSecrets(p, once(&t.shared, "secrets|"+viewpoint,
+		func() []string { return secretNames(s.Clusters) }))
 	telemetry := strings.Join([]string{
 		p.Namespace, p.Labels[canonicalNameLabel], p.Labels[canonicalRevisionLabel],
 	}, "|")
@@ -49,7 +51,7 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	if p.Role == Gateway {
 		addListeners(s, ix.gatewayListeners(p, m))
 		s.Routes = t.gatewayRoutes(p)
-		s.Secrets = ix.gatewaySecrets(p)
+		maps.Copy(s.Secrets, ix.gatewaySecrets(p))
 		return s
 	}
 	out := once(&t.shared, strings.Join([]string{
@@ -58,11 +60,13 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 	}, "|"), func() outboundResources { return ix.outbound(p, m) })
 	addListeners(s, out.listeners)
 	ports := ix.inboundPorts(p)
-	in := once(&t.shared, strings.Join([]string{
-		"inbound", telemetry, policyKey, portsKey(ports),
-	}, "|"), func() inboundResources {
+	peer := ix.peers.of(p)
+	key := strings.Join([]string{
+		"inbound", telemetry, policyKey, portsKey(ports), peer.key(),
+	}, "|")
+	in := once(&t.shared, key, func() inboundResources {
 		return inboundResources{
-			ix.virtualInbound(ports, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),
+			ix.virtualInbound(ports, peer, m), ix.inboundClusters(ports, ix.scope(p.Namespace)),
 		}
 	})
 	addListeners(s, []*listenerv3.Listener{in.listener})

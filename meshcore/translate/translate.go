@@ -39,6 +39,7 @@ type Pod struct {
 	Role            Role
 	Ready           bool
 	Containers      []corev1.Container // as written; the topology maps images to apps
+	Volumes         []corev1.Volume    // what Containers mount
 	Host            string             // External: its DNS name
 	Hostname        string             // its name in the DNS of the headless Service Subdomain
 	Subdomain       string             //
@@ -100,7 +101,7 @@ func NewWithKeys(c *istio.Config, r *Registry, keys Keys) *Translator {
 	return &Translator{
 		config: c, registry: r, index: ix, routes: routes,
 		problems: slices.Concat(checkVirtualServices(c, ix), checkListeners(ix, routes),
-			checkPolicies(c, ix)),
+			ix.peers.diagnostics(r), checkClientTLS(c, ix), checkPolicies(c, ix)),
 	}
 }
 

@@ -31,10 +31,18 @@ type portHosts struct {
 func newPortHosts(site *routeSite, sc *scope) *portHosts {
 	b := &portHosts{site: site, scope: sc, byHost: map[string]*service{}}
 	for _, s := range sc.services {
-		if s.port(uint32(site.port)) != nil {
-			b.services = append(b.services, s)
-			b.byHost[strings.ToLower(s.Host)] = s
+		if s.port(uint32(site.port)) == nil {
+			continue
 		}
+		host := strings.ToLower(s.Host)
+		// Of several for a host the last one counts. (istio httproute.go
+		// BuildSidecarOutboundVirtualHosts)
+		if i := slices.Index(b.services, b.byHost[host]); i >= 0 {
+			b.services[i] = s
+		} else {
+			b.services = append(b.services, s)
+		}
+		b.byHost[host] = s
 	}
 	return b
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/jwks"
+	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
@@ -120,7 +122,8 @@ func (m *mesh) plan(
 		return state{}, err
 	}
 	reg = m.without(reg)
-	t := translate.NewWithKeys(c, reg, m.keys.Keys())
+	t := translate.NewWithKeys(c, reg, m.keys.Keys()).SystemRoots(roots.System())
+	dns := newNames(reg)
 	snaps := map[string]*xds.Snapshot{}
 	var all []istio.Diagnostic
 	var err error
@@ -143,7 +146,7 @@ func (m *mesh) plan(
 			all = append(all, diags...)
 		}
 	}
-	sent, err := lower(snaps)
+	sent, err := lower(dns, snaps)
 	if err == nil && m.envoys != nil {
 		sent, err = m.envoys.link(reg, sent)
 	}
@@ -151,18 +154,19 @@ func (m *mesh) plan(
 		return state{}, err
 	}
 	return state{
-		config: c, reg: reg, dns: newNames(reg), snaps: snaps, sent: sent, notes: notes,
+		config: c, reg: reg, dns: dns, snaps: snaps, sent: sent, notes: notes,
 		exact: exactly.Exactness,
 	}, refused(all)
 }
 
-// lower makes of what istiod generates what any Envoy carries out, ours or the real one.
-func lower(snaps map[string]*xds.Snapshot) (map[string]*xds.Snapshot, error) {
+// lower makes of what istiod generates what any Envoy carries out in the lab, ours or the real one.
+func lower(dns *names, snaps map[string]*xds.Snapshot) (map[string]*xds.Snapshot, error) {
 	low := stock.NewLowering()
 	out := make(map[string]*xds.Snapshot, len(snaps))
 	for id, s := range snaps {
 		var err error
-		if out[id], err = low.Snapshot(s); err != nil {
+		namespace := id[strings.LastIndexByte(id, '.')+1:]
+		if out[id], err = low.Snapshot(dns.located(namespace, s)); err != nil {
 			return nil, fmt.Errorf("pod %s: %w", id, err)
 		}
 	}

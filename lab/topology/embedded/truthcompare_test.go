@@ -205,10 +205,6 @@ func compareOne(want *seen, got *request.Result) []string {
 		differ("backend method", b.Method, e.Method)
 		differ("backend path", b.Path, e.Path)
 		differ("backend host", b.Host, e.Host)
-		tcp := want.Client != nil && want.Client.Code == 0
-		if !mutual && tcp && b.Headers["x-forwarded-proto"] == "https" {
-			b.Headers["x-forwarded-proto"] = "http" // recorded over mutual TLS
-		}
 		differ("backend headers", headers(b.Headers), headers(lists(e.Headers)))
 		if b.Body != nil {
 			differ("backend body", *b.Body, e.Body)
@@ -298,19 +294,24 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 		differ("attempts", w.Attempts, h.Attempts)
 	}
 	differ("filter_chain", w.Chain, h.Chain)
-	if mutual {
-		differ("requested_server_name", w.SNI, h.SNI)
-		differ("tls", w.TLS, h.TLS)
-		differ("peer", w.Peer, h.Peer)
-		differ("upstream_transport_failure_reason", w.Failure, h.UpstreamFailure)
-		policy, _ := strings.CutPrefix(w.Termination, "rbac_access_denied_matched_policy[")
-		differ("connection_termination_details", strings.TrimSuffix(policy, "]"), h.Policy)
+	differ("requested_server_name", w.SNI, h.SNI)
+	differ("tls", w.TLS, h.TLS)
+	differ("peer", w.Peer, h.Peer)
+	differ("upstream_transport_failure_reason", w.Failure, h.UpstreamFailure)
+	if w.Flags != "UAEX" { // an authorizer is no policy by name
+		differ("policy", cmp.Or(deniedBy(w.Termination), deniedBy(w.Details)), h.Policy)
 	}
 	return out
 }
 
-// mutual says that sidecars speak TLS to each other.
-const mutual = false
+// deniedBy returns the policy that an access log blames, of a connection or of a request.
+func deniedBy(details string) string {
+	policy, ok := strings.CutPrefix(details, "rbac_access_denied_matched_policy[")
+	if !ok {
+		return ""
+	}
+	return strings.TrimSuffix(policy, "]")
+}
 
 // volatile are headers that the recording leaves out.
 var volatile = []string{
@@ -338,7 +339,7 @@ var generated = regexp.MustCompile(`="[0-9a-f]{16}"`)
 func headers(h map[string]any) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(h)) {
-		if slices.Contains(volatile, k) || k == clientCert && !mutual {
+		if slices.Contains(volatile, k) {
 			continue
 		}
 		values, ok := h[k].([]any)

@@ -36,8 +36,6 @@ var logMasks = []struct {
 	// Bytes sent (the echo's answer tells of TLS and of the pod), duration and service time.
 	{regexp.MustCompile(`("-" 0) \d+ \d+ \d+ `), "$1 <bytes> <ms> <ms> "},
 	{regexp.MustCompile(`(127\.0\.0\.6|10\.244\.0\.3):\d+`), "$1:<port>"},
-	// The server name of mutual TLS.
-	{regexp.MustCompile(` outbound_\S+ default$`), " - default"},
 }
 
 // bound hides addresses: a real Envoy tells those that are really bound.

@@ -111,9 +111,6 @@ var (
 )
 
 func testWire(t *testing.T, d embedded.Driver) {
-	if !mutual {
-		t.Skip("waits for mutual TLS")
-	}
 	d.Tamper = throughTap
 	for _, c := range []struct {
 		name, config string

@@ -1,0 +1,32 @@
+package embedded
+
+import (
+	"maps"
+	"net/netip"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/resolve"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
+)
+
+// located returns a snapshot in which clusters whose endpoints are DNS names have those addresses
+// that the lab's DNS gives to a pod of the namespace: proxies, ours and Envoy, cannot ask it. The
+// names of a lab change with its configuration only, and so with its snapshots.
+func (d *names) located(namespace string, s *xds.Snapshot) *xds.Snapshot {
+	out := *s
+	copied := false
+	for name, c := range s.Clusters {
+		if !resolve.Is(c) {
+			continue
+		}
+		if !copied { // most snapshots have none, and share their maps
+			out.Clusters, out.Endpoints = maps.Clone(s.Clusters), maps.Clone(s.Endpoints)
+			copied = true
+		}
+		to, endpoints := resolve.Fixed(c, func(host string) []netip.Addr {
+			addrs, _ := d.lookup(namespace, host) //nolint:errcheck // unknown: no endpoints
+			return addrs
+		})
+		out.Clusters[name], out.Endpoints[endpoints.ClusterName] = to, endpoints
+	}
+	return &out
+}
