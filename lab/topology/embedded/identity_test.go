@@ -122,7 +122,7 @@ func TestRenewal(t *testing.T) { onBoth(t, testRenewal) }
 
 func testRenewal(t *testing.T, d embedded.Driver) {
 	m, err := d.Up(t.Context(), topology.Spec{Config: customer(t, handshakes), Seed: 1,
-		CertificateTTL: 3 * time.Second})
+		CertificateTTL: 4 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
