@@ -27,6 +27,8 @@ type extAuthz struct {
 	certificate    bool      // include_peer_certificate
 	session        bool      // include_tls_session
 	maxDeniedBytes int       // of the answer's body, 0: no bound
+	// context and routeContext are the namespaces of metadata that the authorizer is told.
+	context, routeContext []string
 }
 
 // authorizer is where the service is.
@@ -83,7 +85,9 @@ func (c *compiler) extAuthz(m *extauthzv3.ExtAuthz) *extAuthz {
 		failureHeader: m.GetFailureModeAllowHeaderAdd(), clearRoute: m.GetClearRouteCache(),
 		denyAtDisable: m.GetDenyAtDisable().GetDefaultValue().GetValue(),
 		certificate:   m.GetIncludePeerCertificate(), session: m.GetIncludeTlsSession(),
-		maxDeniedBytes: int(m.GetMaxDeniedResponseBodyBytes())}
+		maxDeniedBytes: int(m.GetMaxDeniedResponseBodyBytes()),
+		context:        m.GetMetadataContextNamespaces(),
+		routeContext:   m.GetRouteMetadataContextNamespaces()}
 	if s := m.GetStatusOnError(); s != nil {
 		a.statusOnError = int(s.GetCode())
 	}

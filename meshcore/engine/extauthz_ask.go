@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -199,17 +201,27 @@ func (x *Exchange) replied(ev Event, now clock.Instant) Directive {
 	if ev.Kind == Connected || ev.Kind == Timer {
 		return x.standing
 	}
-	began := s.call.began
+	took := now.Sub(s.call.began)
 	x.endCall(ev, now)
+	v := &judgement{}
 	switch {
 	case ev.Kind == Timeout && now >= x.duration:
 		return x.durationReached()
-	case ev.Kind != Answered:
-		return x.judged(&judgement{}, now)
-	case s.asking.http != nil:
-		return x.judged(x.judgeHTTP(s.asking, ev, now.Sub(began)), now)
+	case ev.Kind == Answered && s.asking.http != nil:
+		v = x.judgeHTTP(s.asking, ev, took)
+	case ev.Kind == Answered:
+		v = x.judgeGRPC(ev)
 	}
-	return x.judged(x.judgeGRPC(ev), now)
+	v.lasted(took)
+	return x.judged(v, now)
+}
+
+// lasted adds how long the call took to what it told.
+func (v *judgement) lasted(took time.Duration) {
+	if v.metadata != nil && v.outcome == authzAllowed {
+		v.metadata.Fields["ext_authz_duration"] = structpb.NewNumberValue(
+			float64(took.Milliseconds()))
+	}
 }
 
 // endCall tells the endpoint how the question ended.

@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/transport"
@@ -52,9 +53,26 @@ func (x *Exchange) attributes(a *extAuthz) *authv3.AttributeContext {
 	out.Request = &authv3.AttributeContext_Request{Http: x.httpAttributes(a),
 		Time: timestamppb.New(x.e.opt.Wall(x.start))}
 	out.ContextExtensions = x.authz.context
-	out.MetadataContext, out.RouteMetadataContext = &corev3.Metadata{}, &corev3.Metadata{}
+	out.MetadataContext = metadataContext(a.context, x.dynamic.fields)
+	out.RouteMetadataContext = metadataContext(a.routeContext, func(ns string) *structpb.Struct {
+		return x.route.metadata.GetFilterMetadata()[ns]
+	})
 	if v, ok := x.head.Get("x-envoy-downstream-service-cluster"); ok {
 		out.Source.Service = validText(v)
+	}
+	return out
+}
+
+// metadataContext is some namespaces of metadata.
+func metadataContext(names []string, of func(string) *structpb.Struct) *corev3.Metadata {
+	out := &corev3.Metadata{}
+	for _, n := range names {
+		if s := of(n); s != nil {
+			if out.FilterMetadata == nil {
+				out.FilterMetadata = map[string]*structpb.Struct{}
+			}
+			out.FilterMetadata[n] = s
+		}
 	}
 	return out
 }

@@ -97,25 +97,23 @@ func (x *Exchange) judgeHTTP(a *extAuthz, ev Event, took time.Duration) *judgeme
 	joinLines(h, responseInline)
 	h.Set("x-envoy-upstream-service-time", strconv.FormatInt(took.Milliseconds(), 10))
 	const removals = "x-envoy-auth-headers-to-remove"
-	if h.Status != 200 {
-		v := &judgement{outcome: authzDenied, status: h.Status, body: ev.Body}
-		for i := range h.Fields {
-			name := string(h.Fields[i].Name)
-			if name != removals && (s.clientAll && name != "host" || s.client.has(name)) {
-				v.reply = append(v.reply, mutation{mutateAdd, name, string(h.Fields[i].Value)})
-			}
-		}
-		return v
-	}
 	v := &judgement{outcome: authzAllowed}
+	if h.Status != 200 {
+		v.outcome, v.status, v.body = authzDenied, h.Status, ev.Body
+	}
 	var added, removed []mutation
 	for i := range h.Fields {
 		name, value := string(h.Fields[i].Name), string(h.Fields[i].Value)
 		if name == removals {
-			for n := range strings.SplitSeq(value, ",") {
-				if n = lowerASCII(strings.TrimSpace(n)); removable(n) {
-					removed = append(removed, mutation{op: mutateRemove, name: n})
-				}
+			removed = append(removed, removalsOf(value)...)
+			continue
+		}
+		if s.asMetadata.has(name) {
+			v.tell(name, value)
+		}
+		if v.outcome == authzDenied {
+			if s.clientAll && name != "host" || s.client.has(name) {
+				v.reply = append(v.reply, mutation{mutateAdd, name, value})
 			}
 			continue
 		}
@@ -128,15 +126,29 @@ func (x *Exchange) judgeHTTP(a *extAuthz, ev Event, took time.Duration) *judgeme
 		if s.onSuccess.has(name) {
 			v.response = append(v.response, mutation{mutateAdd, name, value})
 		}
-		if s.asMetadata.has(name) {
-			if v.metadata == nil {
-				v.metadata = &structpb.Struct{Fields: map[string]*structpb.Value{}}
-			}
-			v.metadata.Fields[name] = structpb.NewStringValue(value)
+	}
+	if v.outcome == authzAllowed {
+		v.request = append(append(v.request, added...), removed...)
+	}
+	return v
+}
+
+// removalsOf reads a list of headers to remove.
+func removalsOf(list string) (out []mutation) {
+	for n := range strings.SplitSeq(list, ",") {
+		if n = lowerASCII(strings.TrimSpace(n)); removable(n) {
+			out = append(out, mutation{op: mutateRemove, name: n})
 		}
 	}
-	v.request = append(append(v.request, added...), removed...)
-	return v
+	return out
+}
+
+// tell adds a header of the answer to dynamic metadata.
+func (v *judgement) tell(name, value string) {
+	if v.metadata == nil {
+		v.metadata = &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	}
+	v.metadata.Fields[name] = structpb.NewStringValue(value)
 }
 
 // removable is http/header_utility.cc isRemovableHeader.

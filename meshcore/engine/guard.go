@@ -44,11 +44,13 @@ func (x *Exchange) Admit(now clock.Instant) Admission {
 
 // Admitted goes on with what became of a call.
 func (x *Exchange) Admitted(ev Event, now clock.Instant) Admission {
+	took := now.Sub(x.authz.call.began)
 	x.endCall(ev, now)
 	v := &judgement{}
 	if ev.Kind == Answered {
 		v = x.judgeGRPC(ev)
 	}
+	v.lasted(took)
 	if a := x.judgedNetwork(v); a.Denied {
 		return a
 	}

@@ -10,7 +10,8 @@ var extAuthzFields = map[protoreflect.FullName]fields{
 		"failure_mode_allow", "failure_mode_allow_header_add", "with_request_body",
 		"clear_route_cache", "status_on_error", "filter_enabled_metadata", "deny_at_disable",
 		"include_peer_certificate", "allowed_headers", "disallowed_headers",
-		"include_tls_session", "max_denied_response_body_bytes").
+		"include_tls_session", "max_denied_response_body_bytes",
+		"metadata_context_namespaces", "route_metadata_context_namespaces").
 		because(stats, "stat_prefix", "charge_cluster_response_stats").
 		because(traces, "emit_client_span"),
 	"envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": yes("grpc_service",

@@ -138,14 +138,15 @@ var istioFields = fieldTable{
 		noEffect("Istio ignores it as well", "defaultEndpoint"),
 	),
 	"istio.networking.v1alpha3.ServerTLSSettings": rules(
-		carried(`httpsRedirect credentialName credentialNames caCertCredentialName subjectAltNames
+		carried(`httpsRedirect mode serverCertificate privateKey caCertificates tlsCertificates
+			credentialName credentialNames caCertCredentialName subjectAltNames
 			verifyCertificateSpki verifyCertificateHash minProtocolVersion maxProtocolVersion
 			cipherSuites insecureSkipVerify`),
-		notYetUnless("PASSTHROUGH SIMPLE MUTUAL ISTIO_MUTUAL OPTIONAL_MUTUAL",
-			"the lab is one cluster", "mode"),
-		notYet("name a Secret with credentialName",
-			"serverCertificate privateKey caCertificates tlsCertificates"),
 		notYet("give the list in the Secret, under ca.crl", "caCrl"),
+	),
+	"istio.networking.v1alpha3.ServerTLSSettings.TLSCertificate": rules(
+		carried("serverCertificate privateKey"),
+		noEffect("Istio ignores it as well", "caCertificates"),
 	),
 	"istio.networking.v1alpha3.Port": rules(
 		carried("number name protocol targetPort"),

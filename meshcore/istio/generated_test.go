@@ -25,6 +25,12 @@ var ungenerated = map[string]string{
 	"istio.mesh.v1alpha1.MeshConfig.trustDomainAliases":  handshakes,
 	"istio.type.v1beta1.PolicyTargetReference.namespace": "refused wherever it is written",
 
+	tlsServer + "serverCertificate":     certificates,
+	tlsServer + "privateKey":            certificates,
+	tlsServer + "caCertificates":        certificates,
+	tlsServer + "tlsCertificates":       certificates,
+	tlsFiles + "serverCertificate":      certificates,
+	tlsFiles + "privateKey":             certificates,
 	tlsServer + "credentialName":        certificates,
 	tlsServer + "credentialNames":       certificates,
 	tlsServer + "caCertCredentialName":  certificates,
@@ -60,6 +66,7 @@ var ungeneratedTypes = map[string]string{
 
 const (
 	tlsServer    = "istio.networking.v1alpha3.ServerTLSSettings."
+	tlsFiles     = tlsServer + "TLSCertificate."
 	certificates = "a configuration of random certificates would not be the same for each seed"
 	handshakes   = "golden and recorded cases have each mode; drawn meshes have mutual TLS as it comes"
 	outside      = "golden and recorded cases have each resolution"

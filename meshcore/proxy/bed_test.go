@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"go.uber.org/goleak"
 )
 
@@ -33,6 +35,7 @@ type settings struct {
 	proxy100 bool          // the upstream answers Expect: 100-continue
 	idle     time.Duration // stream_idle_timeout
 	portable bool
+	tls      bool // both sides, mutual
 }
 
 type limits struct{ connections, pending, requests uint32 }
@@ -45,6 +48,8 @@ type bed struct {
 	up      net.Listener
 	mirror  net.Listener
 	records chan observe.Request
+	tls     *tls.Config // of clients; nil: plain
+	id      identity    // of everybody, with TLS
 }
 
 // logical addresses of the bed.
@@ -54,14 +59,11 @@ var (
 	bedMirror = engine.Address{AddrPort: netip.MustParseAddrPort("10.244.0.4:9000")}
 )
 
-// both runs a test with each way to watch for hang-ups.
+// both runs a test with each way to watch for hang-ups, and with TLS.
 func both(t *testing.T, s settings, f func(t *testing.T, b *bed)) {
 	t.Helper()
-	for _, portable := range []bool{false, true} {
-		name := "epoll"
-		if s.portable = portable; portable {
-			name = "portable"
-		}
+	for _, name := range []string{"epoll", "portable", "tls"} {
+		s.portable, s.tls = name == "portable", name == "tls"
 		t.Run(name, func(t *testing.T) { f(t, newBed(t, s)) })
 	}
 }
@@ -82,17 +84,39 @@ func newBed(t testing.TB, s settings) *bed {
 	if s.refuse {
 		b.up.Close()
 	}
+	if s.tls {
+		b.id = newIdentity(t, "first")
+		b.tls = &tls.Config{Certificates: []tls.Certificate{b.id.pair(t)}, InsecureSkipVerify: true}
+		b.up = tlsListener{b.up.(*net.TCPListener), &tls.Config{
+			Certificates: b.tls.Certificates, ClientAuth: tls.RequireAnyClientCert}}
+	}
+	b.start(s, b.snapshot(s))
+	return b
+}
+
+// snapshot makes the bed's resources.
+func (b *bed) snapshot(s settings) *xds.Snapshot {
+	out := snapshot(s)
+	if b.tls != nil {
+		mutual(out, b.id)
+	}
+	return out
+}
+
+// start runs the bed's proxy.
+func (b *bed) start(s settings, config *xds.Snapshot) {
+	t := b.t
+	t.Helper()
 	c := clock.NewReal()
 	b.p = New(Options{
 		Engine: newEngine(t, c), Network: b, Clock: c, Seed: 1, Sink: b,
 		portable: s.portable,
 	})
 	t.Cleanup(func() { b.p.Close() })
-	if err := b.p.Update(t.Context(), snapshot(s)); err != nil {
+	if err := b.p.Update(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	b.addr = b.p.Addr(bedBind).String()
-	return b
 }
 
 // Record keeps a record. It is borrowed, so its slices are copied.
@@ -142,6 +166,10 @@ func newPeer(t testing.TB, c net.Conn) *peer {
 // dial connects as a client.
 func (b *bed) dial() *peer {
 	b.t.Helper()
+	if b.tls != nil {
+		p, _ := b.dialTLS(nil)
+		return p
+	}
 	c, err := net.Dial("tcp4", b.addr)
 	if err != nil {
 		b.t.Fatal(err)
@@ -154,7 +182,7 @@ func (b *bed) accept() *peer { return acceptFrom(b.t, b.up) }
 
 func acceptFrom(t testing.TB, l net.Listener) *peer {
 	t.Helper()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(30 * time.Second))
+	l.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(30 * time.Second))
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

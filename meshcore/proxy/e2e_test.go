@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"io"
+	"net"
 	"strings"
 	"testing"
 )
@@ -151,7 +153,19 @@ func TestClientAborts(t *testing.T) {
 	}
 }
 
-func closeWrite(p *peer) { p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+// closeWrite ends the sending side, with TLS as with TCP.
+func closeWrite(p *peer) {
+	p.Conn.(interface{ CloseWrite() error }).CloseWrite()
+	below(p).CloseWrite()
+}
+
+// below is the socket of a connection.
+func below(p *peer) *net.TCPConn {
+	if c, ok := p.Conn.(*tls.Conn); ok {
+		return c.NetConn().(*net.TCPConn)
+	}
+	return p.Conn.(*net.TCPConn)
+}
 
 // TestUpstreamCuts: a response that was cut never ends cleanly.
 func TestUpstreamCuts(t *testing.T) {

@@ -54,7 +54,7 @@ func TestLoad(t *testing.T) {
 
 // client makes requests of all kinds.
 func (b *bed) client(seed int) {
-	tr := &http.Transport{}
+	tr := &http.Transport{TLSClientConfig: b.tls}
 	defer tr.CloseIdleConnections()
 	paths := []string{"/a", "/close", "/early", "/fail", "/cut", "/a", "/a"}
 	sizes := []int{0, 10, 5000, 40_000, 300_000}
@@ -69,7 +69,11 @@ func (b *bed) client(seed int) {
 				body = struct{ io.Reader }{body} // chunked
 			}
 		}
-		r, err := http.NewRequest("POST", "http://"+b.addr+path, body)
+		scheme := "http://"
+		if b.tls != nil {
+			scheme = "https://"
+		}
+		r, err := http.NewRequest("POST", scheme+b.addr+path, body)
 		if err != nil {
 			b.t.Error(err)
 			return

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net"
 	"testing"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -117,10 +116,10 @@ func TestRecordOfReset(t *testing.T) {
 			if byUpstream {
 				resets, want = up, "UR"
 			}
-			if err := resets.Conn.(*net.TCPConn).SetLinger(0); err != nil {
+			if err := below(resets).SetLinger(0); err != nil {
 				t.Fatal(err)
 			}
-			resets.Conn.Close()
+			below(resets).Close()
 			if r := b.record(); r.Flags != want {
 				t.Errorf("flags %q, want %q", r.Flags, want)
 			}

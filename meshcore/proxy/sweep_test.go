@@ -137,7 +137,7 @@ func TestReplacedChain(t *testing.T) {
 				t.Fatal("the connection is not kept")
 			}
 		}
-		replaced := snapshot(settings{portable: b.p.opt.portable, idle: 10 * time.Minute})
+		replaced := b.snapshot(settings{portable: b.p.opt.portable, idle: 10 * time.Minute})
 		if err := b.p.Update(t.Context(), replaced); err != nil {
 			t.Fatal(err)
 		}

@@ -80,6 +80,8 @@ func (b *gatewayBuilder) chains(port *gatewayPort, listener string) []*chain {
 	var out []*chain
 	for _, s := range port.servers {
 		switch {
+		case s.spec.GetTls().GetMode() == autoPassThrough:
+			out = append(out, b.sniChains(s)...)
 		case s.passesThrough():
 			out = append(out, b.passThrough(port, s)...)
 		case s.isHTTP():
@@ -110,7 +112,7 @@ func (b *gatewayBuilder) terminating(s *gatewayServer, filters []*listenerv3.Fil
 	}
 	if s.spec.Tls != nil {
 		out.sni = s.sniHosts()
-		out.socket = serverTLS(s.spec.Tls)
+		out.socket = serverTLS(s.spec.Tls, b.ix.mesh)
 	}
 	return out
 }

@@ -5,7 +5,9 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -17,12 +19,14 @@ var serverALPN = []string{"h2", "http/1.1"}
 
 // serverTLS makes the transport socket of a server that ends TLS. Istio
 // pilot/pkg/networking/core/listener.go BuildListenerTLSContext.
-func serverTLS(s *networkingv1alpha3.ServerTLSSettings) *corev3.TransportSocket {
+func serverTLS(
+	s *networkingv1alpha3.ServerTLSSettings, mesh *meshconfig.MeshConfig,
+) *corev3.TransportSocket {
 	demands := asksForCertificates(s) &&
 		s.Mode != networkingv1alpha3.ServerTLSSettings_OPTIONAL_MUTUAL
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: serverALPN}
 	if s.Mode != networkingv1alpha3.ServerTLSSettings_ISTIO_MUTUAL {
-		common.TlsParams = serverParams(s)
+		common.TlsParams = serverParams(s, mesh.GetTlsDefaults())
 	}
 	secrets := serverSecretsOf(s)
 	common.TlsCertificateSdsSecretConfigs = secrets.certificates
@@ -119,16 +123,31 @@ func rootCredential(s *networkingv1alpha3.ServerTLSSettings) string {
 	return credentialNames(s)[0] + caSuffix
 }
 
-// serverParams bounds versions and ciphers; nil leaves them to Envoy.
-func serverParams(s *networkingv1alpha3.ServerTLSSettings) *tlsv3.TlsParameters {
+// serverParams bounds versions and ciphers: as the server says, else as the mesh does; nil leaves
+// them to Envoy. Istio pilot/pkg/networking/core/listener.go applyDownstreamTLSDefaults,
+// applyServerTLSSettings.
+func serverParams(
+	s *networkingv1alpha3.ServerTLSSettings, mesh *meshconfig.MeshConfig_TLSConfig,
+) *tlsv3.TlsParameters {
 	out := &tlsv3.TlsParameters{
 		// Istio's values have the same numbers.
 		TlsMinimumProtocolVersion: tlsv3.TlsParameters_TlsProtocol(s.MinProtocolVersion),
 		TlsMaximumProtocolVersion: tlsv3.TlsParameters_TlsProtocol(s.MaxProtocolVersion),
 		CipherSuites:              istio.CipherSuites(s.CipherSuites),
+		EcdhCurves:                mesh.GetEcdhCurves(),
 	}
-	if out.TlsMinimumProtocolVersion == 0 && out.TlsMaximumProtocolVersion == 0 &&
-		len(out.CipherSuites) == 0 {
+	if out.TlsMinimumProtocolVersion == 0 {
+		switch mesh.GetMinProtocolVersion() {
+		case meshconfig.MeshConfig_TLSConfig_TLSV1_2:
+			out.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TLSv1_2
+		case meshconfig.MeshConfig_TLSConfig_TLSV1_3:
+			out.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TLSv1_3
+		}
+	}
+	if len(out.CipherSuites) == 0 {
+		out.CipherSuites = mesh.GetCipherSuites()
+	}
+	if proto.Size(out) == 0 {
 		return nil
 	}
 	return out

@@ -33,8 +33,7 @@ func (s *gatewayServer) passesThrough() bool {
 		return false
 	}
 	mode := s.spec.Tls.Mode
-	return mode == networkingv1alpha3.ServerTLSSettings_PASSTHROUGH ||
-		mode == networkingv1alpha3.ServerTLSSettings_AUTO_PASSTHROUGH
+	return mode == networkingv1alpha3.ServerTLSSettings_PASSTHROUGH || mode == autoPassThrough
 }
 
 // isHTTP: the proxy sees HTTP, in plain text or behind the TLS that it ends.

@@ -12,6 +12,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -196,11 +197,24 @@ func inline(data []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: data}}
 }
 
-// named are the secrets of a server that istiod serves, by the field that names each.
+// named are the secrets of a server, but for those of the mesh, by the field that names each.
 func (s *gatewayServer) named() map[string]string {
 	out := map[string]string{}
 	t := s.spec.Tls
-	if !s.isTLS() || s.passesThrough() || len(credentialNames(t)) == 0 {
+	if !s.isTLS() || s.passesThrough() ||
+		t.Mode == networkingv1alpha3.ServerTLSSettings_ISTIO_MUTUAL {
+		return out
+	}
+	if len(credentialNames(t)) == 0 {
+		out["serverCertificate"] = fileCertificate(t.ServerCertificate, t.PrivateKey)
+		for i, f := range t.TlsCertificates {
+			delete(out, "serverCertificate")
+			out[fmt.Sprintf("tlsCertificates[%d]", i)] = fileCertificate(
+				f.ServerCertificate, f.PrivateKey)
+		}
+		if asksForCertificates(t) {
+			out["caCertificates"] = fileRoot(t.CaCertificates)
+		}
 		return out
 	}
 	if t.CredentialName != "" && len(t.CredentialNames) == 0 {
@@ -220,6 +234,22 @@ func (s *gatewayServer) named() map[string]string {
 	return out
 }
 
+// namedSecret makes a secret that a server names: of a Secret, or of files in the proxy's
+// container.
+func (ix *index) namedSecret(p *Pod, name string) (*tlsv3.Secret, *secretProblem) {
+	if strings.HasPrefix(name, kubernetesSecret) {
+		return ix.credentials.get(p.Namespace, name)
+	}
+	if s := ix.fileSecret(p, name); s != nil {
+		return s, nil
+	}
+	_, files, _ := strings.Cut(name, ":")
+	return nil, &secretProblem{severity: istio.Error, msg: fmt.Sprintf(
+		"the proxy of %s does not have %s; mount the Secret that holds it in the pod's container "+
+			"(volumes, volumeMounts), or name the Secret with credentialName",
+		p.ID(), strings.ReplaceAll(files, "~", " and "))}
+}
+
 // gatewaySecrets makes the secrets that a gateway's servers name; one that it may not have, or that
 // does not exist, is missing.
 func (ix *index) gatewaySecrets(p *Pod) map[string]*tlsv3.Secret {
@@ -227,7 +257,7 @@ func (ix *index) gatewaySecrets(p *Pod) map[string]*tlsv3.Secret {
 	for _, port := range ix.gatewayView(p).ports {
 		for _, s := range port.servers {
 			for _, name := range s.named() {
-				if secret, _ := ix.credentials.get(p.Namespace, name); secret != nil {
+				if secret, _ := ix.namedSecret(p, name); secret != nil {
 					out[name] = secret
 				}
 			}
@@ -243,7 +273,7 @@ func (ix *index) secretProblems(p *Pod) []istio.Diagnostic {
 		for _, s := range port.servers {
 			named := s.named()
 			for _, field := range slices.Sorted(maps.Keys(named)) {
-				_, problem := ix.credentials.get(p.Namespace, named[field])
+				_, problem := ix.namedSecret(p, named[field])
 				if problem == nil {
 					continue
 				}

@@ -37,6 +37,8 @@ func TestSecrets(t *testing.T) {
 		"kubernetes://cert-a": true, "kubernetes://cert-b": true, "kubernetes://cert-b-cacert": false,
 		"kubernetes://cert-c": true, "kubernetes://cert-c-cacert": false,
 		"kubernetes://cert-rsa": true, "kubernetes://cert-ec": true,
+		"file-cert:/etc/a/tls.crt~/etc/a/tls.key": true,
+		"file-cert:/etc/both/ec.crt~/etc/both/ec.key": true, "file-root:/etc/both/ca.crt": false,
 	}
 	for name, certificate := range want {
 		secret := s.Secrets[name]
@@ -74,8 +76,9 @@ func TestSecretChange(t *testing.T) {
 		}
 	}
 	for name, s := range now.Secrets {
-		if name != "kubernetes://cert-a" && s.String() != was.Secrets[name].String() {
-			t.Errorf("%s changed", name)
+		of := name == "kubernetes://cert-a" || strings.HasPrefix(name, "file-cert:/etc/a/")
+		if changed := s.String() != was.Secrets[name].String(); changed != of {
+			t.Errorf("%s changed: %v", name, changed)
 		}
 	}
 }

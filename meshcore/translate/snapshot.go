@@ -49,6 +49,9 @@ func (t *Translator) snapshot(p *Pod) *xds.Snapshot {
 		return newManagers(ix.mesh, p, g)
 	})
 	if p.Role == Gateway {
+		if ix.gatewayView(p).autoPasses() {
+			s.Endpoints = ix.sniClusters(p, s.Clusters, s.Endpoints)
+		}
 		addListeners(s, ix.gatewayListeners(p, m))
 		s.Routes = t.gatewayRoutes(p)
 		maps.Copy(s.Secrets, ix.gatewaySecrets(p))

@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -67,6 +68,9 @@ var tlsCalls = []tlsCall{
 	{"pin.example.com", "pin.example.com", "other", nil, "refused"},
 	{"lax.example.com", "lax.example.com", "stranger", nil, "a TLS 1.3 200"},
 	{"lax.example.com", "lax.example.com", "", nil, "refused"},
+	{"file.example.com", "file.example.com", "", nil, "a TLS 1.3 200"},
+	{"files.example.com", "files.example.com", "client", nil, "ec TLS 1.3 200"},
+	{"files.example.com", "files.example.com", "stranger", nil, "refused"},
 	{"raw.example.com", "anything", "", nil, "b TLS 1.3 200"},
 	{"x.y.example.com", "x.y.example.com", "", nil, "b TLS 1.3 200"},
 	{"other.example.org", "a.example.com", "", nil, "refused"},
@@ -234,4 +238,58 @@ func meshCertificate(t *testing.T, m topology.Mesh) tls.Certificate {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// TestAutoPassthrough reaches a pod's sidecar through a gateway that passes the mesh's TLS on, by
+// the name of the cluster.
+func TestAutoPassthrough(t *testing.T) { testAutoPassthrough(t, embedded.Driver{}) }
+
+// TestAutoPassthroughEnvoy does the same with real Envoys.
+func TestAutoPassthroughEnvoy(t *testing.T) {
+	testenvoy.Binary(t)
+	testAutoPassthrough(t, embedded.Driver{Proxy: "envoy", Dir: t.TempDir()})
+}
+
+func testAutoPassthrough(t *testing.T, d embedded.Driver) {
+	text, err := os.ReadFile("../../../meshcore/translate/testdata/auto-passthrough/in.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := d.Up(ctx, topology.Spec{Config: tlsConfig(t, string(text)), Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close(context.WithoutCancel(ctx))
+	certificate := meshCertificate(t, m)
+	const host = "lamp.default.svc.cluster.local"
+	for _, c := range []struct {
+		sni, alpn string
+		own       []tls.Certificate
+		want      string
+	}{
+		{"outbound_.80_._." + host, "istio-http/1.1", []tls.Certificate{certificate}, "200"},
+		{"outbound_.80_.one_." + host, "istio-http/1.1", []tls.Certificate{certificate}, "200"},
+		{"outbound_.80_._." + host, "istio-http/1.1", nil, "refused"},
+		{"outbound_.80_._." + host, "http/1.1", []tls.Certificate{certificate}, "refused"},
+		{"outbound_.80_.bare_." + host, "istio-http/1.1", []tls.Certificate{certificate}, "refused"},
+		{"outbound_.81_._." + host, "istio-http/1.1", []tls.Certificate{certificate}, "refused"},
+		{host, "istio-http/1.1", []tls.Certificate{certificate}, "refused"},
+	} {
+		config := insecure(c.sni, c.own)
+		config.NextProtos = []string{c.alpn, "istio"}
+		if c.alpn == "http/1.1" {
+			config.NextProtos = config.NextProtos[:1]
+		}
+		conn := tls.Client(dialGateway(t, ctx, m, "15443"), config)
+		got := "refused"
+		if err := conn.HandshakeContext(ctx); err == nil {
+			got = cmp.Or(exchange(conn, "lamp"), got)
+		}
+		conn.Close()
+		if got != c.want {
+			t.Errorf("SNI %s, ALPN %s: got %s, want %s", c.sni, c.alpn, got, c.want)
+		}
+	}
 }

@@ -42,8 +42,10 @@ func (l *l4) gateway() Object {
 				"port": tree{
 					"number": 9443, "name": "tls", "protocol": pick(l.draw, "TLS", "HTTPS"),
 				},
-				"hosts": someOf(l.draw, "*.sni.example.com", "one.sni.example.com"),
-				"tls":   tree{"mode": "PASSTHROUGH"},
+				"hosts": someOf(l.draw, "*.sni.example.com", "one.sni.example.com", "*.local"),
+				"tls": tree{
+					"mode": pick(l.draw, "PASSTHROUGH", "PASSTHROUGH", "AUTO_PASSTHROUGH"),
+				},
 			},
 			tree{
 				"port":  tree{"number": 9088, "name": "http-redirect", "protocol": "HTTP"},

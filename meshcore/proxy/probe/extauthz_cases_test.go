@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -28,6 +29,8 @@ type asked struct {
 	check   func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)
 	setCall func(*extauthzv3.ExtAuthz, *corev3.GrpcService)
 	routes  func(*routev3.RouteConfiguration)
+	// rules are shadow rules of an RBAC filter in front, as istiod has them, by policy.
+	rules map[string]*rbacv3.Policy
 	// server secures the listener, and down the client; toward the authorizer's cluster, and
 	// checkTLS the authorizer.
 	server         *tlsv3.DownstreamTlsContext
@@ -60,6 +63,15 @@ const (
 )
 
 func answers(s string) probe { return probe{resp: s} }
+
+// tellMetadata has responses tell what the authorizer has put into dynamic metadata.
+func tellMetadata(r *routev3.RouteConfiguration) {
+	for _, key := range []string{"x-r", "x-s", "set-cookie", "fact", "ext_authz_duration"} {
+		r.VirtualHosts[0].ResponseHeadersToAdd = append(r.VirtualHosts[0].ResponseHeadersToAdd,
+			&corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: "x-m-" + key,
+				Value: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:" + key + ")%"}})
+	}
+}
 
 // shadowed is how istiod has the filter enabled.
 var shadowed = &matcherv3.MetadataMatcher{Filter: "envoy.filters.http.rbac",
@@ -127,12 +139,12 @@ var askedHTTP = []asked{
 		}},
 	{probe: probe{name: "slow", client: []step{send(askGet), recv}}, authorizer: probe{server: [][]step{{whole, gone}}},
 		set: func(_ *extauthzv3.ExtAuthz, h *extauthzv3.HttpService) {
-			h.ServerUri.Timeout = durationpb.New(time.Second)
+			h.ServerUri.Timeout = durationpb.New(3 * time.Second)
 		}},
 	{probe: probe{name: "slow body", client: []step{send(askGet), recv}}, authorizer: probe{server: [][]step{{whole,
 		send("HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nn"), gone}}},
 		set: func(_ *extauthzv3.ExtAuthz, h *extauthzv3.HttpService) {
-			h.ServerUri.Timeout = durationpb.New(time.Second)
+			h.ServerUri.Timeout = durationpb.New(3 * time.Second)
 		}},
 	{probe: probe{name: "authorizer resets", req: askGet}, authorizer: probe{server: [][]step{{whole, reset}}}},
 	{probe: probe{name: "authorizer closes", req: askGet}, authorizer: probe{server: [][]step{{whole, closing}}}},
@@ -305,6 +317,14 @@ var askedHTTP = []asked{
 		"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-redirect: yes\r\n\r\n"),
 		set: response(func(a *extauthzv3.AuthorizationResponse) {
 			a.AllowedUpstreamHeaders = heads("x-redirect")
+		})},
+	{probe: probe{name: "metadata from headers", req: askGet}, authorizer: answers(yes), routes: tellMetadata,
+		set: response(func(a *extauthzv3.AuthorizationResponse) {
+			a.DynamicMetadataFromHeaders = heads("x-*", "set-cookie")
+		})},
+	{probe: probe{name: "metadata from headers, denied", req: askGet}, authorizer: answers(no), routes: tellMetadata,
+		set: response(func(a *extauthzv3.AuthorizationResponse) {
+			a.DynamicMetadataFromHeaders = heads("x-*", "set-cookie")
 		})},
 	{probe: probe{name: "metadata does not hold", req: askGet}, authorizer: answers(no),
 		set: func(e *extauthzv3.ExtAuthz, _ *extauthzv3.HttpService) { e.FilterEnabledMetadata = shadowed }},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -15,6 +16,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -153,7 +155,7 @@ func askedGRPC() []asked {
 		{probe: probe{name: "slow", client: []step{send(askGet), recv}}, check: func(ctx context.Context, _ *checkRequest) (*checkResponse, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}, setCall: func(_ *extauthzv3.ExtAuthz, g *corev3.GrpcService) { g.Timeout = durationpb.New(time.Second) }},
+		}, setCall: func(_ *extauthzv3.ExtAuthz, g *corev3.GrpcService) { g.Timeout = durationpb.New(3 * time.Second) }},
 		{probe: probe{name: "unreachable", req: askGet}, check: fine, setCall: func(_ *extauthzv3.ExtAuthz, g *corev3.GrpcService) {
 			g.GetEnvoyGrpc().ClusterName = "refused"
 		}},
@@ -186,6 +188,31 @@ func askedGRPC() []asked {
 				perRoute(r, &extauthzv3.CheckSettings{WithRequestBody: &extauthzv3.BufferSettings{
 					MaxRequestBytes: 3, AllowPartialMessage: true, PackAsBytes: true}}, nil)
 			}},
+		{probe: probe{name: "metadata", req: askGet}, routes: tellMetadata, check: says(&checkResponse{
+			DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{"fact": structpb.NewStringValue("outer")}},
+			HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}})},
+		{probe: probe{name: "metadata of old", req: askGet}, routes: tellMetadata, check: says(&checkResponse{
+			DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{"fact": structpb.NewStringValue("outer")}},
+			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{ //nolint:staticcheck // likewise
+				DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{"x-r": structpb.NewStringValue("inner")}}}}})},
+		{probe: probe{name: "metadata, denied", req: askGet}, routes: tellMetadata, check: says(&checkResponse{
+			Status:          &status.Status{Code: 7},
+			DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{"fact": structpb.NewStringValue("outer")}}})},
+		{probe: probe{name: "metadata holds", req: askGet}, check: fine, rules: shadowRules("istio-ext-authz-checker-ns[a]"),
+			setCall: func(e *extauthzv3.ExtAuthz, _ *corev3.GrpcService) { e.FilterEnabledMetadata = shadowed }},
+		{probe: probe{name: "metadata of another policy", req: askGet}, check: fine, rules: shadowRules("istio-ext-authz-other-ns[a]"),
+			setCall: func(e *extauthzv3.ExtAuthz, _ *corev3.GrpcService) { e.FilterEnabledMetadata = shadowed }},
+		{probe: probe{name: "metadata context", req: askGet}, check: fine, rules: shadowRules("policy"),
+			setCall: func(e *extauthzv3.ExtAuthz, _ *corev3.GrpcService) {
+				e.MetadataContextNamespaces = []string{"envoy.filters.http.rbac", "none"}
+				e.RouteMetadataContextNamespaces = []string{"facts", "none"}
+			}, routes: func(r *routev3.RouteConfiguration) {
+				for _, route := range r.VirtualHosts[0].Routes {
+					route.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+						"facts":  {Fields: map[string]*structpb.Value{"a": structpb.NewNumberValue(1)}},
+						"others": {Fields: map[string]*structpb.Value{"a": structpb.NewNumberValue(2)}}}}
+				}
+			}},
 		{probe: probe{name: "context", req: askGet}, check: fine, routes: func(r *routev3.RouteConfiguration) {
 			perRoute(r, &extauthzv3.CheckSettings{ContextExtensions: map[string]string{"a": "route", "b": "route"}},
 				&extauthzv3.CheckSettings{ContextExtensions: map[string]string{"b": "vhost", "c": "vhost"}})
@@ -193,6 +220,13 @@ func askedGRPC() []asked {
 		{probe: probe{name: "big answer", req: askGet}, check: denies(&authv3.DeniedHttpResponse{Body: strings.Repeat("x", 100000)})},
 		{probe: probe{name: "too many headers", req: askGet}, check: allows(&authv3.OkHttpResponse{Headers: manyLines(96)})},
 	}
+}
+
+// shadowRules are rules whose one policy always holds.
+func shadowRules(policy string) map[string]*rbacv3.Policy {
+	return map[string]*rbacv3.Policy{policy: {
+		Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
+		Principals:  []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Any{Any: true}}}}}
 }
 
 func manyLines(n int) (out []*option) {

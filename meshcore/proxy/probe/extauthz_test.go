@@ -10,8 +10,10 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -90,6 +92,12 @@ func (b *askedBed) snapshot() *xds.Snapshot {
 		a.tune = func(m *hcmv3.HttpConnectionManager) {
 			m.HttpFilters = slices.Insert(m.HttpFilters, 0, &hcmv3.HttpFilter{Name: extAuthz,
 				ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: typed(filter)}})
+			if a.rules != nil {
+				m.HttpFilters = slices.Insert(m.HttpFilters, 0, &hcmv3.HttpFilter{
+					Name: "envoy.filters.http.rbac", ConfigType: &hcmv3.HttpFilter_TypedConfig{
+						TypedConfig: typed(&httprbacv3.RBAC{ShadowRulesStatPrefix: "istio_ext_authz_",
+							ShadowRules: &rbacv3.RBAC{Action: rbacv3.RBAC_DENY, Policies: a.rules}})}})
+			}
 			authzRoutes(m.GetRouteConfig(), name)
 			if a.routes != nil {
 				a.routes(m.GetRouteConfig())

@@ -200,7 +200,7 @@ func masked(field string) string {
 		return k + ": <uuid>"
 	case k == "date" && date == nil:
 		return k + ": <date>"
-	case k == "x-envoy-upstream-service-time" && number == nil:
+	case (k == "x-envoy-upstream-service-time" || k == "x-m-ext_authz_duration") && number == nil:
 		return k + ": <ms>"
 	}
 	return field
