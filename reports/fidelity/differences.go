@@ -38,6 +38,27 @@ var known = []Difference{
 		},
 	},
 	{
+		ID:    "authorizer-behind-sidecar",
+		What:  "An external authorizer can not be called over gRPC through a sidecar of its own.",
+		Plane: Meshcore,
+		Why:   "Sidecars do not carry HTTP/2 yet; only calls to authorizers do.",
+		Felt:  "403 with UAEX, `ext_authz_error`. Istio's sample has no sidecar.",
+		Fields: []string{
+			"MeshConfig.extensionProviders",
+		},
+	},
+	{
+		ID: "authorizer-framing",
+		What: "An external authorizer does not change what frames a request: `content-length`, " +
+			"`transfer-encoding`, `connection`, `upgrade`.",
+		Plane: Meshcore,
+		Why:   "Envoy sends what it is told, and the request's body is cut or never ends.",
+		Felt:  "The request arrives whole.",
+		Fields: []string{
+			"MeshConfig.extensionProviders",
+		},
+	},
+	{
 		ID:    "capture",
 		What:  "A PROXY protocol header tells a sidecar the original destination, not iptables.",
 		Plane: both,
