@@ -97,6 +97,8 @@ var patterns = []struct {
 		regexp.MustCompile(`="[0-9a-f]{16}"`), `="<hash>"`},
 	{"a pod of an Envoy has a loopback address of the machine, which ends as its own does",
 		regexp.MustCompile(`\b(?:127\.\d+|10\.244)(\.\d+\.\d+):`), "<pod$1>:"},
+	{"each mesh issues certificates of its own",
+		regexp.MustCompile(`Hash=[0-9a-f]{64}`), "Hash=<hash>"},
 	{"recommendation counts its answers", counted, "$1: <count>"},
 	{"the reason why nobody is reached at an address that nobody has is the network's",
 		regexp.MustCompile(`delayed_connect_error:_\w+`), "delayed_connect_error:<reason>"},
