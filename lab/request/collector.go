@@ -3,6 +3,7 @@ package request
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -22,7 +23,7 @@ type collector struct {
 	ring   []observe.Request // the last records, oldest first, then overwritten in turn
 	next   int
 	index  map[string][]int // places in the ring, by ID and by the client's address
-	awaits [2]string        // the keys that come is for
+	awaits [3]string        // the keys that come is for
 	come   chan struct{}    // told of records under these keys
 }
 
@@ -78,13 +79,75 @@ func (c *collector) find(s sender) (found []observe.Request, more <-chan struct{
 			found = append(found, *r)
 		}
 	}
-	c.awaits = [2]string{s.remote, id}
+	c.awaits = [3]string{s.remote, id}
+	for i := range found[:len(found):len(found)] {
+		found = append(found, c.beyond(&found[i])...)
+	}
 	if tcp != nil {
 		found = append(found, *tcp)
 		found = append(found, c.behind(tcp)...)
 		c.awaits[0] = anyTCP
 	}
 	return found, c.come
+}
+
+// beyond returns the records of a request at the proxy that it was sent to where they have not its
+// ID: a gateway gives it another one, and a listener without a chain for the connection none.
+// Caller must hold mu.
+func (c *collector) beyond(hop *observe.Request) []observe.Request {
+	to, err := netip.ParseAddrPort(hop.Upstream)
+	if err != nil || hop.Reporter != observe.Source {
+		return nil
+	}
+	for name, addr := range c.gateways {
+		if addr != to.Addr() || name == hop.Proxy {
+			continue
+		}
+		c.awaits[2] = name
+		for _, at := range c.index[name] {
+			r := &c.ring[at]
+			if r.ID != hop.ID && r.Start >= hop.Start && r.Method == hop.Method &&
+				r.Start <= hop.Start.Add(hop.Duration) && c.from(r.Remote, hop) {
+				return c.withID(r)
+			}
+		}
+	}
+	if !strings.Contains(hop.Flags, "UC") {
+		return nil
+	}
+	c.awaits[2] = anyTCP
+	for _, at := range c.index[anyTCP] {
+		r := &c.ring[at]
+		if r.Reporter == observe.Destination && r.Start >= hop.Start && r.Local == hop.Upstream &&
+			strings.Contains(r.Flags, "NR") && c.from(r.Remote, hop) {
+			return []observe.Request{*r}
+		}
+	}
+	return nil
+}
+
+// unseen says whether an address is a gateway's that has none of the records.
+func (c *collector) unseen(a netip.Addr, records []observe.Request) bool {
+	for name, addr := range c.gateways {
+		if addr == a {
+			return !slices.ContainsFunc(records, func(r observe.Request) bool {
+				return r.Proxy == name
+			})
+		}
+	}
+	return false
+}
+
+// withID returns the records that have the ID of one of them, from that one on. Caller must hold
+// mu.
+func (c *collector) withID(first *observe.Request) []observe.Request {
+	var out []observe.Request
+	for _, at := range c.index[first.ID] {
+		if r := &c.ring[at]; r.Start >= first.Start {
+			out = append(out, *r)
+		}
+	}
+	return out
 }
 
 // behind returns the record of the proxy at the other end of a TCP hop: that of a connection from
@@ -115,8 +178,8 @@ func (c *collector) from(remote string, hop *observe.Request) bool {
 }
 
 // keys are what a record is found by.
-func keys(r *observe.Request) [3]string {
-	k := [3]string{r.ID, r.Remote}
+func keys(r *observe.Request) [4]string {
+	k := [4]string{r.ID, r.Remote, "", r.Proxy}
 	if r.Protocol == anyTCP {
 		k[2] = anyTCP
 	}
@@ -143,7 +206,7 @@ func (c *collector) Request(r *observe.Request) {
 			continue
 		}
 		c.index[key] = append(c.index[key], at)
-		told = told || key == c.awaits[0] || key == c.awaits[1]
+		told = told || slices.Contains(c.awaits[:], key)
 	}
 	if told {
 		select {

@@ -195,8 +195,10 @@ func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
 		}
 		for _, a := range append(slices.Clone(r.Attempts), r.Mirrors...) {
 			at, err := netip.ParseAddrPort(a.Upstream)
-			if err == nil && w.sidecars[at.Addr()] && !strings.Contains(a.Flags, "UF") &&
-				!strings.Contains(a.Flags, "UO") {
+			if err != nil || strings.Contains(a.Flags, "UF") || strings.Contains(a.Flags, "UO") {
+				continue
+			}
+			if w.sidecars[at.Addr()] || w.found.unseen(at.Addr(), records) {
 				expected++
 			}
 		}
