@@ -249,6 +249,20 @@ var known = []Difference{
 		Felt:  "Of a client that is turned away the upstream never hears.",
 	},
 	{
+		ID: "token-keys",
+		What: "Keys of token issuers come from the lab or from loopback addresses, before a " +
+			"change is over.",
+		Plane: controlPlane,
+		Why: "Nothing leaves the machine, and what a change leads to is known when it returns. " +
+			"`mesh-lab control-plane` fetches from anywhere.",
+		Felt: "An issuer outside of the lab is one whose keys can not be fetched: its tokens " +
+			"get 401, and a warning says so. An issuer that starts together with its policy is " +
+			"asked at once, where istiod tries again after a second.",
+		Fields: []string{
+			"RequestAuthentication.jwtRules.jwksUri", "RequestAuthentication.jwtRules.issuer",
+		},
+	},
+	{
 		ID:    "workload-name",
 		What:  "The label that gives a workload another name does not change endpoints' metadata.",
 		Plane: controlPlane,
