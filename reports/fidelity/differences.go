@@ -38,6 +38,27 @@ var known = []Difference{
 		},
 	},
 	{
+		ID:    "authorizer-behind-sidecar",
+		What:  "An external authorizer can not be called over gRPC through a sidecar of its own.",
+		Plane: Meshcore,
+		Why:   "Sidecars do not carry HTTP/2 yet; only calls to authorizers do.",
+		Felt:  "403 with UAEX, `ext_authz_error`. Istio's sample has no sidecar.",
+		Fields: []string{
+			"MeshConfig.extensionProviders",
+		},
+	},
+	{
+		ID: "authorizer-framing",
+		What: "An external authorizer does not change what frames a request: `content-length`, " +
+			"`transfer-encoding`, `connection`, `upgrade`.",
+		Plane: Meshcore,
+		Why:   "Envoy sends what it is told, and the request's body is cut or never ends.",
+		Felt:  "The request arrives whole.",
+		Fields: []string{
+			"MeshConfig.extensionProviders",
+		},
+	},
+	{
 		ID:    "capture",
 		What:  "A PROXY protocol header tells a sidecar the original destination, not iptables.",
 		Plane: both,
@@ -195,6 +216,20 @@ var known = []Difference{
 		Felt:  "Such an endpoint is asked here, and fails; in a cluster it is left out.",
 		Fields: []string{
 			"EndpointSlice.endpoints.targetRef", "Endpoints.subsets.addresses.targetRef",
+		},
+	},
+	{
+		ID: "token-keys",
+		What: "Keys of token issuers come from the lab or from loopback addresses, before a " +
+			"change is over.",
+		Plane: controlPlane,
+		Why: "Nothing leaves the machine, and what a change leads to is known when it returns. " +
+			"`mesh-lab control-plane` fetches from anywhere.",
+		Felt: "An issuer outside of the lab is one whose keys can not be fetched: its tokens " +
+			"get 401, and a warning says so. An issuer that starts together with its policy is " +
+			"asked at once, where istiod tries again after a second.",
+		Fields: []string{
+			"RequestAuthentication.jwtRules.jwksUri", "RequestAuthentication.jwtRules.issuer",
 		},
 	},
 	{
