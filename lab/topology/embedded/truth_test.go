@@ -48,11 +48,6 @@ var chance = map[string]string{
 
 const firstPod = "a rotation begins anywhere"
 
-// unsecured lists recorded requests that need mutual TLS between sidecars.
-var unsecured = map[string]string{
-	"tcp-tls/tls-no-virtualservice plain-two-bytes": "nobody waits for a TLS handshake yet",
-}
-
 const newCookie = "a new cookie is a hash of the connection's addresses, and so of an ephemeral port"
 
 // later lists recorded requests that need a protocol that is not there yet.
@@ -296,11 +291,6 @@ func playCase(
 		id := c.String() + " " + w.ID
 		if why := chance[id]; why != "" && d.Proxy == "envoy" {
 			t.Logf("not compared: %s: %s", w.ID, why)
-			continue
-		}
-		if why := unsecured[id]; why != "" {
-			n.waiting.Add(1)
-			t.Logf("waits: %s: %s", w.ID, why)
 			continue
 		}
 		results := play(t, ctx, m, w)
