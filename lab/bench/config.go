@@ -88,22 +88,43 @@ func snapshots() (client, server *xds.Snapshot, err error) {
 }
 
 // writeOutbound writes the client's side: its HTTP listener at addr, the server at to.
-func writeOutbound(file string, s *xds.Snapshot, addr, to string) error {
+func (b *lab) writeOutbound(file string, s *xds.Snapshot, addr, to string, how security) error {
 	l := proto.CloneOf(s.Listeners["0.0.0.0_8080"])
 	if l == nil {
 		return errors.New("the client has no listener 0.0.0.0_8080")
 	}
 	// Only the chain for HTTP, which needs no inspection: the port is reached directly.
 	chain := httpChain(l.FilterChains, 0)
-	return write(file, s, listener(chain, addr, corev3.TrafficDirection_OUTBOUND),
-		"outbound|8080||server.default.svc.cluster.local", to)
+	const name = "outbound|8080||server.default.svc.cluster.local"
+	out, err := bootstrap(s, listener(chain, addr, corev3.TrafficDirection_OUTBOUND), name, to)
+	if err != nil {
+		return err
+	}
+	return b.write(file, out, 0, how, name)
 }
 
 // writeInbound writes the server's side: its HTTP chain at addr, the app at to.
-func writeInbound(file string, s *xds.Snapshot, addr, to string) error {
+func (b *lab) writeInbound(file string, s *xds.Snapshot, addr, to string, how security) error {
 	chain := httpChain(s.Listeners["virtualInbound"].GetFilterChains(), 8080)
 	l := listener(chain, addr, corev3.TrafficDirection_INBOUND)
-	return write(file, s, l, "inbound|8080||", to)
+	out, err := bootstrap(s, l, "inbound|8080||", to)
+	if err != nil {
+		return err
+	}
+	return b.write(file, out, 1, how, "inbound|8080||")
+}
+
+// write secures a hop as its row wants it, and writes its file.
+func (b *lab) write(file string, out *bootstrapv3.Bootstrap, hop int, how security,
+	cluster string) error {
+	if err := b.credentials.secure(out, hop, how, cluster); err != nil {
+		return err
+	}
+	data, err := protojson.Marshal(out)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o600)
 }
 
 // httpChain returns the first chain for a port (0: any) with a connection manager, without its
@@ -136,9 +157,10 @@ func address(a string) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: at}}
 }
 
-// write makes a snapshot static: routes inside of the listener, endpoints inside of the clusters,
+// bootstrap makes a snapshot static: routes inside of the listener, endpoints inside of clusters,
 // those of one cluster at a real address.
-func write(file string, s *xds.Snapshot, l *listenerv3.Listener, name, to string) error {
+func bootstrap(s *xds.Snapshot, l *listenerv3.Listener, name, to string) (
+	*bootstrapv3.Bootstrap, error) {
 	for _, f := range l.FilterChains[0].Filters {
 		var m hcmv3.HttpConnectionManager
 		if f.GetTypedConfig().UnmarshalTo(&m) != nil {
@@ -150,7 +172,7 @@ func write(file string, s *xds.Snapshot, l *listenerv3.Listener, name, to string
 		}
 		a, err := anypb.New(&m)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: a}
 	}
@@ -162,11 +184,7 @@ func write(file string, s *xds.Snapshot, l *listenerv3.Listener, name, to string
 		}
 		b.StaticResources.Clusters = append(b.StaticResources.Clusters, static(s, c, name, to))
 	}
-	data, err := protojson.Marshal(b)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, data, 0o600)
+	return b, nil
 }
 
 func static(s *xds.Snapshot, c *clusterv3.Cluster, name, to string) *clusterv3.Cluster {

@@ -112,6 +112,9 @@ func benchProxies(ctx context.Context, o options) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	b := &lab{dir: dir}
+	if b.credentials, err = newCredentials(); err != nil {
+		return err
+	}
 	rows, missing := b.targets(ctx)
 	if len(missing) > 0 {
 		fmt.Println("not here, so not compared:", strings.Join(missing, ", "))
@@ -170,6 +173,9 @@ func measureAll(ctx context.Context, rows []*target, o options) error {
 		return err
 	}
 	return each(func(t *target, round int) error {
+		if t.handshakes {
+			return nil
+		}
 		return t.measureTimes(ctx, round, time.Second)
 	})
 }

@@ -23,6 +23,10 @@ type target struct {
 	// has; nil: they do not.
 	reporting func(receiver string) start
 
+	// handshakes: each request is a handshake, of which there can not be paced many a second; the
+	// row has no times.
+	handshakes bool
+
 	entry    string
 	running  []*process
 	receiver *receiver
@@ -45,7 +49,10 @@ func (t *target) String() string {
 }
 
 // lab is where the rows' files are.
-type lab struct{ dir string }
+type lab struct {
+	dir         string
+	credentials credentials
+}
 
 // targets lists the rows that can be had here, and says what is missing.
 func (b *lab) targets(ctx context.Context) (rows []*target, missing []string) {
@@ -56,11 +63,18 @@ func (b *lab) targets(ctx context.Context) (rows []*target, missing []string) {
 			rows = append(rows, &row)
 		}
 	}
-	add(target{name: "mesh-lab sidecar", start: b.ours})
+	secured := func(name string, start func(security) start) {
+		rows = append(rows, &target{name: name + " + mTLS", hops: 2, start: start(mutual)},
+			&target{name: name + " + mTLS, a connection each", hops: 2,
+				handshakes: true, start: start(anew)})
+	}
+	add(target{name: "mesh-lab sidecar", start: b.ours(plain)})
+	secured("mesh-lab sidecar", b.ours)
 	if e, err := envoy.Locate(ctx); err == nil {
-		add(target{name: "Envoy sidecar", start: b.envoy(e.Path, "")})
+		add(target{name: "Envoy sidecar", start: b.envoy(e.Path, "", plain)})
+		secured("Envoy sidecar", func(s security) start { return b.envoy(e.Path, "", s) })
 		add(target{name: envoyRecords, reporting: func(receiver string) start {
-			return b.envoy(e.Path, receiver)
+			return b.envoy(e.Path, receiver, plain)
 		}})
 	} else {
 		missing = append(missing, "envoy ("+envoy.Ways[0]+"; `mesh-lab doctor` says more)")
@@ -83,7 +97,7 @@ func (b *lab) targets(ctx context.Context) (rows []*target, missing []string) {
 }
 
 // file writes the resources of hop i.
-func (b *lab) file(i int, addr, to string) (string, error) {
+func (b *lab) file(i int, addr, to string, how security) (string, error) {
 	client, server, err := snapshots()
 	if err != nil {
 		return "", err
@@ -91,23 +105,25 @@ func (b *lab) file(i int, addr, to string) (string, error) {
 	_, port, _ := strings.Cut(addr, ":")
 	file := filepath.Join(b.dir, port+".json")
 	if i == 0 {
-		return file, writeOutbound(file, client, addr, to)
+		return file, b.writeOutbound(file, client, addr, to, how)
 	}
-	return file, writeInbound(file, server, addr, to)
+	return file, b.writeInbound(file, server, addr, to, how)
 }
 
-func (b *lab) ours(ctx context.Context, i int, addr, to string) (*process, error) {
-	file, err := b.file(i, addr, to)
-	if err != nil {
-		return nil, err
+func (b *lab) ours(how security) start {
+	return func(ctx context.Context, i int, addr, to string) (*process, error) {
+		file, err := b.file(i, addr, to, how)
+		if err != nil {
+			return nil, err
+		}
+		return startRole(ctx, proxyCore, "sidecar", file)
 	}
-	return startRole(ctx, proxyCore, "sidecar", file)
 }
 
 // envoy runs the real Envoy with the file that ours is given, reporting to a receiver, if any.
-func (b *lab) envoy(binary, receiver string) start {
+func (b *lab) envoy(binary, receiver string, how security) start {
 	return func(ctx context.Context, i int, addr, to string) (*process, error) {
-		file, err := b.file(i, addr, to)
+		file, err := b.file(i, addr, to, how)
 		if err == nil && receiver != "" {
 			err = instrument(file, fmt.Sprint("hop-", i), receiver)
 		}

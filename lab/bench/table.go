@@ -87,6 +87,9 @@ func printTimes(rows []*target) {
 	for _, t := range rows {
 		p50 := func(s sample) float64 { return micro(s.p50) }
 		p99 := func(s sample) float64 { return micro(s.p99) }
+		if t.handshakes {
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t", t, t.median(p50), t.median(p99))
 		if t.hops == 0 {
 			fmt.Fprint(w, "\t\t\t\t\n")

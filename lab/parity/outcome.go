@@ -97,6 +97,8 @@ var patterns = []struct {
 		regexp.MustCompile(`="[0-9a-f]{16}"`), `="<hash>"`},
 	{"a pod of an Envoy has a loopback address of the machine, which ends as its own does",
 		regexp.MustCompile(`\b(?:127\.\d+|10\.244)(\.\d+\.\d+):`), "<pod$1>:"},
+	{"every lab's authority issues certificates of its own",
+		regexp.MustCompile(`\bHash=[0-9a-f]{64}`), "Hash=<hash>"},
 	{"recommendation counts its answers", counted, "$1: <count>"},
 	{"the reason why nobody is reached at an address that nobody has is the network's",
 		regexp.MustCompile(`delayed_connect_error:_\w+`), "delayed_connect_error:<reason>"},
@@ -208,6 +210,7 @@ func (o Outcome) hops(hops []request.Hop) {
 		} // else Envoy has a route or none, by what its filters asked for before they answered
 		x.put("attempts", strconv.Itoa(h.Attempts))
 		x.put("mirrors", strings.Join(h.Mirrors, " "))
+		x.security(h)
 		if h.Reporter == "source" {
 			sources = append(sources, x)
 		} else {
@@ -220,6 +223,17 @@ func (o Outcome) hops(hops []request.Hop) {
 	})
 	o.number("source", sources)
 	o.number("destination", destinations)
+}
+
+// security takes what handshakes and policies told.
+func (o Outcome) security(h *request.Hop) {
+	o.put("sni", h.SNI)
+	o.put("tls", h.TLS)
+	o.put("peer", h.Peer)
+	o.put("upstream tls", h.UpstreamTLS)
+	o.put("upstream peer", h.UpstreamPeer)
+	o.put("upstream failure", h.UpstreamFailure)
+	o.put("policy", h.Policy)
 }
 
 func (o Outcome) number(what string, hops []Outcome) {

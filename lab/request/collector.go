@@ -22,7 +22,7 @@ type collector struct {
 	ring   []observe.Request // the last records, oldest first, then overwritten in turn
 	next   int
 	index  map[string][]int // places in the ring, by ID and by the client's address
-	awaits [2]string        // the keys that come is for
+	awaits []string         // the keys that come is for
 	come   chan struct{}    // told of records under these keys
 }
 
@@ -78,14 +78,61 @@ func (c *collector) find(s sender) (found []observe.Request, more <-chan struct{
 			found = append(found, *r)
 		}
 	}
-	c.awaits = [2]string{s.remote, id}
+	c.awaits = append(c.awaits[:0], s.remote, id)
 	if tcp != nil {
 		found = append(found, *tcp)
 		found = append(found, c.behind(tcp)...)
 		c.awaits[0] = anyTCP
 	}
-	return found, c.come
+	return c.beyond(found), c.come
 }
+
+// beyond adds what proxies recorded under another name of what a hop sent them: a gateway may give
+// a request an ID of its own, and a connection that no filter chain takes has none. Caller must
+// hold mu.
+func (c *collector) beyond(found []observe.Request) []observe.Request {
+	for i := 0; i < len(found); i++ {
+		hop := found[i]
+		if hop.Reporter != observe.Source {
+			continue
+		}
+		for _, a := range append(slices.Clone(hop.Attempts), hop.Mirrors...) {
+			r := c.arrived(&hop, &a)
+			if r == nil || slices.ContainsFunc(found, func(x observe.Request) bool {
+				return x.Proxy == r.Proxy && x.Start == r.Start && x.Remote == r.Remote
+			}) {
+				continue
+			}
+			c.awaits = append(c.awaits, r.ID)
+			if found = append(found, *r); r.ID == "" {
+				continue
+			}
+			for _, at := range c.index[r.ID] {
+				if x := &c.ring[at]; x.Start > r.Start {
+					found = append(found, *x)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// arrived returns the record of what came to a gateway, or to no filter chain, with an attempt.
+func (c *collector) arrived(hop *observe.Request, a *observe.Attempt) *observe.Request {
+	key := arrival(a.Upstream)
+	c.awaits = append(c.awaits, key)
+	for _, at := range c.index[key] {
+		r := &c.ring[at]
+		if r.Start >= a.Start && r.Start <= a.Start.Add(a.Duration) && r.Proxy != hop.Proxy &&
+			c.from(r.Remote, hop) {
+			return r
+		}
+	}
+	return nil
+}
+
+// arrival is the key of records by the address that was called.
+func arrival(address string) string { return "to " + address }
 
 // behind returns the record of the proxy at the other end of a TCP hop: that of a connection from
 // the same address to the same place, begun after it. Caller must hold mu.
@@ -93,7 +140,8 @@ func (c *collector) behind(hop *observe.Request) []observe.Request {
 	for _, at := range c.index[anyTCP] {
 		r := &c.ring[at]
 		if r.Reporter == observe.Destination && r.Start >= hop.Start && hop.Upstream != "" &&
-			r.Upstream == hop.Upstream && c.from(r.Remote, hop) {
+			(r.Upstream == hop.Upstream || r.Upstream == "" && r.Local == hop.Upstream) &&
+			c.from(r.Remote, hop) {
 			return []observe.Request{*r}
 		}
 	}
@@ -115,10 +163,13 @@ func (c *collector) from(remote string, hop *observe.Request) bool {
 }
 
 // keys are what a record is found by.
-func keys(r *observe.Request) [3]string {
-	k := [3]string{r.ID, r.Remote}
+func (c *collector) keys(r *observe.Request) [4]string {
+	k := [4]string{r.ID, r.Remote}
 	if r.Protocol == anyTCP {
 		k[2] = anyTCP
+	}
+	if _, gateway := c.gateways[r.Proxy]; gateway || r.ID == "" && r.Upstream == "" {
+		k[3] = arrival(r.Local)
 	}
 	return k
 }
@@ -138,12 +189,12 @@ func (c *collector) Request(r *observe.Request) {
 		c.ring = append(c.ring, k)
 	}
 	told := false
-	for _, key := range keys(&k) {
+	for _, key := range c.keys(&k) {
 		if key == "" {
 			continue
 		}
 		c.index[key] = append(c.index[key], at)
-		told = told || key == c.awaits[0] || key == c.awaits[1]
+		told = told || slices.Contains(c.awaits, key)
 	}
 	if told {
 		select {
@@ -156,7 +207,7 @@ func (c *collector) Request(r *observe.Request) {
 // forget takes the record at a place out of the index: there it is the oldest of its keys. Caller
 // must hold mu.
 func (c *collector) forget(at int) {
-	for _, key := range keys(&c.ring[at]) {
+	for _, key := range c.keys(&c.ring[at]) {
 		if key == "" {
 			continue
 		}

@@ -48,7 +48,7 @@ func Send(ctx context.Context, m topology.Mesh, s Spec, emit func(Result) error)
 }
 
 func newWorker(m topology.Mesh, p plan, from string) (*worker, error) {
-	w := &worker{mesh: m, plan: p, from: from, sidecars: map[netip.Addr]bool{}}
+	w := &worker{mesh: m, plan: p, from: from, proxies: map[netip.Addr]bool{}}
 	if from == topology.Outside {
 		w.addr = topology.OutsideAddr
 	}
@@ -63,8 +63,8 @@ func newWorker(m topology.Mesh, p plan, from string) (*worker, error) {
 			from == topology.Outside && pod.Role == translate.Gateway {
 			w.first = pod.ID()
 		}
-		if pod.Role == translate.Sidecar {
-			w.sidecars[pod.IP] = true
+		if pod.Role == translate.Sidecar || pod.Role == translate.Gateway {
+			w.proxies[pod.IP] = true
 		}
 	}
 	if _, err := p.tlsConfig(w.issuer()); err != nil {
@@ -82,8 +82,8 @@ type worker struct {
 	found *collector
 	next  atomic.Int64
 
-	sidecars map[netip.Addr]bool // addresses of pods that record what they receive
-	first    string              // the proxy that records what is sent; empty without one
+	proxies map[netip.Addr]bool // addresses of pods that record what they receive
+	first   string              // the proxy that records what is sent; empty without one
 }
 
 // lag is how many answers may wait for their records; the collector keeps many more.
@@ -193,9 +193,12 @@ func (w *worker) missing(r *sentRequest, records []observe.Request) bool {
 			expected--
 			continue
 		}
+		if _, gateway := w.found.gateways[r.Proxy]; gateway && r.Proxy != w.first {
+			expected-- // and it sent the request on
+		}
 		for _, a := range append(slices.Clone(r.Attempts), r.Mirrors...) {
 			at, err := netip.ParseAddrPort(a.Upstream)
-			if err == nil && w.sidecars[at.Addr()] && !strings.Contains(a.Flags, "UF") &&
+			if err == nil && w.proxies[at.Addr()] && !strings.Contains(a.Flags, "UF") &&
 				!strings.Contains(a.Flags, "UO") {
 				expected++
 			}

@@ -63,10 +63,8 @@ func (d *downstream) insecure(err error) {
 		d.p.record(d.chain, &w.x.Record)
 		works.Put(w)
 	}
-	if f.Reason == transport.NotReady { // Envoy has not read what it then leaves behind
-		if c, ok := d.conn.(interface{ SetLinger(sec int) error }); ok {
-			c.SetLinger(0)
-		}
+	if f.Reason == transport.NotReady {
+		d.leaveUnread()
 		return
 	}
 	// The alert is to arrive: a socket that is closed with unread bytes would take it back.

@@ -132,10 +132,24 @@ func (d *downstream) inspect(in engine.Inspect) bool {
 			break
 		}
 		if err := d.srv.More(); err != nil {
-			return isTimeout(err) && d.listener.ContinueOnTimeout
+			if isTimeout(err) && d.listener.ContinueOnTimeout {
+				return true
+			}
+			if len(b) > 0 {
+				d.leaveUnread()
+			}
+			return false
 		}
 	}
 	return true
+}
+
+// leaveUnread has the connection be reset when it is closed: Envoy has only peeked at what it then
+// leaves in the socket (source/common/network/listener_filter_buffer_impl.cc).
+func (d *downstream) leaveUnread() {
+	if c, ok := d.conn.(interface{ SetLinger(sec int) error }); ok {
+		c.SetLinger(0)
+	}
 }
 
 const h2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

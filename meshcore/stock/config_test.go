@@ -13,6 +13,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"gopkg.in/yaml.v3"
@@ -32,6 +33,11 @@ name: {{.Name}}
 type: STATIC
 connectTimeout: 5s
 loadAssignment: {clusterName: {{.Name}}, endpoints: [{lbEndpoints: [{endpoint: {address: {{.At}}}}]}]}
+typedExtensionProtocolOptions:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    commonHttpProtocolOptions: {maxRequestsPerConnection: 1}
+    explicitHttpConfig: {httpProtocolOptions: {}}
 transportSocketMatches:
 - name: tlsMode-istio
   match: {}

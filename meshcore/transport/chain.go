@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -31,6 +32,10 @@ func atDepth(depth int, what string) string {
 // checkChain verifies a chain against the trusted certificates; what is wrong is told in
 // BoringSSL's words.
 func (t *trust) checkChain(certs []*x509.Certificate, p peer) (wrong string) {
+	key := t.seen.key(certs, p.usage)
+	if t.seen.valid(key, p.now) {
+		return ""
+	}
 	o := x509.VerifyOptions{Roots: t.pool, Intermediates: x509.NewCertPool(), CurrentTime: p.now,
 		KeyUsages: []x509.ExtKeyUsage{p.usage}}
 	for _, c := range certs[1:] {
@@ -43,7 +48,55 @@ func (t *trust) checkChain(certs []*x509.Certificate, p peer) (wrong string) {
 	if err != nil {
 		return t.explain(certs, p)
 	}
-	return t.checkRevoked(chains)
+	if wrong = t.checkRevoked(chains); wrong == "" && !t.late {
+		t.seen.add(key, chains[0])
+	}
+	return wrong
+}
+
+// chains remembers the latest chains that were verified, and how long each is valid: peers come
+// again and again, and signatures do not change.
+type chains struct {
+	mu   sync.Mutex
+	seen map[string]window
+}
+
+type window struct{ from, until time.Time }
+
+// maxChains bounds what is remembered.
+const maxChains = 256
+
+func (c *chains) key(certs []*x509.Certificate, usage x509.ExtKeyUsage) string {
+	key := []byte{byte(usage)}
+	for _, c := range certs {
+		key = append(key, c.Raw...)
+	}
+	return string(key)
+}
+
+func (c *chains) valid(key string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.seen[key]
+	return ok && !now.Before(w.from) && !now.After(w.until)
+}
+
+func (c *chains) add(key string, chain []*x509.Certificate) {
+	w := window{chain[0].NotBefore, chain[0].NotAfter}
+	for _, c := range chain[1:] {
+		if c.NotBefore.After(w.from) {
+			w.from = c.NotBefore
+		}
+		if c.NotAfter.Before(w.until) {
+			w.until = c.NotAfter
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil || len(c.seen) >= maxChains {
+		c.seen = map[string]window{}
+	}
+	c.seen[key] = w
 }
 
 // verifyLate looks for any time at which the chain is valid: X509_V_FLAG_NO_CHECK_TIME does not

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -176,11 +177,9 @@ func readable(t *testing.T, c *Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waited := false
-	if err := raw.Read(func(uintptr) bool {
-		again := waited // the poller has said that there is something
-		waited = true
-		return again
+	if err := raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return err != syscall.EAGAIN
 	}); err != nil {
 		t.Fatal(err)
 	}

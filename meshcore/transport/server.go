@@ -205,10 +205,21 @@ func (m *serverMaterial) verify(s tls.ConnectionState) error {
 	if len(s.PeerCertificates) == 0 {
 		return nil
 	}
-	if _, wrong := m.trust.verify(s.PeerCertificates, m.peer()); wrong != "" {
+	p := m.peer()
+	p.chain = len(s.VerifiedChains) > 0
+	if _, wrong := m.trust.verify(s.PeerCertificates, p); wrong != "" {
 		return &notAccepted{wrong}
 	}
 	return nil
+}
+
+// validated says whether a certificate that was accepted had been checked, and had held.
+func (m *serverMaterial) validated(certs []*x509.Certificate) bool {
+	if !m.trust.lenient {
+		return true // it would not have been asked for
+	}
+	ok, _ := m.trust.verify(certs, m.peer())
+	return ok
 }
 
 func (m *serverMaterial) peer() peer {
@@ -240,7 +251,7 @@ func (s *Server) Handshake(c net.Conn, pre []byte, now func() time.Time) (*Conn,
 	told := conn.ConnectionState()
 	out := &Conn{Conn: conn, sock: sock, State: s.state(told, local, told.PeerCertificates)}
 	if len(told.PeerCertificates) > 0 {
-		out.State.Validated, _ = m.trust.verify(told.PeerCertificates, m.peer())
+		out.State.Validated = m.validated(told.PeerCertificates)
 	}
 	return out, nil
 }

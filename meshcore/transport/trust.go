@@ -28,6 +28,7 @@ type trust struct {
 	leafCRL      bool
 	lenient      bool // ACCEPT_UNTRUSTED
 	late         bool // allow_expired_certificate
+	seen         chains
 }
 
 // nameMatch is one SAN matcher.
@@ -206,6 +207,7 @@ type peer struct {
 	usage  x509.ExtKeyUsage // of its certificate
 	sans   []string         // auto_san_validation: one of these
 	dns    string           // auto_sni_san_validation: this DNS name, instead of the matchers
+	chain  bool             // its chain has been verified
 	chain_ bool             // the chain has been verified already
 }
 
@@ -219,15 +221,15 @@ func (t *trust) verify(certs []*x509.Certificate, p peer) (validated bool, wrong
 		}
 	}
 	failed := false
-	if t.pool != nil {
+	if t.pool != nil && !p.chain {
 		if why := t.checkChain(certs, p); why != "" {
 			if !t.lenient {
 				return false, verifyFailed("verify cert failed: X509_verify_cert: " + why)
 			}
 			return false, ""
 		}
-		validated = true
 	}
+	validated = t.pool != nil
 	checked, why := t.checkLeaf(certs[0], p)
 	failed = why != "" || t.pool == nil && !checked
 	switch {

@@ -38,6 +38,27 @@ var known = []Difference{
 		},
 	},
 	{
+		ID:    "authorizer-behind-sidecar",
+		What:  "An external authorizer can not be called over gRPC through a sidecar of its own.",
+		Plane: Meshcore,
+		Why:   "Sidecars do not carry HTTP/2 yet; only calls to authorizers do.",
+		Felt:  "403 with UAEX, `ext_authz_error`. Istio's sample has no sidecar.",
+		Fields: []string{
+			"MeshConfig.extensionProviders",
+		},
+	},
+	{
+		ID: "authorizer-framing",
+		What: "An external authorizer does not change what frames a request: `content-length`, " +
+			"`transfer-encoding`, `connection`, `upgrade`.",
+		Plane: Meshcore,
+		Why:   "Envoy sends what it is told, and the request's body is cut or never ends.",
+		Felt:  "The request arrives whole.",
+		Fields: []string{
+			"MeshConfig.extensionProviders",
+		},
+	},
+	{
 		ID:    "capture",
 		What:  "A PROXY protocol header tells a sidecar the original destination, not iptables.",
 		Plane: both,
@@ -195,6 +216,50 @@ var known = []Difference{
 		Felt:  "Such an endpoint is asked here, and fails; in a cluster it is left out.",
 		Fields: []string{
 			"EndpointSlice.endpoints.targetRef", "Endpoints.subsets.addresses.targetRef",
+		},
+	},
+	{
+		ID: "tls-alerts",
+		What: "A certificate that is not accepted is answered with the alert bad_certificate, " +
+			"where Envoy tells more: unknown_ca, certificate_expired, certificate_unknown.",
+		Plane: Meshcore,
+		Why: "crypto/tls lets only a server that checks a client's chain say what is wrong with " +
+			"it.",
+		Felt: "The peer's log names another alert; our own names what Envoy's does.",
+	},
+	{
+		ID:    "tls-close-notify",
+		What:  "A client of HTTP that ends TLS but not the connection is not noticed.",
+		Plane: Meshcore,
+		Why:   "The sockets are watched for the peer's end, not read ahead.",
+		Felt:  "Its request is served to its end; in Envoy it is cancelled.",
+	},
+	{
+		ID:    "tls-suite",
+		What:  "With TLS 1.3 the cipher suite may be another.",
+		Plane: Meshcore,
+		Why:   "crypto/tls has an order of its own for these, and all of them are good.",
+		Felt:  "Nothing; access logs name it.",
+	},
+	{
+		ID:    "tls-tcp-dial",
+		What:  "The upstream of a TCP connection is connected to when the TLS handshake is over.",
+		Plane: Meshcore,
+		Why:   "Envoy begins with both at once.",
+		Felt:  "Of a client that is turned away the upstream never hears.",
+	},
+	{
+		ID: "token-keys",
+		What: "Keys of token issuers come from the lab or from loopback addresses, before a " +
+			"change is over.",
+		Plane: controlPlane,
+		Why: "Nothing leaves the machine, and what a change leads to is known when it returns. " +
+			"`mesh-lab control-plane` fetches from anywhere.",
+		Felt: "An issuer outside of the lab is one whose keys can not be fetched: its tokens " +
+			"get 401, and a warning says so. An issuer that starts together with its policy is " +
+			"asked at once, where istiod tries again after a second.",
+		Fields: []string{
+			"RequestAuthentication.jwtRules.jwksUri", "RequestAuthentication.jwtRules.issuer",
 		},
 	},
 	{

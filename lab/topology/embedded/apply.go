@@ -66,10 +66,12 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	if err == nil {
 		_, err = m.pushKeys(ctx)
 	}
+	if err == nil {
+		err = m.renewLate(ctx)
+	}
 	if err != nil {
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
 	}
-	m.planRenewal()
 	m.planKeys(jwks.Interval)
 	took := m.clock.Now().Sub(began)
 	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},

@@ -28,7 +28,7 @@ func (m *mesh) startAuthority() error {
 	var err error
 	m.authority, err = identity.New(identity.Options{
 		TrustDomain: m.spec.Config.Mesh.GetTrustDomain(), TTL: m.spec.CertificateTTL,
-		Now: func() time.Time { return m.clock.Wall(m.clock.Now()) },
+		Now: m.wall,
 	})
 	return err
 }
@@ -89,6 +89,17 @@ func (m *mesh) renew(ctx context.Context) (control.Result, error) {
 	return m.tell(ctx, next)
 }
 
+// renewLate renews what has become due while proxies were told of a change: it may take longer than
+// a certificate lives. Caller must hold apply.
+func (m *mesh) renewLate(ctx context.Context) error {
+	m.planRenewal()
+	if at, ok := m.authority.Next(); !ok || m.wall().Before(at) {
+		return nil
+	}
+	_, err := m.renew(ctx)
+	return err
+}
+
 // planRenewal has certificates renewed when the first of them is due. Caller must hold apply.
 func (m *mesh) planRenewal() {
 	now := m.current()
@@ -104,7 +115,7 @@ func (m *mesh) planRenewal() {
 	if !ok {
 		return
 	}
-	wait := max(at.Sub(m.clock.Wall(m.clock.Now())), renewalPause)
+	wait := max(at.Sub(m.wall()), renewalPause)
 	m.stopRenewal = m.clock.AfterFunc(wait, m.renewDue)
 }
 

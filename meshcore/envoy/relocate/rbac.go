@@ -22,9 +22,9 @@ type rules interface {
 	GetShadowRules() *configrbacv3.RBAC
 }
 
-// policies has the RBAC filters of a listener know addresses and ports where they really are, too:
-// an Envoy sees its peer at a loopback address, unless a PROXY header or x-forwarded-for says the
-// logical one.
+// policies has the RBAC filters of a listener know addresses where they really are, too, and ports
+// there alone: an Envoy sees its peer at a loopback address, unless a PROXY header or
+// x-forwarded-for says the logical one.
 func (k *Linker) policies(l *listenerv3.Listener) error {
 	chains := l.FilterChains
 	if l.DefaultFilterChain != nil {
@@ -130,9 +130,11 @@ func (k *Linker) principal(p *configrbacv3.Principal) {
 	case *configrbacv3.Principal_NotId:
 		k.principal(r.NotId)
 	case *configrbacv3.Principal_DirectRemoteIp:
+		// Where a PROXY header stands for iptables, who dialled is not who called: source_ip is the
+		// same address otherwise (source/extensions/filters/common/rbac/matchers.cc IPMatcher).
 		any(r.DirectRemoteIp, func(c *corev3.CidrRange) *configrbacv3.Principal {
 			return &configrbacv3.Principal{
-				Identifier: &configrbacv3.Principal_DirectRemoteIp{DirectRemoteIp: c}}
+				Identifier: &configrbacv3.Principal_SourceIp{SourceIp: c}}
 		})
 	case *configrbacv3.Principal_RemoteIp:
 		any(r.RemoteIp, func(c *corev3.CidrRange) *configrbacv3.Principal {

@@ -79,7 +79,8 @@ func addresses(r *configrbacv3.RBAC) string {
 			out = append(out, "not")
 			principal(n)
 		}
-		for _, c := range []*corev3.CidrRange{p.GetRemoteIp(), p.GetDirectRemoteIp()} {
+		//nolint:staticcheck // deprecated, and the only one that honours a PROXY header
+		for _, c := range []*corev3.CidrRange{p.GetRemoteIp(), p.GetSourceIp()} {
 			if c != nil {
 				out = append(out, c.AddressPrefix)
 			}

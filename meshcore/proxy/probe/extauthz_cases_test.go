@@ -139,12 +139,12 @@ var askedHTTP = []asked{
 		}},
 	{probe: probe{name: "slow", client: []step{send(askGet), recv}}, authorizer: probe{server: [][]step{{whole, gone}}},
 		set: func(_ *extauthzv3.ExtAuthz, h *extauthzv3.HttpService) {
-			h.ServerUri.Timeout = durationpb.New(time.Second)
+			h.ServerUri.Timeout = durationpb.New(3 * time.Second)
 		}},
 	{probe: probe{name: "slow body", client: []step{send(askGet), recv}}, authorizer: probe{server: [][]step{{whole,
 		send("HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nn"), gone}}},
 		set: func(_ *extauthzv3.ExtAuthz, h *extauthzv3.HttpService) {
-			h.ServerUri.Timeout = durationpb.New(time.Second)
+			h.ServerUri.Timeout = durationpb.New(3 * time.Second)
 		}},
 	{probe: probe{name: "authorizer resets", req: askGet}, authorizer: probe{server: [][]step{{whole, reset}}}},
 	{probe: probe{name: "authorizer closes", req: askGet}, authorizer: probe{server: [][]step{{whole, closing}}}},

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -64,8 +63,8 @@ func (c *checker) Check(ctx context.Context, m *authv3.CheckRequest) (*authv3.Ch
 		return c.answer(ctx, m)
 	}
 	var b strings.Builder
-	if at, ok := ctx.Deadline(); ok { // grpc-timeout
-		fmt.Fprintf(&b, "  within %v\n", time.Until(at).Round(10*time.Second/2))
+	if _, ok := ctx.Deadline(); ok {
+		b.WriteString("  with a grpc-timeout\n")
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	for _, k := range slices.Sorted(maps.Keys(md)) {

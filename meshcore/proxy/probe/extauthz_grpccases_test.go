@@ -155,7 +155,7 @@ func askedGRPC() []asked {
 		{probe: probe{name: "slow", client: []step{send(askGet), recv}}, check: func(ctx context.Context, _ *checkRequest) (*checkResponse, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}, setCall: func(_ *extauthzv3.ExtAuthz, g *corev3.GrpcService) { g.Timeout = durationpb.New(time.Second) }},
+		}, setCall: func(_ *extauthzv3.ExtAuthz, g *corev3.GrpcService) { g.Timeout = durationpb.New(3 * time.Second) }},
 		{probe: probe{name: "unreachable", req: askGet}, check: fine, setCall: func(_ *extauthzv3.ExtAuthz, g *corev3.GrpcService) {
 			g.GetEnvoyGrpc().ClusterName = "refused"
 		}},

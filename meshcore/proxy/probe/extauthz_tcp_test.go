@@ -62,7 +62,7 @@ func gatedCases() []gated {
 		{name: "slow", send: "hello", check: func(ctx context.Context, _ *checkRequest) (*checkResponse, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}, set: func(e *networkextauthzv3.ExtAuthz) { e.GrpcService.Timeout = durationpb.New(time.Second) }},
+		}, set: func(e *networkextauthzv3.ExtAuthz) { e.GrpcService.Timeout = durationpb.New(3 * time.Second) }},
 		{name: "metadata does not hold", send: "hello", check: denies(nil), set: func(e *networkextauthzv3.ExtAuthz) {
 			e.FilterEnabledMetadata = shadowed
 		}},
