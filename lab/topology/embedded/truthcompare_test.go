@@ -212,7 +212,7 @@ func compareOne(want *seen, got *request.Result) []string {
 			differ("backend", b.Pod, e.Pod)
 		}
 		differ("backend method", b.Method, e.Method)
-		differ("backend path", b.Path, e.Path)
+		differ("backend path", maskTokens(b.Path), maskTokens(e.Path))
 		differ("backend host", b.Host, e.Host)
 		differ("backend headers", headers(b.Headers), headers(lists(e.Headers)))
 		if b.Body != nil {
@@ -314,7 +314,8 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 	differ("tls", w.TLS, h.TLS)
 	differ("peer", w.Peer, h.Peer)
 	differ("upstream_transport_failure_reason", w.Failure, h.UpstreamFailure)
-	if w.Flags != "UAEX" { // an authorizer is no policy by name
+	// An authorizer is no policy by name, nor is what was wrong with a token.
+	if w.Flags != "UAEX" && !strings.HasPrefix(w.Details, "jwt_authn") {
 		differ("policy", cmp.Or(deniedBy(w.Termination), deniedBy(w.Details)), h.Policy)
 	}
 	return out
@@ -348,6 +349,16 @@ func maskCert(xfcc string) string {
 		`Cert="<certificate>"`)
 }
 
+// Tokens and their payloads, which the recording masks and names.
+var (
+	tokens   = regexp.MustCompile(`<token \w+>|eyJ[\w-]+\.[\w-]+\.[\w-]*`)
+	payloads = regexp.MustCompile(`<payload \w+>|\beyJ[\w-]{20,}`)
+)
+
+func maskTokens(s string) string {
+	return payloads.ReplaceAllString(tokens.ReplaceAllString(s, "<token>"), "<payload>")
+}
+
 // generated is the value of a cookie that the proxy made.
 var generated = regexp.MustCompile(`="[0-9a-f]{16}"`)
 
@@ -368,6 +379,8 @@ func headers(h map[string]any) string {
 				v = generated.ReplaceAllString(fmt.Sprint(v), `="<hash>"`)
 			case clientCert:
 				v = maskCert(fmt.Sprint(v))
+			default:
+				v = maskTokens(fmt.Sprint(v))
 			}
 			out = append(out, fmt.Sprintf("%s: %v", k, v))
 		}
