@@ -212,7 +212,7 @@ func compareOne(want *seen, got *request.Result) []string {
 			differ("backend", b.Pod, e.Pod)
 		}
 		differ("backend method", b.Method, e.Method)
-		differ("backend path", b.Path, e.Path)
+		differ("backend path", maskToken(b.Path), maskToken(e.Path))
 		differ("backend host", b.Host, e.Host)
 		differ("backend headers", headers(b.Headers), headers(lists(e.Headers)))
 		if b.Body != nil {
@@ -322,6 +322,9 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 
 // deniedBy returns the policy that an access log blames, of a connection or of a request.
 func deniedBy(details string) string {
+	if why, ok := strings.CutPrefix(details, "jwt_authn_access_denied{"); ok {
+		return strings.ReplaceAll(strings.TrimSuffix(why, "}"), "_", " ")
+	}
 	policy, ok := strings.CutPrefix(details, "rbac_access_denied_matched_policy[")
 	if !ok {
 		return ""
@@ -348,6 +351,11 @@ func maskCert(xfcc string) string {
 		`Cert="<certificate>"`)
 }
 
+// tokens are JSON Web Tokens and their payloads, and what the recording has in their place.
+var tokens = regexp.MustCompile(`eyJ[\w-]+(\.[\w-]+\.[\w-]*)?|<(token|payload) [^>]*>`)
+
+func maskToken(text string) string { return tokens.ReplaceAllString(text, "<token>") }
+
 // generated is the value of a cookie that the proxy made.
 var generated = regexp.MustCompile(`="[0-9a-f]{16}"`)
 
@@ -368,6 +376,8 @@ func headers(h map[string]any) string {
 				v = generated.ReplaceAllString(fmt.Sprint(v), `="<hash>"`)
 			case clientCert:
 				v = maskCert(fmt.Sprint(v))
+			default:
+				v = maskToken(fmt.Sprint(v))
 			}
 			out = append(out, fmt.Sprintf("%s: %v", k, v))
 		}
