@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -31,8 +32,21 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 	c.defaultExportTo("defaultServiceExportTo", m.DefaultServiceExportTo)
 	c.defaultExportTo("defaultVirtualServiceExportTo", m.DefaultVirtualServiceExportTo)
 	c.defaultExportTo("defaultDestinationRuleExportTo", m.DefaultDestinationRuleExportTo)
+	c.trustDomain("trustDomain", m.TrustDomain)
 	if msg := dnsLabel(m.RootNamespace); msg != "" {
 		c.errorf("rootNamespace", "%s", msg)
+	}
+}
+
+// trustDomain checks what istiod does (ValidateTrustDomain): DNS labels, with a dot behind the last
+// or not.
+func (c *checker) trustDomain(field, domain string) {
+	for label := range strings.SplitSeq(strings.TrimSuffix(domain, "."), ".") {
+		if dnsLabel(label) != "" {
+			c.errorf(field, "%q is no trust domain; must be DNS labels joined by dots, such as "+
+				"cluster.local: lower-case letters, digits and '-'", clip(domain))
+			return
+		}
 	}
 }
 

@@ -18,6 +18,14 @@ var securityFields = fieldTable{
 	"istio.type.v1beta1.PolicyTargetReference": rules(
 		carried("group kind name namespace")),
 
+	"istio.security.v1beta1.RequestAuthentication": rules(
+		carried("selector targetRef targetRefs jwtRules")),
+	"istio.security.v1beta1.JWTRule": rules(carried(`issuer audiences jwksUri jwks fromHeaders
+		fromParams fromCookies outputPayloadToHeader forwardOriginalToken outputClaimToHeaders
+		spaceDelimitedClaims timeout`)),
+	"istio.security.v1beta1.JWTHeader":     rules(carried("name prefix")),
+	"istio.security.v1beta1.ClaimToHeader": rules(carried("header claim")),
+
 	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider": rules(
 		carried("name envoyExtAuthzHttp envoyExtAuthzGrpc"),
 		noEffect("the lab exports no traces or metrics", `zipkin lightstep datadog stackdriver

@@ -84,6 +84,9 @@ func carriedKinds() []kind {
 		{name: "AuthorizationPolicy", group: security, versions: istio2,
 			body:     body[securityv1.AuthorizationPolicy](),
 			validate: (*checker).authorizationPolicy},
+		{name: "RequestAuthentication", group: security, versions: istio2,
+			body:     body[securityv1.RequestAuthentication](),
+			validate: (*checker).requestAuthentication},
 	}
 }
 
@@ -103,7 +106,6 @@ func laterKinds() []kind {
 	add(networking, istio3, "Sidecar", "")
 	add(networking, istio2, "WorkloadGroup ProxyConfig", "")
 	add(networking, []string{"v1alpha3"}, "EnvoyFilter", "")
-	add(security, istio2, "RequestAuthentication", "")
 	add("telemetry.istio.io", []string{"v1", "v1alpha1"}, "Telemetry", "")
 	add("extensions.istio.io", []string{"v1alpha1"}, "WasmPlugin TrafficExtension", "")
 	add("install.istio.io", []string{"v1alpha1"}, "IstioOperator",

@@ -144,6 +144,21 @@ trustDomainAliases: [b, a, b]
 	}
 }
 
+// TestTrustDomain: what names the mesh in certificates is what istiod takes.
+func TestTrustDomain(t *testing.T) {
+	for domain, good := range map[string]bool{
+		"cluster.local": true, "td": true, "istio.io.": true, "a-1.b": true,
+		"": false, ".": false, "Cluster.local": false, "a..b": false, "a/b": false, "a_b": false,
+		"spiffe://a": false, "-a": false, "a.b..": false,
+	} {
+		_, diags := Read(nil, ReadOptions{MeshConfig: &File{Name: "mesh.yaml",
+			Data: []byte(fmt.Sprintf("trustDomain: %q", domain))}})
+		if HasErrors(diags) == good || !good && diags[0].Field != "trustDomain" {
+			t.Errorf("%q: %s", domain, text(diags))
+		}
+	}
+}
+
 func TestMergeAndRemove(t *testing.T) {
 	base := mustRead(t, `
 {apiVersion: v1, kind: ConfigMap, metadata: {name: a, creationTimestamp: "2026-01-01T00:00:00Z"}, data: {x: "1"}}

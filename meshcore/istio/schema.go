@@ -21,7 +21,9 @@ var required = map[protoreflect.FullName][]protoreflect.Name{
 	"istio.networking.v1alpha3.ServiceEntry":         {"hosts"},
 	"istio.networking.v1alpha3.ServicePort":          {"number", "name"},
 
+	"istio.security.v1beta1.ClaimToHeader":     {"header", "claim"},
 	"istio.security.v1beta1.Condition":         {"key"},
+	"istio.security.v1beta1.JWTHeader":         {"name"},
 	"istio.type.v1beta1.PolicyTargetReference": {"kind", "name"},
 
 	"istio.networking.v1alpha3.LoadBalancerSettings.ConsistentHashLB.HTTPCookie": {

@@ -219,6 +219,50 @@ var known = []Difference{
 		},
 	},
 	{
+		ID: "tls-alerts",
+		What: "A certificate that is not accepted is answered with the alert bad_certificate, " +
+			"where Envoy tells more: unknown_ca, certificate_expired, certificate_unknown.",
+		Plane: Meshcore,
+		Why: "crypto/tls lets only a server that checks a client's chain say what is wrong with " +
+			"it.",
+		Felt: "The peer's log names another alert; our own names what Envoy's does.",
+	},
+	{
+		ID:    "tls-close-notify",
+		What:  "A client of HTTP that ends TLS but not the connection is not noticed.",
+		Plane: Meshcore,
+		Why:   "The sockets are watched for the peer's end, not read ahead.",
+		Felt:  "Its request is served to its end; in Envoy it is cancelled.",
+	},
+	{
+		ID:    "tls-suite",
+		What:  "With TLS 1.3 the cipher suite may be another.",
+		Plane: Meshcore,
+		Why:   "crypto/tls has an order of its own for these, and all of them are good.",
+		Felt:  "Nothing; access logs name it.",
+	},
+	{
+		ID:    "tls-tcp-dial",
+		What:  "The upstream of a TCP connection is connected to when the TLS handshake is over.",
+		Plane: Meshcore,
+		Why:   "Envoy begins with both at once.",
+		Felt:  "Of a client that is turned away the upstream never hears.",
+	},
+	{
+		ID: "token-keys",
+		What: "Keys of token issuers come from the lab or from loopback addresses, before a " +
+			"change is over.",
+		Plane: controlPlane,
+		Why: "Nothing leaves the machine, and what a change leads to is known when it returns. " +
+			"`mesh-lab control-plane` fetches from anywhere.",
+		Felt: "An issuer outside of the lab is one whose keys can not be fetched: its tokens " +
+			"get 401, and a warning says so. An issuer that starts together with its policy is " +
+			"asked at once, where istiod tries again after a second.",
+		Fields: []string{
+			"RequestAuthentication.jwtRules.jwksUri", "RequestAuthentication.jwtRules.issuer",
+		},
+	},
+	{
 		ID:    "workload-name",
 		What:  "The label that gives a workload another name does not change endpoints' metadata.",
 		Plane: controlPlane,

@@ -30,6 +30,11 @@ var reasons = map[string]string{
 
 	"DestinationRule.trafficPolicy.connectionPool.http.useClientProtocol": byDefault,
 
+	"AuthorizationPolicy.targetRef.namespace": "a policy that has it is refused, as Istio does",
+
+	"MeshConfig.extensionProviders.envoyExtAuthzHttp.clearRouteCache": "only false is carried out",
+	"MeshConfig.extensionProviders.envoyExtAuthzGrpc.clearRouteCache": "only false is carried out",
+
 	"Gateway.servers.port.targetPort": "a Gateway that has it is refused: it is a ServiceEntry's",
 }
 

@@ -5,6 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // Shared is a driver whose pods share one loopback address, as where there is no other.
@@ -20,6 +23,21 @@ func Sockets(m any) (n int) {
 	}
 	return n
 }
+
+// FetchKeys has the lab's control plane fetch what a configuration asks for; it returns what it has
+// got and which warnings remain.
+func FetchKeys(ctx context.Context, m any, c *istio.Config) (translate.Keys, []string) {
+	l := m.(*mesh)
+	l.fetchKeys(ctx, c)
+	var told []string
+	for _, d := range l.keys.Problems(translate.KeyRequests(c)) {
+		told = append(told, d.Msg)
+	}
+	return l.keys.Keys(), told
+}
+
+// KeysDue has a lab fetch the keys of token issuers again, as it does every 20 minutes.
+func KeysDue(m any) { m.(*mesh).keysDue() }
 
 // Tap listens at a logical address where nobody is and passes what comes on to another, as if the
 // sender had dialled that; it notes what the sender says, and what comes back.

@@ -16,6 +16,9 @@ func (w *world) securityObjects(seed uint64, mesh *tree) []Object {
 	for i := range p.between(1, 3) {
 		out = append(out, p.authorization(numbered("authz-", i)))
 	}
+	for i := range p.between(0, 2) {
+		out = append(out, p.authentication(numbered("jwt-", i)))
+	}
 	return out
 }
 
@@ -198,4 +201,42 @@ func (p *policy) condition(custom bool) any {
 	c := pick(p.draw, menu...)
 	return p.least(tree{"key": c.key}, p.list("values", 70, c.values...),
 		p.list("notValues", 30, c.values...))
+}
+
+// keySet is a set of public keys that nobody has the private ones of.
+const keySet = `{"keys":[{"kty":"RSA","e":"AQAB","kid":"k","n":"0xObjM0UvS_oaazjpEYlAbwctEJ4L8pH3` +
+	`OuTb7qth7gUwqet-EzQB4dgFdvSdMgrLnSncQGRjpEYz3F3viIbH-3EN3TxSlPNviHxeOdyiBVfumN8dMxbLvVJUpfNO` +
+	`nvmMxJcl-8NNjAwcOjk4otSALaYgYYyOPyvKtgVdrQr-FoubWX4yrjxW-MJ2-7OBeepUUNOsVwGV23YX03sVkkyvY3ot` +
+	`RflkBcY3_HKpBxJl9wk2GyOShN4_PNUF9-vwfnvOXMbCDX-w4PTef4geeb_GiT40YCKHTKMSPVanGRn5GExIWmki-mmq` +
+	`h94-mPTJyBR74ShspL3BxPZitDL574T1w"}]}`
+
+func (p *policy) authentication(name string) Object {
+	spec := p.where(tree{})
+	if p.chance(90) {
+		spec["jwtRules"] = repeat(p.between(1, 2), p.jwtRule)
+	}
+	return securityObject("RequestAuthentication", name, p.namespace(), spec)
+}
+
+func (p *policy) jwtRule() any {
+	rule := p.fields(tree{"issuer": pick(p.draw, "mint.example", "https://other.example")},
+		p.list("audiences", 30, "vault", "shop"),
+		field{"fromHeaders", 30, func() any {
+			return list{p.fields(tree{"name": "x-token"}, of(p.draw, "prefix", 50, "T "))}
+		}},
+		p.list("fromParams", 20, "t", "token"),
+		p.list("fromCookies", 20, "session"),
+		of(p.draw, "outputPayloadToHeader", 30, "x-payload"),
+		of(p.draw, "forwardOriginalToken", 40, true),
+		of(p.draw, "outputClaimToHeaders", 30, list{tree{"header": "x-sub", "claim": "sub"}}),
+		p.list("spaceDelimitedClaims", 20, "roles", "scope"),
+		of(p.draw, "timeout", 20, "1s"))
+	switch kind := p.r.IntN(100); {
+	case kind < 60:
+		rule["jwks"] = keySet
+	case kind < 90:
+		rule["jwksUri"] = pick(p.draw, "http://keys.shop.svc.cluster.local/k",
+			"https://other.example/k")
+	}
+	return rule
 }
