@@ -306,9 +306,6 @@ func (k *keys) absentFiles(dirs ...string) {
 func (k *keys) enough() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.seen) == 0 {
-		k.t.Skip("waits for mutual TLS")
-	}
 	if len(k.seen) < 5 {
 		k.t.Errorf("only %d keys were given to proxies", len(k.seen))
 	}

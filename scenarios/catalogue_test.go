@@ -9,7 +9,9 @@ import (
 // Every bundled scenario reads without a problem, and ends its loads by itself.
 func TestCatalogue(t *testing.T) {
 	want := []string{
-		"breaker", "canary", "faults", "retries", "sticky",
+		"breaker", "canary", "faults", "retries", "security/ext-authz",
+		"security/least-privilege", "security/migration", "security/rotation", "security/strict",
+		"sticky",
 	}
 	if got := Names(); !slices.Equal(got, want) {
 		t.Errorf("bundled are %v, want %v", got, want)

@@ -44,9 +44,14 @@ var drawn = map[string]string{
 // chance lists recorded requests that a real Envoy answers as recorded only nearly always.
 var chance = map[string]string{
 	"resilience/retry-other-host avoid": "five looks for another host may all find the same one",
+	"egress/se-mesh-internal mix":       asked,
+	"egress/se-mesh-internal service":   asked,
 }
 
-const firstPod = "a rotation begins anywhere"
+const (
+	firstPod = "a rotation begins anywhere"
+	asked    = "the endpoint that cannot be reached is asked first, or not"
+)
 
 const newCookie = "a new cookie is a hash of the connection's addresses, and so of an ephemeral port"
 
