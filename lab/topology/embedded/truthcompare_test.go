@@ -212,7 +212,7 @@ func compareOne(want *seen, got *request.Result) []string {
 			differ("backend", b.Pod, e.Pod)
 		}
 		differ("backend method", b.Method, e.Method)
-		differ("backend path", maskTokens(b.Path), maskTokens(e.Path))
+		differ("backend path", maskToken(b.Path), maskToken(e.Path))
 		differ("backend host", b.Host, e.Host)
 		differ("backend headers", headers(b.Headers), headers(lists(e.Headers)))
 		if b.Body != nil {
@@ -314,8 +314,7 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 	differ("tls", w.TLS, h.TLS)
 	differ("peer", w.Peer, h.Peer)
 	differ("upstream_transport_failure_reason", w.Failure, h.UpstreamFailure)
-	// An authorizer is no policy by name, nor is what was wrong with a token.
-	if w.Flags != "UAEX" && !strings.HasPrefix(w.Details, "jwt_authn") {
+	if w.Flags != "UAEX" { // an authorizer is no policy by name
 		differ("policy", cmp.Or(deniedBy(w.Termination), deniedBy(w.Details)), h.Policy)
 	}
 	return out
@@ -323,6 +322,9 @@ func compareHop(what string, w *proxySeen, h *request.Hop, varies bool) []string
 
 // deniedBy returns the policy that an access log blames, of a connection or of a request.
 func deniedBy(details string) string {
+	if why, ok := strings.CutPrefix(details, "jwt_authn_access_denied{"); ok {
+		return strings.ReplaceAll(strings.TrimSuffix(why, "}"), "_", " ")
+	}
 	policy, ok := strings.CutPrefix(details, "rbac_access_denied_matched_policy[")
 	if !ok {
 		return ""
@@ -349,15 +351,10 @@ func maskCert(xfcc string) string {
 		`Cert="<certificate>"`)
 }
 
-// Tokens and their payloads, which the recording masks and names.
-var (
-	tokens   = regexp.MustCompile(`<token \w+>|eyJ[\w-]+\.[\w-]+\.[\w-]*`)
-	payloads = regexp.MustCompile(`<payload \w+>|\beyJ[\w-]{20,}`)
-)
+// tokens are JSON Web Tokens and their payloads, and what the recording has in their place.
+var tokens = regexp.MustCompile(`eyJ[\w-]+(\.[\w-]+\.[\w-]*)?|<(token|payload) [^>]*>`)
 
-func maskTokens(s string) string {
-	return payloads.ReplaceAllString(tokens.ReplaceAllString(s, "<token>"), "<payload>")
-}
+func maskToken(text string) string { return tokens.ReplaceAllString(text, "<token>") }
 
 // generated is the value of a cookie that the proxy made.
 var generated = regexp.MustCompile(`="[0-9a-f]{16}"`)
@@ -380,7 +377,7 @@ func headers(h map[string]any) string {
 			case clientCert:
 				v = maskCert(fmt.Sprint(v))
 			default:
-				v = maskTokens(fmt.Sprint(v))
+				v = maskToken(fmt.Sprint(v))
 			}
 			out = append(out, fmt.Sprintf("%s: %v", k, v))
 		}
