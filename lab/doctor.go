@@ -62,9 +62,9 @@ func examine(ctx context.Context) []finding {
 		{"topology kubernetes", false, "not there yet" + tool("kubectl"), ""},
 		{"topology sim", false, "not there yet", ""},
 		realEnvoy(ctx),
-		{"mutual TLS", false, "left out of this version: hops are plain text, so the transport " +
-			"sockets, TLS filter chains and x-forwarded-client-cert of istiod's are absent", ""},
-		{"protocols", true, "HTTP/1.1 and plain TCP; HTTP/2, gRPC and TLS are not there yet", ""},
+		{"mutual TLS", true, "between sidecars, as Istio has it by default; the lab is its own " +
+			"certificate authority", ""},
+		{"protocols", true, "HTTP/1.1, TCP and TLS; HTTP/2 and gRPC are not there yet", ""},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/rbac"
@@ -35,6 +36,11 @@ func (p policyCompiler) Fail(field, reason string) { p.c.fail(field, "%s", reaso
 // String is compiler.stringMatch.
 func (p policyCompiler) String(field string, m *matcherv3.StringMatcher) match.String {
 	return p.c.stringMatch(field, m)
+}
+
+// Duration is compiler.duration.
+func (p policyCompiler) Duration(field string, d *durationpb.Duration) time.Duration {
+	return p.c.duration(field, d)
 }
 
 // Header is compiler.header.

@@ -33,9 +33,6 @@ func (c *checker) meshConfig(m *meshconfig.MeshConfig) {
 	c.defaultExportTo("defaultVirtualServiceExportTo", m.DefaultVirtualServiceExportTo)
 	c.defaultExportTo("defaultDestinationRuleExportTo", m.DefaultDestinationRuleExportTo)
 	c.trustDomain("trustDomain", m.TrustDomain)
-	for i, domain := range m.TrustDomainAliases {
-		c.trustDomain(at("trustDomainAliases", i), domain)
-	}
 	if msg := dnsLabel(m.RootNamespace); msg != "" {
 		c.errorf("rootNamespace", "%s", msg)
 	}

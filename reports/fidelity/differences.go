@@ -142,16 +142,6 @@ var known = []Difference{
 		},
 	},
 	{
-		ID: "no-mutual-tls",
-		What: "Hops are plain text; transport sockets, TLS chains and the TLS inspector are " +
-			"left out.",
-		Plane: both,
-		Why: "Mutual TLS is not carried out yet; `meshcore/translate/transport.go` is the one " +
-			"place.",
-		Felt:   "`x-forwarded-client-cert` is absent, and what a client sends in it is removed.",
-		Fields: []string{"DestinationRule.trafficPolicy.tls"},
-	},
-	{
 		ID:    "one-sweep-one-ejection",
 		What:  "A host that fails two tests of one sweep of outlier detection is ejected once.",
 		Plane: Meshcore,

@@ -26,8 +26,8 @@ type provider struct {
 	audiences    audiences
 	subjects     *match.String
 	needsExpiry  bool
-	lifetime     time.Duration // max_lifetime; 0: any
-	keys         *Keys         // nil: there are none
+	lifetime     *time.Duration // max_lifetime; nil: any
+	keys         *Keys          // nil: there are none
 	places       []place
 	skew         uint64
 
@@ -186,12 +186,12 @@ func (p *provider) judge(t *Token, now uint64, own audiences) Status {
 // lives says whether the token ends, and soon enough (jwks_cache.cc isLifetimeAllowed).
 func (p *provider) lives(t *Token, now uint64) bool {
 	switch {
-	case p.lifetime == 0 && !p.needsExpiry:
+	case p.lifetime == nil && !p.needsExpiry:
 		return true
 	case t.Exp == 0:
 		return false
 	}
-	return p.lifetime == 0 || float64(t.Exp)-float64(now) < p.lifetime.Seconds()
+	return p.lifetime == nil || float64(t.Exp)-float64(now) < p.lifetime.Seconds()
 }
 
 // good tells what a good token says (handleGoodJwt).

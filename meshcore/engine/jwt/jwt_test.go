@@ -17,10 +17,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"pgregory.net/rapid"
 
@@ -244,8 +246,9 @@ func TestKeys(t *testing.T) {
 // plainCompiler compiles for tests.
 type plainCompiler struct{ said *[]string }
 
-func (plainCompiler) In(string) func()            { return func() {} }
-func (c plainCompiler) Fail(field, reason string) { *c.said = append(*c.said, field+": "+reason) }
+func (plainCompiler) In(string) func()                                        { return func() {} }
+func (c plainCompiler) Fail(field, reason string)                             { *c.said = append(*c.said, field+": "+reason) }
+func (plainCompiler) Duration(_ string, d *durationpb.Duration) time.Duration { return d.AsDuration() }
 func (plainCompiler) String(_ string, m *matcherv3.StringMatcher) match.String {
 	return match.NewString(match.Exact, m.GetExact(), false)
 }

@@ -5,10 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/match"
 )
@@ -93,6 +95,7 @@ type Compiler interface {
 	In(field string) (leave func())
 	Fail(field, reason string)
 	String(field string, m *matcherv3.StringMatcher) match.String
+	Duration(field string, d *durationpb.Duration) time.Duration
 }
 
 // Compile makes the filter of its message; the rules are compiled by Require.
@@ -116,12 +119,16 @@ func Compile(c Compiler, m *jwtv3.JwtAuthentication) *Filter {
 
 func compileProvider(c Compiler, name string, m *jwtv3.JwtProvider) *provider {
 	p := &provider{name: name, issuer: m.GetIssuer(), needsExpiry: m.GetRequireExpiration(),
-		lifetime: m.GetMaxLifetime().AsDuration(), skew: uint64(m.GetClockSkewSeconds()),
+		skew:    uint64(m.GetClockSkewSeconds()),
 		forward: m.GetForward(), pad: m.GetPadForwardPayloadHeader(),
 		payloadHeader: strings.ToLower(m.GetForwardPayloadHeader()),
 		payloadField:  m.GetPayloadInMetadata(), headerField: m.GetHeaderInMetadata(),
 		failedField: m.GetFailedStatusInMetadata(), clearRoute: m.GetClearRouteCache(),
 		split: m.GetNormalizePayloadInMetadata().GetSpaceDelimitedClaims()}
+	if m.GetMaxLifetime() != nil {
+		d := c.Duration("max_lifetime", m.GetMaxLifetime())
+		p.lifetime = &d
+	}
 	if p.skew == 0 {
 		p.skew = defaultSkew
 	}
