@@ -88,7 +88,7 @@ func (c *compiler) clientSocket(m *corev3.TransportSocket) *transport.Client {
 	return s
 }
 
-// sockets are how a cluster's endpoints are connected to.
+// socketChoice is how the endpoints of a cluster are connected to.
 type socketChoice struct {
 	usual   *transport.Client
 	matches []socketMatch
@@ -102,13 +102,8 @@ type socketMatch struct {
 
 func (c *compiler) socketChoice(m *clusterv3.Cluster) socketChoice {
 	out := socketChoice{usual: c.clientSocket(m.GetTransportSocket())}
-	seen := map[string]bool{}
 	for i, t := range m.GetTransportSocketMatches() {
 		leave := c.at("transport_socket_matches", i)
-		if seen[t.GetName()] {
-			c.fail("name", "duplicate transport socket match '%s'", t.GetName())
-		}
-		seen[t.GetName()] = true
 		out.matches = append(out.matches, socketMatch{t.GetMatch().GetFields(),
 			c.clientSocket(t.GetTransportSocket())})
 		leave()

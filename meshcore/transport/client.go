@@ -52,8 +52,8 @@ func NewClient(m *tlsv3.UpstreamTlsContext, find Lookup) (*Client, error) {
 	}
 	out := &Client{common: *c, sni: m.GetSni(), hostSNI: m.GetAutoHostSni(),
 		sanIsSNI: m.GetAutoSniSanValidation()}
-	if len(out.sni) > 255 {
-		return nil, fmt.Errorf("sni: SNI names containing NULL-byte or too long are not allowed")
+	if strings.Contains(out.sni, "\x00") {
+		return nil, fmt.Errorf("sni: SNI names containing NULL-byte are not allowed")
 	}
 	out.sessions.max = 1
 	if n := m.GetMaxSessionKeys(); n != nil {
