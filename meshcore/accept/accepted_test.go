@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
+	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio/generate"
+	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"github.com/mesh-lab/mesh-lab/testdata/truth"
@@ -111,14 +114,39 @@ func snapshots(config *istio.Config) (map[string]*xds.Snapshot, error) {
 		}
 	}
 	out, seen := map[string]*xds.Snapshot{}, map[string]bool{}
+	low := stock.NewLowering()
 	for _, p := range registry.Pods {
 		s, _ := translator.Snapshot(p)
-		if v := s.Version(); !seen[v] && len(s.Listeners)+len(s.Clusters) > 0 {
-			seen[v], out[p.ID()] = true, s
+		v := s.Version()
+		if seen[v] || len(s.Listeners)+len(s.Clusters) == 0 {
+			continue
+		}
+		seen[v] = true
+		own, err := authority().Secrets(identity.Workload{
+			TrustDomain: config.Mesh.GetTrustDomain(), Namespace: p.Namespace,
+			ServiceAccount: p.ServiceAccount,
+		})
+		if err != nil {
+			return nil, err
+		}
+		with := *s
+		with.Secrets = maps.Clone(s.Secrets)
+		maps.Copy(with.Secrets, own)
+		if out[p.ID()], err = low.Snapshot(&with); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
 }
+
+// authority is the mesh's, as a control plane has one.
+var authority = sync.OnceValue(func() *identity.Authority {
+	a, err := identity.New(identity.Options{})
+	if err != nil {
+		panic(err)
+	}
+	return a
+})
 
 // accept wants every snapshot of a configuration taken.
 func (j *judge) accept(t *testing.T, config *istio.Config) {
