@@ -303,4 +303,7 @@ func printIdentity(w io.Writer, h request.Hop) {
 	if h.Policy != "" {
 		fmt.Fprintf(w, "  policy %s", h.Policy)
 	}
+	if h.Shadow != "" {
+		fmt.Fprintf(w, "  dry run %s", h.Shadow)
+	}
 }

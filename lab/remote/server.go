@@ -159,6 +159,9 @@ func (s *Server) become(
 		return
 	}
 	out.Proxies, out.Total, out.Took = a.Proxies, a.Total, a.Took
+	if verb == "configured" {
+		out.warn(in, istio.CrossCheck(s.mesh.Config()), a.Warnings)
+	}
 	for _, o := range add.Objects {
 		v := verb
 		if verb == "configured" && !has(base, o) {
@@ -168,6 +171,25 @@ func (s *Server) become(
 			fmt.Sprintf("%s/%s %s", Resource(o.APIVersion, o.Kind), o.Name, v))
 	}
 	answer(w, out)
+}
+
+// warn adds what there is to say about these files, each once. Some of it is found by two checks,
+// and the first says it better.
+func (a *Applied) warn(files []istio.File, checks ...[]istio.Diagnostic) {
+	type field struct {
+		place istio.Place
+		name  string
+	}
+	said := map[field]bool{}
+	for _, d := range slices.Concat(checks...) {
+		at := field{d.Place, d.Field}
+		if said[at] || d.Severity == istio.Error ||
+			!slices.ContainsFunc(files, func(f istio.File) bool { return f.Name == d.Place.File }) {
+			continue
+		}
+		said[at] = true
+		a.Warnings = append(a.Warnings, d.String())
+	}
 }
 
 // Resource is how kubectl names an object's resource: virtualservice.networking.istio.io.

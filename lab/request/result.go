@@ -69,6 +69,8 @@ type Hop struct {
 	UpstreamPeer    string `json:"upstream_peer,omitempty"`
 	UpstreamFailure string `json:"upstream_failure,omitempty"`
 	Policy          string `json:"policy,omitempty"` // what refused it
+	// Shadow is what a policy in dry run would have done, and which.
+	Shadow string `json:"shadow,omitempty"`
 }
 
 // hops turns the records of one request into the hops, in the order in which proxies saw it.
@@ -82,7 +84,7 @@ func hops(records []observe.Request) []Hop {
 			Details: r.Details, Attempts: len(r.Attempts), DurationMS: millis(r.Duration),
 			Config: r.Config, Chain: r.Chain, SNI: r.SNI, TLS: r.TLS, Peer: r.Peer,
 			UpstreamTLS: r.UpstreamTLS, UpstreamPeer: r.UpstreamPeer,
-			UpstreamFailure: r.UpstreamFailure, Policy: r.Policy,
+			UpstreamFailure: r.UpstreamFailure, Policy: r.Policy, Shadow: r.Shadow,
 		}
 		for _, m := range r.Mirrors {
 			h.Mirrors = append(h.Mirrors, m.Cluster)
