@@ -25,7 +25,9 @@ type Client struct{ http *http.Client }
 // in memory (grpc's bufconn) may come late and would end the next call on the same connection.
 func NewClient(dial func(context.Context) (net.Conn, error)) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx)
+		},
 		DisableKeepAlives: true,
 	}}}
 }
