@@ -94,19 +94,21 @@ func hops(records []observe.Request) []Hop {
 	return out
 }
 
-// backend returns who answered: the pod at the address of the first hop's upstream host.
+// backend returns who answered: the pod at the address of the first hop's upstream host. The first
+// hop of a client without a sidecar is the server's.
 func backend(reg *translate.Registry, records []observe.Request) *Backend {
-	for _, r := range records {
-		at, err := netip.ParseAddrPort(r.Upstream)
-		if err != nil || r.Reporter != observe.Source || !answered(&r) {
-			continue
-		}
-		for _, p := range reg.Pods {
-			if p.IP == at.Addr() {
-				return &Backend{
-					Workload: p.Workload, Version: p.Labels["version"],
-					Pod: p.Name, Namespace: p.Namespace,
-				}
+	if len(records) == 0 || !answered(&records[0]) {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(records[0].Upstream)
+	if err != nil {
+		return nil
+	}
+	for _, p := range reg.Pods {
+		if p.IP == at.Addr() {
+			return &Backend{
+				Workload: p.Workload, Version: p.Labels["version"],
+				Pod: p.Name, Namespace: p.Namespace,
 			}
 		}
 	}
