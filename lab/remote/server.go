@@ -136,7 +136,7 @@ func (s *Server) become(
 	for _, d := range diags {
 		if d.Severity == istio.Error {
 			problems = append(problems, d.String())
-		} else {
+		} else if verb == "configured" {
 			out.Warnings = append(out.Warnings, d.String())
 		}
 	}
@@ -160,7 +160,7 @@ func (s *Server) become(
 	}
 	out.Proxies, out.Total, out.Took = a.Proxies, a.Total, a.Took
 	if verb == "configured" {
-		out.warn(in, istio.CrossCheck(s.mesh.Config()), a.Warnings)
+		out.warn(add, istio.CrossCheck(s.mesh.Config()), a.Warnings)
 	}
 	for _, o := range add.Objects {
 		v := verb
@@ -173,18 +173,21 @@ func (s *Server) become(
 	answer(w, out)
 }
 
-// warn adds what there is to say about these files, each once. Some of it is found by two checks,
-// and the first says it better.
-func (a *Applied) warn(files []istio.File, checks ...[]istio.Diagnostic) {
+// warn adds what there is to say about what was applied, each once. Some of it is found by two
+// checks, and the first says it better.
+func (a *Applied) warn(add *istio.Config, checks ...[]istio.Diagnostic) {
 	type field struct {
 		place istio.Place
 		name  string
 	}
+	applied := map[string]bool{}
+	for _, o := range add.Objects {
+		applied[o.Ref()] = true
+	}
 	said := map[field]bool{}
 	for _, d := range slices.Concat(checks...) {
 		at := field{d.Place, d.Field}
-		if said[at] || d.Severity == istio.Error ||
-			!slices.ContainsFunc(files, func(f istio.File) bool { return f.Name == d.Place.File }) {
+		if said[at] || d.Severity == istio.Error || !applied[d.Object] {
 			continue
 		}
 		said[at] = true
