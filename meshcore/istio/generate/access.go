@@ -1,5 +1,7 @@
 package generate
 
+import "maps"
+
 // Access returns the access rules of a seed over a mesh that is always the same: that of Rules,
 // with two clients more, "guest-0.stock", whose service account is b, and "plain-0.shop", which has
 // no sidecar. Rules say who speaks TLS with whom, whose tokens hold, and who may do what.
@@ -21,7 +23,12 @@ func Access(seed uint64) Config {
 		objects = append(objects, p.peerAuthentication(numbered("peers-", i)))
 	}
 	for i := range p.between(1, 3) {
-		objects = append(objects, p.authorization(numbered("authz-", i)))
+		o := p.authorization(numbered("authz-", i))
+		rules, _ := o["spec"].(tree)["rules"].(list)
+		for _, r := range rules {
+			p.loosen(r.(tree))
+		}
+		objects = append(objects, o)
 	}
 	if p.chance(40) {
 		o := p.authentication("jwt-0")
@@ -41,6 +48,14 @@ func Access(seed uint64) Config {
 		}
 	}
 	return Config{Objects: objects}
+}
+
+// loosen leaves a rule one of the things that it asks for, mostly: hardly a request has all.
+func (p *policy) loosen(rule tree) {
+	if len(rule) > 1 && p.chance(70) {
+		keep := pick(p.draw, sortedKeys(rule)...)
+		maps.DeleteFunc(rule, func(k string, _ any) bool { return k != keep })
+	}
 }
 
 // clientTLS is what needs no certificates of its own.
