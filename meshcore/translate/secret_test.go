@@ -37,7 +37,7 @@ func TestSecrets(t *testing.T) {
 		"kubernetes://cert-a": true, "kubernetes://cert-b": true, "kubernetes://cert-b-cacert": false,
 		"kubernetes://cert-c": true, "kubernetes://cert-c-cacert": false,
 		"kubernetes://cert-rsa": true, "kubernetes://cert-ec": true,
-		"file-cert:/etc/a/tls.crt~/etc/a/tls.key": true,
+		"file-cert:/etc/a/tls.crt~/etc/a/tls.key":     true,
 		"file-cert:/etc/both/ec.crt~/etc/both/ec.key": true, "file-root:/etc/both/ca.crt": false,
 	}
 	for name, certificate := range want {
