@@ -17,8 +17,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
 // mutator changes resources at random.
@@ -216,6 +214,8 @@ var allowed = map[string]string{
 	"RE2 program size": "Envoy 1.38 limits it",
 	"update_frequency": differing["retries, priorities of before, less than never"],
 	"Didn't find a registered implementation for": "only names of what we carry out are known",
+	// Where secrets come over ADS, Envoy makes the context when they have come, and refuses them.
+	"Failed to initialize": "it holds of the cluster, whenever the secrets come",
 }
 
 // TestMutations: to random changes both give the same answer, but for what we say we do not carry
@@ -242,8 +242,12 @@ func TestMutations(t *testing.T) {
 		text, _ := protojson.MarshalOptions{Multiline: false}.Marshal(b.resource)
 		last = fmt.Sprintf("mutation %d of %s (%s)\n%s", n, b.name, said, text)
 		ours := ourVerdict(t, b.resource)
-		if ours.word == notCarried {
+		switch {
+		case ours.word == notCarried:
 			counts["not asked, for we say: "+ours.word]++
+			continue
+		case strings.Contains(ours.why, "path_template"): // ends Envoy, see broken.yaml
+			counts["not asked: a bad template"]++
 			continue
 		}
 		theirs := s.judge(b)
@@ -291,7 +295,7 @@ func randomResources(t *testing.T, seed uint64) map[string]proto.Message {
 	out := map[string]proto.Message{}
 	for _, snapshot := range randomSnapshots(t, seed) {
 		snapshot = unbound(snapshot)
-		for _, typeURL := range xds.Types {
+		for _, typeURL := range types { // secrets are no configuration
 			resources := snapshot.Resources(typeURL)
 			for _, name := range slices.Sorted(maps.Keys(resources)) {
 				out[typeURL] = renamed(resources[name])
