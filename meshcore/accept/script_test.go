@@ -131,7 +131,7 @@ type subject struct {
 	good  map[string]proto.Message
 	port  uint32   // of the last listener
 	given []string // the names of the last endpoints
-	told  []string // the names of the last secrets
+	owed  string   // the nonce of secrets, of which an answer is to come
 }
 
 func newSubject(t *testing.T, api string) *subject {
@@ -154,7 +154,7 @@ func (s *subject) next(instead string) ask {
 		case xds.EndpointType:
 			s.endpoints(a.names)
 		case xds.SecretType:
-			s.secrets(a.names)
+			s.secrets(a)
 		}
 		return a
 	case <-s.p.exited:
@@ -239,23 +239,23 @@ func (s *subject) endpoints(names []string) {
 
 // secrets answers for secrets, without which a cluster or listener does not become warm: with a
 // workload's own ones, and that there is no other.
-func (s *subject) secrets(names []string) {
+func (s *subject) secrets(a ask) {
 	s.t.Helper()
-	if len(names) == 0 || !s.s.delta && slices.Equal(names, s.told) {
-		return
+	if len(a.names) == 0 || !s.s.delta && a.nonce != "" && a.nonce == s.owed {
+		s.owed = ""
+		return // an answer, with the names of before
 	}
-	s.told = names
 	own, err := authority().Secrets(identity.Workload{Namespace: "a", ServiceAccount: "b"})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	r := reply{typeURL: xds.SecretType}
-	for _, n := range names {
+	for _, n := range a.names {
 		if m := own[n]; m != nil {
 			r.resources = append(r.resources, named{n, m})
 		} else {
 			r.removed = append(r.removed, n)
 		}
 	}
-	s.put(r)
+	s.owed = s.put(r)
 }
