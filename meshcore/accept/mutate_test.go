@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -44,6 +45,11 @@ func places(m protoreflect.Message, back func()) []place {
 			}
 			back()
 		})
+	}
+	// Envoy asks once for a secret that is to come from two sources that are written otherwise, and
+	// what has the second warms without an end (source/common/config/watch_map.cc).
+	if _, ok := m.Interface().(*corev3.ConfigSource); ok {
+		return nil
 	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -93,6 +99,7 @@ func kept(p place) bool {
 		"envoy.type.tracing.v3.CustomTag.value", // tracing is not looked at
 		"envoy.config.listener.v3.Listener.freebind",
 		"envoy.extensions.access_loggers.file.v3.FileAccessLog.path", // the file system decides
+		"envoy.config.core.v3.Pipe.path",
 		"envoy.config.endpoint.v3.ClusterLoadAssignment.cluster_name",
 		"envoy.config.cluster.v3.Cluster.EdsClusterConfig.service_name",
 		"envoy.config.route.v3.RouteConfiguration.name":
@@ -193,7 +200,7 @@ func bases(t *testing.T, seed uint64) []broken {
 	var out []broken
 	recorded := recordedAnswers(t)
 	for _, b := range brokenOnes(t) {
-		if recorded[b.name].word == taken {
+		if recorded[b.name].word == taken && differing[b.name] == "" {
 			out = append(out, b)
 		}
 	}
@@ -212,6 +219,8 @@ func bases(t *testing.T, seed uint64) []broken {
 var allowed = map[string]string{
 	"unknown cluster":                             noClusterCheck,
 	"unknown weighted cluster":                    noClusterCheck,
+	"services: value is required":                 noService,
+	"No TLS certificates found":                   differing["tls, certificate of nothing"],
 	"the minimum is above the maximum":            noVersion,
 	"RE2 program size":                            "Envoy 1.38 limits it",
 	"update_frequency":                            differing["retries, priorities of before, less than never"],
