@@ -16,6 +16,7 @@ func applyCommand(e *env) *cobra.Command {
 		Use:   "apply -f FILE...",
 		Short: "Change the configuration of the lab that is up; returns when every proxy has ACKed",
 		Example: `  mesh-lab apply -f virtualservice.yaml
+  mesh-lab apply -f scenarios/security/istio/strict.yaml      # plain text is refused from now on
   cat *.yaml | mesh-lab apply -f -`,
 	}, (*remote.Client).Apply)
 }

@@ -19,6 +19,7 @@ func getCommand(e *env) *cobra.Command {
 		Example: `  mesh-lab get pods
   mesh-lab get virtualservices,destinationrules
   mesh-lab get vs reviews -o yaml
+  mesh-lab get authorizationpolicies,peerauthentications -n bookshop
   mesh-lab get all -n bookshop`,
 		Args: wants(1, -1, "which kind? One of "+strings.Join(kinds, ", ")+", all"),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (
@@ -58,13 +59,18 @@ var shortKinds = map[string]string{
 	"vs": "VirtualService", "dr": "DestinationRule", "gw": "Gateway", "svc": "Service", "po": "Pod",
 	"deploy": "Deployment", "sts": "StatefulSet", "rs": "ReplicaSet", "ns": "Namespace",
 	"sa": "ServiceAccount", "cm": "ConfigMap", "ep": "Endpoints", "endpoints": "Endpoints",
+	"se": "ServiceEntry", "serviceentries": "ServiceEntry",
+	"we": "WorkloadEntry", "workloadentries": "WorkloadEntry",
+	"ap": "AuthorizationPolicy", "authorizationpolicies": "AuthorizationPolicy",
+	"pa": "PeerAuthentication", "ra": "RequestAuthentication",
 }
 
 // kinds are the kinds that get lists.
 var kinds = []string{
-	"VirtualService", "DestinationRule", "Gateway", "Service", "Pod", "Deployment", "StatefulSet",
-	"ReplicaSet", "Namespace", "ServiceAccount", "Secret", "ConfigMap", "Endpoints",
-	"EndpointSlice",
+	"VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry",
+	"AuthorizationPolicy", "RequestAuthentication", "PeerAuthentication", "Service", "Pod",
+	"Deployment", "StatefulSet", "ReplicaSet", "Namespace", "ServiceAccount", "Secret",
+	"ConfigMap", "Endpoints", "EndpointSlice",
 }
 
 // kindsOf finds kinds by any names that kubectl takes, joined by commas; all is every kind.

@@ -58,16 +58,20 @@ func (e *env) listScenarios() error {
 	if e.output == "json" {
 		return json.NewEncoder(e.out).Encode(rows)
 	}
+	column := 0
 	for _, r := range rows {
-		e.item(r.Name, r.About)
+		column = max(column, len(r.Name)+2)
+	}
+	for _, r := range rows {
+		e.item(column, r.Name, r.About)
 	}
 	return nil
 }
 
-// item prints a name, and beside it a text of several lines.
-func (e *env) item(name, text string) {
-	const column, width = 16, 100
-	line := fmt.Sprintf("%-*s", column, name+" ")
+// item prints a name, and beside it, from a column on, a text of several lines.
+func (e *env) item(column int, name, text string) {
+	const width = 100
+	line := fmt.Sprintf("%-*s", column, name)
 	for word := range strings.FieldsSeq(text) {
 		if len(line)+len(word) > width && strings.TrimSpace(line) != "" {
 			fmt.Fprintln(e.out, strings.TrimRight(line, " "))
@@ -97,10 +101,11 @@ func appsCommand(e *env) *cobra.Command {
 				}
 				return json.NewEncoder(e.out).Encode(rows)
 			}
+			const column = 16
 			fmt.Fprintf(e.out, "With --app: %s\n\n", strings.Join(sampleapps.Bundles(), ", "))
 			for _, a := range sampleapps.Apps() {
-				e.item(a.Name, a.About)
-				e.item("", "images: "+strings.Join(a.Images, ", "))
+				e.item(column, a.Name, a.About)
+				e.item(column, "", "images: "+strings.Join(a.Images, ", "))
 			}
 			return nil
 		},

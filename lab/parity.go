@@ -185,18 +185,19 @@ func (e *env) newParity(ctx context.Context, p *parityFlags) (*parity.Run, error
 	return parity.NewRun(o), nil
 }
 
-// fuzz compares random configurations: half of them are drawn for this purpose, so that conditions
-// meet, and half have every field that is carried out.
+// fuzz compares random configurations: of routing rules half are drawn for this purpose, so that
+// conditions meet, and half have every field that is carried out; a third of all is about access.
 func fuzz(ctx context.Context, r *parity.Run, n int) error {
-	err := r.Fuzz(ctx, parity.Source{
-		Name: "rules", Mesh: rules.Mesh(), Draw: rules.Draw,
-	}, (n+1)/2)
-	if err != nil {
-		return err
+	for i, src := range []parity.Source{
+		{Name: "rules", Mesh: rules.Mesh(), Draw: rules.Draw},
+		{Name: "generated", Mesh: rules.GeneratedMesh(), Draw: rules.Generated},
+		{Name: "access", Mesh: rules.AccessMesh(), Draw: rules.Access},
+	} {
+		if err := r.Fuzz(ctx, src, (n+2-i)/3); err != nil {
+			return err
+		}
 	}
-	return r.Fuzz(ctx, parity.Source{
-		Name: "generated", Mesh: rules.GeneratedMesh(), Draw: rules.Generated,
-	}, n/2)
+	return nil
 }
 
 // parityReport prints what was found and gives it its exit status.

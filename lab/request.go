@@ -36,6 +36,7 @@ and print the line that comes back.`,
   mesh-lab request -f reviews.yaml --from productpage -H 'end-user: jason' http://reviews:9080/
   mesh-lab request --from outside --host shop.example.com http://ingress/cart -n 100 -o json
   mesh-lab request --from outside --cert client.pem --key client.key https://shop.example.com/
+  mesh-lab request --from outside --token @token.txt http://shop.example.com/
   mesh-lab request --from curl --sni db.example.com -d 'hello' tls://db:5432
   mesh-lab request -f mesh/ --via-file requests.ndjson -o json`,
 		Args: wants(0, 1, ""),
@@ -302,5 +303,8 @@ func printIdentity(w io.Writer, h request.Hop) {
 	}
 	if h.Policy != "" {
 		fmt.Fprintf(w, "  policy %s", h.Policy)
+	}
+	if h.Shadow != "" {
+		fmt.Fprintf(w, "  dry run %s", h.Shadow)
 	}
 }

@@ -74,6 +74,7 @@ verdict for each.
 Exit status: 0 everything passed, 1 a verdict failed, 2 invalid input, 3 inconclusive and nothing
 failed, 4 the environment could not do it, 130 interrupted.`,
 		Example: `  mesh-lab run canary
+  mesh-lab run security/strict security/migration
   mesh-lab run scenarios/ --junit results.xml
   mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json
   mesh-lab run canary --exact              # weights come out to the request

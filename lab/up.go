@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 )
 
 func upCommand(e *env) *cobra.Command {
@@ -135,13 +137,35 @@ func (e *env) greet(m topology.Mesh, took time.Duration) {
 	text := fmt.Sprintf("ready in %.1f s: %s · %d proxies\n", took.Seconds(),
 		strings.Join(names, " "), len(m.Proxies()))
 	for _, g := range m.Gateways() {
-		text += fmt.Sprintf("gateway %s port %d: http://%s\n", g.Gateway, g.Port, g.Address)
+		text += fmt.Sprintf("gateway %s port %d: %s://%s\n", g.Gateway, g.Port,
+			spoken(m.Config(), g.Port), g.Address)
 		if !strings.HasSuffix(g.Address, fmt.Sprintf(":%d", g.Port)) {
 			fmt.Fprintf(e.err, "note: port %d of %s is at %s: the port itself can not be had\n",
 				g.Port, g.Gateway, g.Address)
 		}
 	}
 	io.WriteString(e.out, text) // one write: a waiting parent reads it whole
+}
+
+// spoken returns how URLs of a gateway's port begin, as the first Gateway with this port says it.
+func spoken(c *istio.Config, port int) string {
+	for _, o := range c.Objects {
+		g, ok := o.Body.(*networkingv1alpha3.Gateway)
+		if !ok {
+			continue
+		}
+		for _, s := range g.Servers {
+			if int(s.GetPort().GetNumber()) != port {
+				continue
+			}
+			switch p := strings.ToLower(s.Port.Protocol); p {
+			case "https", "tls", "tcp":
+				return p
+			}
+			return "http"
+		}
+	}
+	return "http"
 }
 
 // detach starts the same command in the background and waits until it is ready.

@@ -15,6 +15,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/roots"
+	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
@@ -95,7 +97,8 @@ func (e *env) checkConfig(files []istio.File, meshConfig string) ([]istio.Diagno
 // translated returns what a configuration's translation complains of, each once.
 func translated(c *istio.Config) []istio.Diagnostic {
 	reg, diags := translate.NewRegistry(c, nil)
-	t := translate.New(c, reg)
+	t := translate.New(c, reg).SystemRoots(roots.System())
+	low := stock.NewLowering()
 	seen := map[string]bool{}
 	for _, p := range reg.Pods {
 		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
@@ -114,7 +117,11 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		}
 		snap, d := t.Snapshot(p)
 		// What the data plane would refuse is told before anything runs.
-		if err := engine.New(engine.Options{Node: p.ID()}).Update(0, snap); err != nil {
+		snap, err := low.Snapshot(snap)
+		if err == nil && !hasError(d) {
+			err = engine.New(engine.Options{Node: p.ID()}).Update(0, snap)
+		}
+		if err != nil {
 			d = append(d, istio.Diagnostic{
 				Place: p.Object.At(""), Object: p.Object.Ref(),
 				Msg: "its proxy refuses: " + err.Error(),

@@ -112,8 +112,9 @@ var imports = map[string][]string{
 	},
 	"lab": {
 		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",
-		"meshcore/pilot", "meshcore/proxy/host", "meshcore/sidecar", "meshcore/translate",
-		"reports", "reports/fidelity", "sampleapps", "scenarios", "scenarios/assert",
+		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
+		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "sampleapps",
+		"scenarios", "scenarios/assert",
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},

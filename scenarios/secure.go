@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -30,6 +31,8 @@ func (s *Secure) check(scheme string) error {
 		return errors.New("identity and cert: one client certificate, not both")
 	case s.Cert.set() != s.Key.set():
 		return errors.New("a client certificate needs both: cert and key")
+	case s.Identity != "" && !account(s.Identity):
+		return fmt.Errorf("identity %q: want NAMESPACE/SERVICEACCOUNT", s.Identity)
 	case !tls && (s.SNI != "" || s.CACert.set() || s.Cert.set() || s.Identity != ""):
 		return errors.New("sni, cacert, cert, key and identity are for https:// and tls://")
 	case s.Token.set() && s.TokenFrom != nil:
@@ -38,6 +41,12 @@ func (s *Secure) check(scheme string) error {
 		return errors.New("a token is for http:// and https://")
 	}
 	return nil
+}
+
+// account says whether s is NAMESPACE/SERVICEACCOUNT.
+func account(s string) bool {
+	namespace, name, ok := strings.Cut(s, "/")
+	return ok && namespace != "" && name != "" && !strings.Contains(name, "/")
 }
 
 // files are the values that may name files.

@@ -128,8 +128,9 @@ func (s *Step) action(d *decoder, e entry, field string) {
 }
 
 // Meanwhile are the actions that are done while a load runs, one after the other, in the order
-// written. They begin with the load's first answer; a load that ends before they do is no proof of
-// anything, and the step says so.
+// written. They begin with the load's first answer. A load with a duration lasts until they are
+// done, and half of it more; one of a number of requests that ends before they do proves nothing,
+// and the step says so.
 type Meanwhile []Action
 
 // meanwhileKeys are the actions that may go on beside a load.

@@ -19,19 +19,19 @@ func TestEnvoy(t *testing.T) {
 	r := newRun(t, nil)
 	r.B.Name, r.B.Driver = "envoy", embedded.Driver{Proxy: "envoy", Dir: t.TempDir()}
 	r.Max, r.Spec.Seed = 20, 1
-	n := 20
+	n := 30
 	if more, err := strconv.Atoi(os.Getenv("MESHLAB_PARITY")); err == nil {
 		n, r.Spec.Seed = more, uint64(time.Now().UnixNano())&0xffffff
 	}
 	t.Logf("seed %x", r.Spec.Seed)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	for _, src := range []parity.Source{drawn, generated} {
-		if err := r.Fuzz(ctx, src, n/2); err != nil {
+	for _, src := range []parity.Source{drawn, generated, access} {
+		if err := r.Fuzz(ctx, src, n/3); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(r.Findings) > 0 || r.Tally.Configs+r.Tally.Invalid != n/2*2 {
+	if len(r.Findings) > 0 || r.Tally.Configs+r.Tally.Invalid != n/3*3 {
 		t.Errorf("%s", report(t, r))
 	}
 }

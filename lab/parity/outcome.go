@@ -203,11 +203,9 @@ func (o Outcome) hops(hops []request.Hop) {
 		x.put("status", strconv.Itoa(h.Status))
 		x.put("flags", h.Flags)
 		x.put("details", h.Details)
-		if h.Details != "path_normalization_failed" {
-			x.put("route", h.Route)
-			x.put("cluster", h.Cluster)
-			x.put("config", h.Config)
-		} // else Envoy has a route or none, by what its filters asked for before they answered
+		x.put("route", h.Route)
+		x.put("cluster", h.Cluster)
+		x.put("config", h.Config)
 		x.put("attempts", strconv.Itoa(h.Attempts))
 		x.put("mirrors", strings.Join(h.Mirrors, " "))
 		x.security(h)

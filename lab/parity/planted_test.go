@@ -21,12 +21,13 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
-// drawn and generated are the fuzzer's own sources.
+// drawn, generated and access are the fuzzer's own sources.
 var (
 	drawn     = parity.Source{Name: "rules", Mesh: rules.Mesh(), Draw: rules.Draw}
 	generated = parity.Source{
 		Name: "generated", Mesh: rules.GeneratedMesh(), Draw: rules.Generated,
 	}
+	access = parity.Source{Name: "access", Mesh: rules.AccessMesh(), Draw: rules.Access}
 )
 
 // fixed is a source of one configuration.

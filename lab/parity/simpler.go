@@ -88,7 +88,8 @@ func divideConfig(c *istio.Config) (base *istio.Config, objects []*istio.Object)
 
 func isRule(o *istio.Object) bool {
 	switch o.Kind {
-	case "VirtualService", "DestinationRule":
+	case "VirtualService", "DestinationRule", "PeerAuthentication", "RequestAuthentication",
+		"AuthorizationPolicy":
 		return true
 	}
 	return false

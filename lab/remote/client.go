@@ -21,10 +21,14 @@ import (
 // Client talks to one lab.
 type Client struct{ http *http.Client }
 
-// NewClient returns a client whose connections dial makes.
+// NewClient returns a client whose connections dial makes. Each call has its own: a deadline of a
+// pipe in memory (grpc's bufconn) may come late, and would end the next call on the connection.
 func NewClient(dial func(context.Context) (net.Conn, error)) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx)
+		},
+		DisableKeepAlives: true,
 	}}}
 }
 

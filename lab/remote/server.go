@@ -136,7 +136,7 @@ func (s *Server) become(
 	for _, d := range diags {
 		if d.Severity == istio.Error {
 			problems = append(problems, d.String())
-		} else {
+		} else if verb == "configured" {
 			out.Warnings = append(out.Warnings, d.String())
 		}
 	}
@@ -159,6 +159,9 @@ func (s *Server) become(
 		return
 	}
 	out.Proxies, out.Total, out.Took = a.Proxies, a.Total, a.Took
+	if verb == "configured" {
+		out.warn(add, istio.CrossCheck(s.mesh.Config()), a.Warnings)
+	}
 	for _, o := range add.Objects {
 		v := verb
 		if verb == "configured" && !has(base, o) {
@@ -168,6 +171,28 @@ func (s *Server) become(
 			fmt.Sprintf("%s/%s %s", Resource(o.APIVersion, o.Kind), o.Name, v))
 	}
 	answer(w, out)
+}
+
+// warn adds what there is to say about what was applied, each once. Some of it is found by two
+// checks, and the first says it better.
+func (a *Applied) warn(add *istio.Config, checks ...[]istio.Diagnostic) {
+	type field struct {
+		place istio.Place
+		name  string
+	}
+	applied := map[string]bool{}
+	for _, o := range add.Objects {
+		applied[o.Ref()] = true
+	}
+	said := map[field]bool{}
+	for _, d := range slices.Concat(checks...) {
+		at := field{d.Place, d.Field}
+		if said[at] || d.Severity == istio.Error || !applied[d.Object] {
+			continue
+		}
+		said[at] = true
+		a.Warnings = append(a.Warnings, d.String())
+	}
 }
 
 // Resource is how kubectl names an object's resource: virtualservice.networking.istio.io.

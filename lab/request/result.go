@@ -69,6 +69,8 @@ type Hop struct {
 	UpstreamPeer    string `json:"upstream_peer,omitempty"`
 	UpstreamFailure string `json:"upstream_failure,omitempty"`
 	Policy          string `json:"policy,omitempty"` // what refused it
+	// Shadow is what a policy in dry run would have done, and which.
+	Shadow string `json:"shadow,omitempty"`
 }
 
 // hops turns the records of one request into the hops, in the order in which proxies saw it.
@@ -82,7 +84,7 @@ func hops(records []observe.Request) []Hop {
 			Details: r.Details, Attempts: len(r.Attempts), DurationMS: millis(r.Duration),
 			Config: r.Config, Chain: r.Chain, SNI: r.SNI, TLS: r.TLS, Peer: r.Peer,
 			UpstreamTLS: r.UpstreamTLS, UpstreamPeer: r.UpstreamPeer,
-			UpstreamFailure: r.UpstreamFailure, Policy: r.Policy,
+			UpstreamFailure: r.UpstreamFailure, Policy: r.Policy, Shadow: r.Shadow,
 		}
 		for _, m := range r.Mirrors {
 			h.Mirrors = append(h.Mirrors, m.Cluster)
@@ -92,19 +94,21 @@ func hops(records []observe.Request) []Hop {
 	return out
 }
 
-// backend returns who answered: the pod at the address of the first hop's upstream host.
+// backend returns who answered: the pod at the address of the first hop's upstream host. The first
+// hop of a client without a sidecar is the server's.
 func backend(reg *translate.Registry, records []observe.Request) *Backend {
-	for _, r := range records {
-		at, err := netip.ParseAddrPort(r.Upstream)
-		if err != nil || r.Reporter != observe.Source || !answered(&r) {
-			continue
-		}
-		for _, p := range reg.Pods {
-			if p.IP == at.Addr() {
-				return &Backend{
-					Workload: p.Workload, Version: p.Labels["version"],
-					Pod: p.Name, Namespace: p.Namespace,
-				}
+	if len(records) == 0 || !answered(&records[0]) {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(records[0].Upstream)
+	if err != nil {
+		return nil
+	}
+	for _, p := range reg.Pods {
+		if p.IP == at.Addr() {
+			return &Backend{
+				Workload: p.Workload, Version: p.Labels["version"],
+				Pod: p.Name, Namespace: p.Namespace,
 			}
 		}
 	}

@@ -42,7 +42,7 @@ func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.D
 	defer cancel()
 	done := make(chan struct{})
 	ended := r.report(i, g, w, done)
-	beside := r.meanwhile(ctx, i, l.Meanwhile, w, done)
+	beside := r.meanwhile(ctx, i, l, w, done)
 	res, err := g.Run(ctx)
 	close(done)
 	<-ended
@@ -59,16 +59,27 @@ func (r *run) load(ctx context.Context, i int, l *scenarios.Load, did *reports.D
 }
 
 // meanwhile does what a load's step wants done while it runs, from its first answer on, and says on
-// the channel how that went.
+// the channel how that went. A load of some duration lasts until it is done, and then half of its
+// duration more: what changed is seen from both sides.
 func (r *run) meanwhile(
-	ctx context.Context, i int, all []scenarios.Action, w *watcher, done <-chan struct{},
+	ctx context.Context, i int, l *scenarios.Load, w *watcher, done <-chan struct{},
 ) <-chan error {
 	ended := make(chan error, 1)
-	if len(all) == 0 {
+	if len(l.Meanwhile) == 0 {
 		ended <- nil
 		return ended
 	}
-	go func() { ended <- r.doBeside(ctx, i, all, w, done) }()
+	until := time.Now().Add(l.Duration)
+	go func() {
+		err := r.doBeside(ctx, i, l.Meanwhile, w, done)
+		if l.Duration > 0 && err == nil {
+			err = wait(ctx, max(time.Until(until), l.Duration/2))
+		}
+		if l.Duration > 0 {
+			w.stop()
+		}
+		ended <- err
+	}()
 	return ended
 }
 
@@ -127,6 +138,10 @@ func (r *run) report(i int, g *load.Generator, w *watcher, done <-chan struct{})
 	return ended
 }
 
+// besideAtMost is how much longer than asked for a load may last until all is done that is to be
+// done meanwhile.
+const besideAtMost = time.Minute
+
 // plan turns a scenario's load into fortio's words.
 func (r *run) plan(i int, l *scenarios.Load, token string) (load.Plan, error) {
 	from, connect, err := request.Locate(r.mesh, l.From, l.Gateway, l.To)
@@ -145,6 +160,8 @@ func (r *run) plan(i int, l *scenarios.Load, token string) (load.Plan, error) {
 	}
 	if l.Decided {
 		p.Duration = l.AtMost
+	} else if len(l.Meanwhile) > 0 && l.Duration > 0 {
+		p.Duration = l.Duration + besideAtMost
 	}
 	headers := l.Headers
 	if token != "" {

@@ -63,6 +63,9 @@ func TestMeanwhile(t *testing.T) {
 		t.Errorf("load %v to %v, apply %v to %v by %d proxies", did[0].From, did[0].Until,
 			did[2].From, did[2].Until, did[2].Proxies)
 	}
+	if half := did[0].Until.Sub(did[2].Until); half < 500*time.Millisecond {
+		t.Errorf("the load went on for %v after the last change, want half of its second", half)
+	}
 	before, after := false, false
 	for _, r := range run.History.Requests {
 		before = before || r.Workload == "preference" && r.Status == 200

@@ -83,9 +83,10 @@ var OutsideAddr = netip.MustParseAddr("203.0.113.50")
 
 // Applied says how a configuration arrived.
 type Applied struct {
-	Proxies int // that were changed and have ACKed
-	Total   int
-	Took    time.Duration
+	Proxies  int // that were changed and have ACKed
+	Total    int
+	Took     time.Duration
+	Warnings []istio.Diagnostic // of the translation of all that is configured
 }
 
 // GatewayAddress is where a gateway listens for the user's own clients.

@@ -76,9 +76,17 @@ func (x *Exchange) destined(h *wire.Head, r *route) {
 	}
 }
 
-// refusePath refuses a path that has no normal form.
+// refusePath refuses a path that has no normal form. The reply asks for a route all the same, and
+// there is one where a client has said x-forwarded-proto: the proxy has not yet (source/common/
+// router/config_impl.cc VirtualHostImpl::getRouteFromEntries).
 func (x *Exchange) refusePath() Directive {
 	x.note()
+	rc := x.hcm.routes.Load()
+	if proto, _ := x.head.Get("x-forwarded-proto"); rc != nil && len(proto) > 0 {
+		if x.route = rc.find(x, x.head); x.route != nil {
+			x.destined(x.head, x.route)
+		}
+	}
 	return x.refuse(400, "path_normalization_failed")
 }
 

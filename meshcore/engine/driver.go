@@ -43,7 +43,7 @@ func (e *Engine) StartMalformed(x *Exchange, c *Chain, ci *ConnInfo, m Malformed
 // begun to connect to the upstream by then; here nothing has been sent there.)
 func (e *Engine) HandshakeFailed(x *Exchange, c *Chain, ci *ConnInfo, f *transport.Failure,
 	now clock.Instant) {
-	ci.TLS = &transport.State{Version: f.Version, Group: f.Group, Local: f.Local}
+	ci.TLS = &transport.State{Version: f.Version, Group: f.Group, Local: f.Local, Peer: f.Peer}
 	x.reset(e, c, ci, ci.Born, 0)
 	x.Record.Protocol = "TCP"
 	x.buf = ci.Remote.AppendTo(x.buf[:0])

@@ -115,43 +115,63 @@ func (s scope) order(weighted, own *mutations) chainOfMutations {
 	return out
 }
 
-// mutate carries the operations out: first all removals, then overwriting, then adding,
-// whatever their order (header_parser.cc evaluateHeaders).
+// mutate carries the operations out: first all removals, then overwriting, then adding, whatever
+// their order. All values are made of the headers as they are between removing and overwriting
+// (header_parser.cc evaluateHeaders).
 func (o *operations) mutate(x *Exchange, h *wire.Head, inline func(string) bool) {
 	for _, n := range o.remove {
 		h.Del(n)
 	}
+	var few [4]headerValue
+	values := few[:0]
 	for i := range o.add {
 		a := &o.add[i]
-		switch a.action {
-		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-			if _, ok := h.Get(a.name); !ok {
-				continue
-			}
-		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		default:
-			continue
-		}
-		if v := a.value.eval(x); len(v) > 0 || a.empty {
-			h.Del(a.name) // it moves to the end, as in Envoy
-			h.Add(a.name, view(v))
+		if v, ok := a.make(x, h); ok {
+			values = append(values, headerValue{a, v})
 		}
 	}
-	for i := range o.add {
-		a := &o.add[i]
-		switch a.action {
-		case corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:
-		case corev3.HeaderValueOption_ADD_IF_ABSENT:
-			if _, ok := h.Get(a.name); ok {
-				continue
-			}
-		default:
-			continue
-		}
-		if v := a.value.eval(x); len(v) > 0 || a.empty {
-			appendHeader(h, a.name, v, inline)
+	for i := range values {
+		if v := &values[i]; v.overwrites() {
+			h.Del(v.name) // it moves to the end, as in Envoy
+			h.Add(v.name, view(v.text))
 		}
 	}
+	for i := range values {
+		if v := &values[i]; !v.overwrites() {
+			appendHeader(h, v.name, v.text, inline)
+		}
+	}
+}
+
+// headerValue is what an operation writes.
+type headerValue struct {
+	*headerAdd
+	text []byte
+}
+
+// make returns what an operation writes into a head; false: nothing.
+func (a *headerAdd) make(x *Exchange, h *wire.Head) ([]byte, bool) {
+	_, has := h.Get(a.name)
+	switch a.action {
+	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
+		if !has {
+			return nil, false
+		}
+	case corev3.HeaderValueOption_ADD_IF_ABSENT:
+		if has {
+			return nil, false
+		}
+	}
+	v := a.value.eval(x)
+	if a.value.text != nil {
+		v = h.Bytes(view(v)) // another value is made in the same buffer
+	}
+	return v, len(v) > 0 || a.empty
+}
+
+func (a *headerAdd) overwrites() bool {
+	return a.action == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS ||
+		a.action == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
 }
 
 // appendHeader adds a line, or lengthens the line of those headers that Envoy keeps in one

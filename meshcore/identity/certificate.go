@@ -56,6 +56,7 @@ type Special struct {
 	Begins    time.Duration // from now until it is valid; negative: since when it has been
 	SAN       string        // another URI than the workload's
 	OtherRoot bool          // signed by a root that nobody knows
+	OwnRoot   bool          // signed by itself
 	Common    string        // the subject's common name
 	DNS       []string      // DNS names beside the URI
 }
@@ -104,6 +105,10 @@ func (a *Authority) Issue(w Workload, s Special) (Certificate, error) {
 	if s.Begins <= 0 {
 		begins = begins.Add(-backdate)
 	}
+	by := &root
+	if s.OwnRoot {
+		by = nil
+	}
 	usages := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return sign(&x509.Certificate{
 		SerialNumber:          serial,
@@ -115,5 +120,5 @@ func (a *Authority) Issue(w Workload, s Special) (Certificate, error) {
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{uri},
 		DNSNames:              s.DNS,
-	}, &root)
+	}, by)
 }

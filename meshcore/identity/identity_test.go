@@ -157,6 +157,7 @@ func TestSpecial(t *testing.T) {
 		"expired":    {special: identity.Expired(), problem: "expired"},
 		"not yet":    {special: identity.NotYet(), problem: "is before"},
 		"other root": {special: identity.Special{OtherRoot: true}, problem: "unknown authority"},
+		"own root":   {special: identity.Special{OwnRoot: true}, problem: "unknown authority"},
 		"other SAN":  {special: identity.Special{SAN: "spiffe://a/b"}, uri: "spiffe://a/b"},
 	} {
 		t.Run(name, func(t *testing.T) {

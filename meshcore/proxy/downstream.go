@@ -236,6 +236,9 @@ func (d *downstream) begin() bool {
 	}
 	d.chain = l.Chain(&d.info)
 	if d.chain == nil {
+		if len(d.srv.Preread()) > 0 {
+			d.leaveUnread()
+		}
 		d.unmatched()
 		return false
 	}

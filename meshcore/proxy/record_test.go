@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
@@ -100,6 +101,29 @@ func TestRecordOfNoChain(t *testing.T) {
 	if r.Flags != "NR" || r.Protocol != "TCP" || r.Listener != "l" || r.Status != 0 || r.ID != "" ||
 		r.Local != bedBind.String() || r.Remote != c.Conn.LocalAddr().String() ||
 		r.Reporter != observe.Source {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestResetOfNoChain: what listener filters have looked at stays unread, so that the client is
+// reset.
+func TestResetOfNoChain(t *testing.T) {
+	b := newBed(t, settings{})
+	s := snapshot(settings{})
+	s.Listeners["l"].FilterChains[0].FilterChainMatch = &listenerv3.FilterChainMatch{
+		TransportProtocol: "tls"}
+	s.Listeners["l"].ListenerFilters = append(s.Listeners["l"].ListenerFilters,
+		&listenerv3.ListenerFilter{Name: "tls", ConfigType: &listenerv3.ListenerFilter_TypedConfig{
+			TypedConfig: typed(&tlsinspectorv3.TlsInspector{})}})
+	if err := b.p.Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	c := b.dial()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	if _, err := c.Read(make([]byte, 1)); err == nil || !isReset(err) {
+		t.Errorf("got %v, want a reset", err)
+	}
+	if r := b.record(); r.Flags != "NR" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -16,11 +16,12 @@ import (
 type Failure struct {
 	// Reason is Envoy's transport failure reason, with blanks; empty when the peer just closed.
 	Reason string
-	// Version is the protocol version as far as it was agreed on, Local what we would have shown.
-	Version string
-	Group   string
-	Local   *Certificate
-	err     error
+	// Version is the protocol version as far as it was agreed on, Local what we would have shown,
+	// Peer the client's certificate, nil unless it has shown one.
+	Version     string
+	Group       string
+	Local, Peer *Certificate
+	err         error
 }
 
 // Error returns the reason, else what Go says.

@@ -268,6 +268,45 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// TestRefusedPeer has a server tell which certificate it has refused, whoever looked at it:
+// crypto/tls, or Envoy's own checks behind it. A client that has shown none has no identity.
+func TestRefusedPeer(t *testing.T) {
+	for _, row := range []struct{ validation, certificate string }{
+		{`{"trustedCa":{"inlineString":"ROOT"}}`, "stranger"},
+		{`{"trustedCa":{"inlineString":"ROOT"},"verifyCertificateHash":["` +
+			strings.Repeat("00", 32) + `"]}`, "leaf"},
+		{`{"trustedCa":{"inlineString":"ROOT"}}`, ""},
+	} {
+		root := issue(t, nil, named("root"))
+		shown := map[string]*issued{"leaf": issue(t, root, everyName),
+			"stranger": issue(t, issue(t, nil, named("other")), everyName)}[row.certificate]
+		text := strings.ReplaceAll(row.validation, "ROOT",
+			strings.ReplaceAll(root.pem(), "\n", `\n`))
+		s := newServer(t, &tlsv3.DownstreamTlsContext{
+			RequireClientCertificate: wrapperspb.Bool(true),
+			CommonTlsContext: &tlsv3.CommonTlsContext{
+				TlsCertificates: []*tlsv3.TlsCertificate{issue(t, root, everyName).certificate(t)},
+				ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{
+					ValidationContext: contextOf(t, text)}}}, box{}.find)
+		own := &tlsv3.CommonTlsContext{}
+		if shown != nil {
+			own.TlsCertificates = []*tlsv3.TlsCertificate{shown.certificate(t)}
+		}
+		c := newClient(t, &tlsv3.UpstreamTlsContext{CommonTlsContext: own}, box{}.find)
+		_, _, _, err := shake(t, c, s, Options{})
+		var f *Failure
+		if !errors.As(err, &f) {
+			t.Fatalf("%+v: %v", row, err)
+		}
+		switch {
+		case shown == nil && f.Peer != nil:
+			t.Errorf("%+v", f.Peer)
+		case shown != nil && (f.Peer == nil || f.Peer.PEM != describe([]*x509.Certificate{shown.Certificate}).PEM):
+			t.Errorf("%+v: %+v", row, f.Peer)
+		}
+	}
+}
+
 // TestReasons words errors of crypto/tls that no handshake of a test brings about.
 func TestReasons(t *testing.T) {
 	for _, row := range []struct {

@@ -269,14 +269,17 @@ func (m *serverMaterial) failure(err error, conn *tls.Conn, local *pair) *Failur
 	f.Local = local.shown
 	var bad *notAccepted
 	var chain *tls.CertificateVerificationError
+	shown := so.PeerCertificates
 	switch {
 	case errors.As(err, &bad):
 		f.Reason = bad.reason
 	case errors.As(err, &chain):
+		shown = chain.UnverifiedCertificates
 		f.Reason = verifyFailed("verify cert failed: X509_verify_cert: " +
 			m.trust.explain(chain.UnverifiedCertificates, m.peer()))
 	default:
 		f.Reason = reasonOf(err, true)
 	}
+	f.Peer = m.s.peers.of(shown)
 	return f
 }

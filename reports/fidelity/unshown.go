@@ -10,10 +10,7 @@ const (
 var reasons = map[string]string{
 	"ConfigMap.binaryData": unread,
 	"ConfigMap.immutable":  unread,
-	"Secret.data":          unread,
 	"Secret.immutable":     unread,
-	"Secret.stringData":    unread,
-	"Secret.type":          unread,
 
 	"Deployment.paused":                            byDefault,
 	"MeshConfig.defaultConfig.interceptionMode":    byDefault,

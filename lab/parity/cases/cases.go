@@ -4,7 +4,8 @@
 //
 //	VirtualService ─▶ each route and match: the request that meets it ─┬▶ each condition missed
 //	Service ────────▶ the request of its default route ───────────────┼▶ hosts, paths, bodies
-//	DestinationRule ▶ hash keys ──────────────────────────────────────┴▶ statuses, delays, resets
+//	DestinationRule ▶ hash keys ──────────────────────────────────────┼▶ statuses, delays, resets
+//	security kinds ─▶ every sender; what each rule asks for ──────────┴▶ ways around it, tokens
 //
 // The same configuration and seed make the same requests.
 package cases
@@ -51,6 +52,7 @@ func From(c *istio.Config, reg *translate.Registry, o Options) Made {
 			m.service(obj, s)
 		}
 	}
+	m.access()
 	return m.sample(o)
 }
 

@@ -61,6 +61,11 @@ spec:
 
 func made(t *testing.T, o Options) Made {
 	t.Helper()
+	return madeOf(t, config, o)
+}
+
+func madeOf(t *testing.T, config string, o Options) Made {
+	t.Helper()
 	c, diags := istio.Read([]istio.File{{Name: "a.yaml", Data: []byte(config)}}, istio.ReadOptions{})
 	if istio.HasErrors(diags) {
 		t.Fatal(diags)
@@ -111,5 +116,49 @@ func TestSample(t *testing.T) {
 	}
 	if all := made(t, Options{}); len(all.Requests) != 30+a.Cut || all.Cut != 0 {
 		t.Errorf("%d requests in all", len(all.Requests))
+	}
+}
+
+const guarded = config + `---
+apiVersion: v1
+kind: Pod
+metadata: {name: plain, labels: {app: plain, sidecar.istio.io/inject: "false"}}
+spec: {containers: [{name: plain, image: curlimages/curl}]}
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens}
+spec: {}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: admin}
+spec:
+  action: DENY
+  rules:
+  - to: [{operation: {paths: ["/admin/*"], hosts: [shop.default]}}]
+    when: [{key: "request.headers[x-user]", values: ["j*"]}]
+`
+
+// TestAccess looks for the requests that meet a policy, and those that try to get around it.
+func TestAccess(t *testing.T) {
+	has := map[string]bool{}
+	for _, s := range madeOf(t, guarded, Options{}).Requests {
+		for _, h := range append(s.Headers, "") {
+			has[strings.TrimSpace(s.From+" "+s.URL+" "+s.Host+" "+h)] = true
+		}
+	}
+	for _, want := range []string{
+		"/", "/admin/any shop.default x-user: jany", "//admin/any shop.default x-user: jany",
+		"/admin%2fany shop.default x-user: jany", "/ADMIN/ANY shop.default x-user: jany",
+		"/x/..;/admin/any shop.default x-user: jany", "/admin/any shop.default:80 x-user: jany",
+		"/admin/any shop.default. x-user: jany", "/  x-user: jany,other",
+		"/  authorization: Bearer " + header + claims + signature, "/?token=x",
+	} {
+		for _, from := range []string{"curl", "plain"} {
+			if !has[from+".default http://shop.default"+want] {
+				t.Errorf("missing %s%s", from, want)
+			}
+		}
 	}
 }

@@ -14,16 +14,26 @@ import (
 const size = 3
 
 // GeneratedMesh returns the mesh that generated rules are about.
-func GeneratedMesh() []istio.File {
-	c := generate.Rules(0, size)
-	c.Objects = slices.DeleteFunc(c.Objects, rule)
-	return []istio.File{{Name: "generated-mesh.yaml", Data: c.YAML()}}
-}
+func GeneratedMesh() []istio.File { return meshOf("generated-mesh.yaml", generate.Rules(0, size)) }
 
 // Generated makes rules with every field that is carried out, by the generator of configurations.
 // What it makes is read; what is not valid would be a bug of the generator, and has no objects.
-func Generated(r *rand.Rand) []*istio.Object {
-	c := generate.Rules(r.Uint64(), size)
+func Generated(r *rand.Rand) []*istio.Object { return read(generate.Rules(r.Uint64(), size)) }
+
+// AccessMesh returns the mesh that access rules are about.
+func AccessMesh() []istio.File { return meshOf("access-mesh.yaml", generate.Access(0)) }
+
+// Access makes rules about identity and access, likewise.
+func Access(r *rand.Rand) []*istio.Object { return read(generate.Access(r.Uint64())) }
+
+// meshOf is a configuration without its rules.
+func meshOf(name string, c generate.Config) []istio.File {
+	c.Objects = slices.DeleteFunc(c.Objects, rule)
+	return []istio.File{{Name: name, Data: c.YAML()}}
+}
+
+// read returns the rules of a configuration.
+func read(c generate.Config) []*istio.Object {
 	c.Objects = slices.DeleteFunc(c.Objects, func(o generate.Object) bool { return !rule(o) })
 	for _, o := range c.Objects {
 		calm(o)
@@ -36,8 +46,14 @@ func Generated(r *rand.Rand) []*istio.Object {
 	return read.Objects
 }
 
+// rule says whether an object is no part of a mesh, but a rule about it.
 func rule(o generate.Object) bool {
-	return o["kind"] == "VirtualService" || o["kind"] == "DestinationRule"
+	switch o["kind"] {
+	case "VirtualService", "DestinationRule", "PeerAuthentication", "RequestAuthentication",
+		"AuthorizationPolicy":
+		return true
+	}
+	return false
 }
 
 // bound is what is made of a time that is too short or too long.

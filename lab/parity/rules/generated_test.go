@@ -47,3 +47,28 @@ func TestGenerated(t *testing.T) {
 		t.Errorf("only %d fields are drawn", len(fields))
 	}
 }
+
+// TestAccess draws rules of all security kinds, valid for a mesh that has none.
+func TestAccess(t *testing.T) {
+	mesh, diags := istio.Read(AccessMesh(), istio.ReadOptions{})
+	if istio.HasErrors(diags) {
+		t.Fatal(diags)
+	}
+	kinds := map[string]bool{}
+	for seed := range uint64(50) {
+		objects := Access(rand.New(rand.NewPCG(seed, 1)))
+		if len(objects) == 0 {
+			t.Errorf("seed %d: no rules", seed)
+		}
+		for _, o := range objects {
+			kinds[o.Kind] = true
+		}
+	}
+	for _, kind := range []string{
+		"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy", "DestinationRule",
+	} {
+		if !kinds[kind] || len(mesh.Kind(kind)) > 0 {
+			t.Errorf("%s: drawn %v, in the mesh %d", kind, kinds[kind], len(mesh.Kind(kind)))
+		}
+	}
+}

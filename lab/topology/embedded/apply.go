@@ -74,7 +74,9 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	}
 	m.planKeys(jwks.Interval)
 	took := m.clock.Now().Sub(began)
-	return topology.Applied{Proxies: res.Changed, Total: res.Nodes, Took: took},
+	return topology.Applied{
+			Proxies: res.Changed, Total: res.Nodes, Took: took, Warnings: next.warned,
+		},
 		m.stopGone(ctx, next.reg)
 }
 
@@ -156,7 +158,7 @@ func (m *mesh) plan(
 		return state{}, err
 	}
 	return state{
-		config: c, reg: reg, dns: dns, snaps: snaps, sent: sent, notes: notes,
+		config: c, reg: reg, dns: dns, snaps: snaps, sent: sent, notes: notes, warned: all,
 		exact: exactly.Exactness,
 	}, refused(all)
 }

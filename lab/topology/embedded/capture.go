@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
@@ -144,15 +145,21 @@ func (r *relay) carry(c net.Conn) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		io.Copy(up, c) //nolint:errcheck // either end may go away
+		if _, err := io.Copy(up, c); errors.Is(err, syscall.ECONNRESET) {
+			reset(up)
+			up.Close()
+			return
+		}
 		closeWrite(up)
 	}()
-	io.Copy(c, up) //nolint:errcheck // as above
+	if _, err := io.Copy(c, up); errors.Is(err, syscall.ECONNRESET) {
+		reset(c)
+	}
 	c.Close()
 	<-ended
 }
 
-// reset has a connection end as one that nobody took.
+// reset has a connection end as one that nobody took, or that the other end of a relay has reset.
 func reset(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		t.SetLinger(0) //nolint:errcheck // it may be gone

@@ -83,6 +83,7 @@ type state struct {
 	snaps  map[string]*xds.Snapshot
 	sent   map[string]*xds.Snapshot // snaps, as the proxies need them
 	notes  []istio.Diagnostic
+	warned []istio.Diagnostic // by translation, once for each proxy
 	exact  topology.Exactness
 }
 

@@ -296,7 +296,7 @@ const (
 const settlePatience = 10 * time.Second
 
 // dying bounds how long it takes from the end of a process until it is known.
-const dying = time.Second
+const dying = 5 * time.Second
 
 // settle waits until what has ended is recorded. A pod that is being stopped has nothing more to
 // report.

@@ -2,10 +2,12 @@ package embedded
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
@@ -112,4 +114,26 @@ func (c *heardConn) Read(b []byte) (int, error) {
 func (c *heardConn) CloseWrite() error {
 	closeWrite(c.Conn)
 	return nil
+}
+
+// Certify gives the workload of a pod a certificate with something special about it, until a
+// rotation.
+func Certify(ctx context.Context, m any, pod string, s identity.Special) error {
+	l := m.(*mesh)
+	ctx, release, err := l.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, p := range l.current().reg.Pods {
+		if p.ID() != pod {
+			continue
+		}
+		if err := l.authority.Replace(workloadIdentity(l.Config(), p), s); err != nil {
+			return err
+		}
+		_, err = l.renew(ctx)
+		return err
+	}
+	return fmt.Errorf("no pod %s", pod)
 }

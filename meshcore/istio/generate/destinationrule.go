@@ -60,7 +60,7 @@ func (w *world) policy(p tree) tree {
 	return w.least(p,
 		field{"loadBalancer", 50, func() any { return w.loadBalancer() }},
 		field{"connectionPool", 40, func() any { return w.connectionPool() }},
-		of(w.draw, "tls", 8, tree{"mode": "DISABLE"}),
+		field{"tls", 8, func() any { return w.clientTLS() }},
 	)
 }
 

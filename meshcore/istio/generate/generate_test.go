@@ -38,7 +38,8 @@ func faults(problems []istio.Diagnostic) []istio.Diagnostic {
 // TestValid: whatever comes out is accepted, and the same each time.
 func TestValid(t *testing.T) {
 	kinds := map[string]func(uint64, int) generate.Config{"mesh": generate.Mesh,
-		"rules": generate.Rules}
+		"rules":  generate.Rules,
+		"access": func(seed uint64, _ int) generate.Config { return generate.Access(seed) }}
 	for name, make := range kinds {
 		for seed := range uint64(200) {
 			c := make(seed, 1+int(seed%6))

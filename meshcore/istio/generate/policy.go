@@ -203,12 +203,14 @@ func (p *policy) condition(custom bool) any {
 		p.list("notValues", 30, c.values...))
 }
 
-// keySet is a set of public keys that nobody has the private ones of.
-const keySet = `{"keys":[{"kty":"RSA","e":"AQAB","kid":"k","n":"0xObjM0UvS_oaazjpEYlAbwctEJ4L8pH3` +
-	`OuTb7qth7gUwqet-EzQB4dgFdvSdMgrLnSncQGRjpEYz3F3viIbH-3EN3TxSlPNviHxeOdyiBVfumN8dMxbLvVJUpfNO` +
-	`nvmMxJcl-8NNjAwcOjk4otSALaYgYYyOPyvKtgVdrQr-FoubWX4yrjxW-MJ2-7OBeepUUNOsVwGV23YX03sVkkyvY3ot` +
-	`RflkBcY3_HKpBxJl9wk2GyOShN4_PNUF9-vwfnvOXMbCDX-w4PTef4geeb_GiT40YCKHTKMSPVanGRn5GExIWmki-mmq` +
-	`h94-mPTJyBR74ShspL3BxPZitDL574T1w"}]}`
+// keySet is a set of public keys that nobody has the private ones of any more: lab/parity/cases has
+// a token that one of them has signed.
+const keySet = `{"keys":[{"kty":"RSA","e":"AQAB","kid":"k","n":"` +
+	`xf_yioNQ_1R1Qk5O0Ldz5AJ0cV-1qApxn8O1o3e9` +
+	`tVvVNFrNoocUa2z_62zEcamdJjfHr_EE9cpnsS3Jb5OCn7z5a3BY6C7x6iDpEZ1UadosZ1cvVL6Roe5xLtyjc9vS` +
+	`WbDuAnF1wZirH8aaE6Sf2kI_N4FD1NeyiA4VpwcGw1G4O4agyGQv2Mntz0ZDw-urEPog3kFoMdpSWS36CZyGL14w` +
+	`2AmpiuuUqsgXYj01F2l5JM6b9OEi-90iZiExdChIpYjoPIrH6uXRM7VxWrGraSMJVua_3M4b9cZBhrDlA5TjCqEk` +
+	`BtgDkxtpaLo3A2KrRzBQfgh_0YLMX5cHCvEOEQ"}]}`
 
 func (p *policy) authentication(name string) Object {
 	spec := p.where(tree{})
