@@ -95,8 +95,8 @@ func newCommon(m *tlsv3.CommonTlsContext, auto uint16, find Lookup) (*common, er
 	}
 	for i, s := range m.GetTlsCertificateSdsSecretConfigs() {
 		if s.GetSdsConfig() == nil {
-			return nil, fmt.Errorf("tls_certificate_sds_secret_configs[%d]: Unknown static secret: %s",
-				i, s.GetName())
+			return nil, fmt.Errorf("tls_certificate_sds_secret_configs[%d]: Unknown static "+
+				"secret: %s", i, s.GetName())
 		}
 		c.pairs = append(c.pairs, find(s.GetName()))
 	}
@@ -126,7 +126,8 @@ func (c *common) validation(m *tlsv3.CommonTlsContext, find Lookup) error {
 		if s == nil || s.GetSdsConfig() != nil {
 			return nil
 		}
-		return fmt.Errorf("%s: Unknown static certificate validation context: %s", name, s.GetName())
+		return fmt.Errorf("%s: Unknown static certificate validation context: %s", name,
+			s.GetName())
 	}
 	switch v := m.GetValidationContextType().(type) {
 	case *tlsv3.CommonTlsContext_ValidationContext:
@@ -185,7 +186,8 @@ func (c *common) parameters(m *tlsv3.TlsParameters) error {
 				continue
 			}
 			if isRule(name) {
-				return fmt.Errorf("cipher_suites[%d]: %q is not carried out yet; name the suites", i, name)
+				return fmt.Errorf("cipher_suites[%d]: %q is not carried out yet; name the suites",
+					i, name)
 			}
 			if !slices.Contains(absentSuites, name) {
 				return fmt.Errorf("cipher_suites[%d]: Failed to initialize cipher suites. The "+
@@ -211,8 +213,8 @@ func (c *common) parameters(m *tlsv3.TlsParameters) error {
 }
 
 // rules are words that stand for many suites in BoringSSL (ssl/ssl_cipher.cc kCipherAliases).
-var rules = strings.Fields("ALL kRSA kECDHE kEECDH kPSK aRSA aECDSA aPSK ECDHE EECDH RSA ECDSA PSK " +
-	"3DES AES128 AES256 AES AESGCM CHACHA20 SHA SHA1 SSLv3 TLSv1 TLSv1.2 HIGH FIPS")
+var rules = strings.Fields("ALL kRSA kECDHE kEECDH kPSK aRSA aECDSA aPSK ECDHE EECDH RSA " +
+	"ECDSA PSK 3DES AES128 AES256 AES AESGCM CHACHA20 SHA SHA1 SSLv3 TLSv1 TLSv1.2 HIGH FIPS")
 
 // isRule says that an entry of cipher_suites is no suite, but a rule to add or take away some.
 func isRule(name string) bool {
