@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -17,8 +18,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
 // mutator changes resources at random.
@@ -46,6 +45,11 @@ func places(m protoreflect.Message, back func()) []place {
 			}
 			back()
 		})
+	}
+	// Envoy asks once for a secret that is to come from two sources that are written otherwise, and
+	// what has the second warms without an end (source/common/config/watch_map.cc).
+	if _, ok := m.Interface().(*corev3.ConfigSource); ok {
+		return nil
 	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -95,6 +99,7 @@ func kept(p place) bool {
 		"envoy.type.tracing.v3.CustomTag.value", // tracing is not looked at
 		"envoy.config.listener.v3.Listener.freebind",
 		"envoy.extensions.access_loggers.file.v3.FileAccessLog.path", // the file system decides
+		"envoy.config.core.v3.Pipe.path",
 		"envoy.config.endpoint.v3.ClusterLoadAssignment.cluster_name",
 		"envoy.config.cluster.v3.Cluster.EdsClusterConfig.service_name",
 		"envoy.config.route.v3.RouteConfiguration.name":
@@ -195,7 +200,7 @@ func bases(t *testing.T, seed uint64) []broken {
 	var out []broken
 	recorded := recordedAnswers(t)
 	for _, b := range brokenOnes(t) {
-		if recorded[b.name].word == taken {
+		if recorded[b.name].word == taken && differing[b.name] == "" {
 			out = append(out, b)
 		}
 	}
@@ -212,10 +217,16 @@ func bases(t *testing.T, seed uint64) []broken {
 // allowed are differences that have a reason: what Envoy refuses for and we do not, by a part of
 // its words.
 var allowed = map[string]string{
-	"unknown cluster":  noClusterCheck,
-	"RE2 program size": "Envoy 1.38 limits it",
-	"update_frequency": differing["retries, priorities of before, less than never"],
+	"unknown cluster":                             noClusterCheck,
+	"unknown weighted cluster":                    noClusterCheck,
+	"services: value is required":                 noService,
+	"No TLS certificates found":                   differing["tls, certificate of nothing"],
+	"the minimum is above the maximum":            noVersion,
+	"RE2 program size":                            "Envoy 1.38 limits it",
+	"update_frequency":                            differing["retries, priorities of before, less than never"],
 	"Didn't find a registered implementation for": "only names of what we carry out are known",
+	// Where secrets come over ADS, Envoy makes the context when they have come, and refuses them.
+	"Failed to initialize": "it holds of the cluster, whenever the secrets come",
 }
 
 // TestMutations: to random changes both give the same answer, but for what we say we do not carry
@@ -242,8 +253,12 @@ func TestMutations(t *testing.T) {
 		text, _ := protojson.MarshalOptions{Multiline: false}.Marshal(b.resource)
 		last = fmt.Sprintf("mutation %d of %s (%s)\n%s", n, b.name, said, text)
 		ours := ourVerdict(t, b.resource)
-		if ours.word == notCarried {
+		switch {
+		case ours.word == notCarried:
 			counts["not asked, for we say: "+ours.word]++
+			continue
+		case strings.Contains(ours.why, "path_template"): // ends Envoy, see broken.yaml
+			counts["not asked: a bad template"]++
 			continue
 		}
 		theirs := s.judge(b)
@@ -291,7 +306,7 @@ func randomResources(t *testing.T, seed uint64) map[string]proto.Message {
 	out := map[string]proto.Message{}
 	for _, snapshot := range randomSnapshots(t, seed) {
 		snapshot = unbound(snapshot)
-		for _, typeURL := range xds.Types {
+		for _, typeURL := range types { // secrets are no configuration
 			resources := snapshot.Resources(typeURL)
 			for _, name := range slices.Sorted(maps.Keys(resources)) {
 				out[typeURL] = renamed(resources[name])

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -130,6 +131,7 @@ type subject struct {
 	good  map[string]proto.Message
 	port  uint32   // of the last listener
 	given []string // the names of the last endpoints
+	owed  string   // the nonce of secrets, of which an answer is to come
 }
 
 func newSubject(t *testing.T, api string) *subject {
@@ -148,8 +150,11 @@ func (s *subject) next(instead string) ask {
 		for _, n := range a.names {
 			s.asked[a.typeURL+" "+n] = true
 		}
-		if a.typeURL == xds.EndpointType {
+		switch a.typeURL {
+		case xds.EndpointType:
 			s.endpoints(a.names)
+		case xds.SecretType:
+			s.secrets(a)
 		}
 		return a
 	case <-s.p.exited:
@@ -230,4 +235,27 @@ func (s *subject) endpoints(names []string) {
 		r.resources = append(r.resources, named{n, m})
 	}
 	s.put(r)
+}
+
+// secrets answers for secrets, without which a cluster or listener does not become warm: with a
+// workload's own ones, and that there is no other.
+func (s *subject) secrets(a ask) {
+	s.t.Helper()
+	if len(a.names) == 0 || !s.s.delta && a.nonce != "" && a.nonce == s.owed {
+		s.owed = ""
+		return // an answer, with the names of before
+	}
+	own, err := authority().Secrets(identity.Workload{Namespace: "a", ServiceAccount: "b"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := reply{typeURL: xds.SecretType}
+	for _, n := range a.names {
+		if m := own[n]; m != nil {
+			r.resources = append(r.resources, named{n, m})
+		} else {
+			r.removed = append(r.removed, n)
+		}
+	}
+	s.owed = s.put(r)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -187,6 +188,15 @@ func (x *target) snapshot() *xds.Snapshot {
 	return x.got
 }
 
+// takeBroken returns what broken is, and forgets it.
+func (x *target) takeBroken() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	err := x.broken
+	x.broken = nil
+	return err
+}
+
 func (x *target) check(t *testing.T) {
 	t.Helper()
 	x.mu.Lock()
@@ -308,6 +318,13 @@ func both(t *testing.T, f func(t *testing.T, l *lab)) {
 func nodeID(pod string) *corev3.Node {
 	id := xds.NodeID{Role: "sidecar", IP: "10.244.0.2", Pod: pod, Namespace: "default"}
 	return &corev3.Node{Id: id.String()}
+}
+
+// connected says whether the server has a stream of a node.
+func (l *lab) connected(node string) bool {
+	return slices.ContainsFunc(l.Status(), func(s control.NodeStatus) bool {
+		return s.Node == node && s.Connected
+	})
 }
 
 // connect starts a client; stop ends it and waits for its end.

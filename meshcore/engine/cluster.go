@@ -74,6 +74,11 @@ func (c *compiler) cluster(m *clusterv3.Cluster) *Cluster {
 			c.fail("connect_timeout", "value must be greater than 0s")
 		}
 	}
+	if d := m.GetCleanupInterval(); d != nil {
+		if out.cleanup = c.duration("cleanup_interval", d); out.cleanup <= 0 {
+			c.fail("cleanup_interval", "value must be greater than 0s")
+		}
+	}
 	if m.GetHttp2ProtocolOptions() != nil {
 		out.HTTP2 = true
 	}
@@ -176,11 +181,6 @@ func (c *compiler) originalDst(out *Cluster, m *clusterv3.Cluster) {
 	}
 	if m.GetLoadAssignment() != nil {
 		c.fail("load_assignment", "ORIGINAL_DST clusters must have no load assignment configured")
-	}
-	if d := m.GetCleanupInterval(); d != nil {
-		if out.cleanup = c.duration("cleanup_interval", d); out.cleanup <= 0 {
-			c.fail("cleanup_interval", "value must be greater than 0s")
-		}
 	}
 	if m.GetLbPolicy() != clusterv3.Cluster_CLUSTER_PROVIDED {
 		c.fail("lb_policy", "cluster: LB policy %v is not valid for Cluster type ORIGINAL_DST",

@@ -122,7 +122,7 @@ func (c *compiler) extAuthz(m *extauthzv3.ExtAuthz) *extAuthz {
 
 // authzCommon compiles what the network filter has, too.
 func (c *compiler) authzCommon(a *extAuthz, v corev3.ApiVersion, e *matcherv3.MetadataMatcher) {
-	if v != corev3.ApiVersion_V3 {
+	if v != corev3.ApiVersion_V3 && v != corev3.ApiVersion_AUTO {
 		c.fail("transport_api_version", "must be V3")
 	}
 	if e != nil {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,7 +28,7 @@ import (
 // Validate asks Envoy whether it would take a snapshot, without serving it; the error is Envoy's
 // own. What would come over ADS is made static for that (what is dynamic passes unseen): clusters
 // have their endpoints, connection managers their routes. A route to a cluster that is not there is
-// taken, as it is over RDS.
+// taken, as it is over RDS. Nothing is written to a file: a snapshot holds private keys.
 func Validate(ctx context.Context, b Binary, s *xds.Snapshot) error {
 	config, err := static(s)
 	if err != nil {
@@ -39,26 +38,35 @@ func Validate(ctx context.Context, b Binary, s *xds.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "mesh-lab-validate-")
+	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "snapshot.json")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		return err
-	}
-	c := exec.CommandContext(ctx, b.Path, "--mode", "validate", "-c", file, "-l", "error",
+	defer r.Close()
+	c := exec.CommandContext(ctx, b.Path, "--mode", "validate", "-c", piped, "-l", "error",
 		"--log-format", "%v", "--concurrency", "1", "--disable-hot-restart")
+	c.ExtraFiles = []*os.File{r}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		defer w.Close()
+		w.Write(text) //nolint:errcheck // Envoy has ended, and said why
+	}()
 	said, err := c.CombinedOutput()
+	r.Close() // ends the writing, whether Envoy has read or not
+	<-written
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("envoy --mode validate: %w", cause)
 	}
 	if err != nil {
-		return refusal(string(said), file, err)
+		return refusal(string(said), piped, err)
 	}
 	return nil
 }
+
+// piped is a bootstrap without a file, the first of a command's ExtraFiles: Envoy reads it there
+// (source/common/filesystem/posix/filesystem_impl.cc illegalPath makes an exception of /dev/fd).
+const piped = "/dev/fd/3"
 
 // preamble is what Envoy's server says before the reason.
 var preamble = regexp.MustCompile(`^error initializing (config(uration)? )?'?[^']*'?: `)

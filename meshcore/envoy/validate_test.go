@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -110,7 +113,7 @@ func TestValidate(t *testing.T) {
 			if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
-			if err != nil && strings.Contains(err.Error(), "snapshot.json") {
+			if err != nil && strings.Contains(err.Error(), "/dev/fd") {
 				t.Errorf("%v names a file that is gone", err)
 			}
 			if s.Version() != before {
@@ -132,5 +135,29 @@ func TestValidate(t *testing.T) {
 func route(text string) func(*xds.Snapshot) {
 	return func(s *xds.Snapshot) {
 		s.Routes["80"].VirtualHosts[0].Routes = []*routev3.Route{parse(text, &routev3.Route{})}
+	}
+}
+
+// TestValidateKeepsKeys: a snapshot with a private key is judged without a file, however large it
+// is, and whether the program reads it or not.
+func TestValidateKeepsKeys(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "nowhere"))
+	s := snapshot("@nobody", "127.0.0.1:80")
+	s.Secrets["default"] = parse(`{"name": "default", "tls_certificate": {
+"certificate_chain": {"inline_string": "chain"}, "private_key": {"inline_string": "key"}}}`,
+		&tlsv3.Secret{})
+	host := s.Routes["80"].VirtualHosts[0]
+	for i := range 5000 { // more than a pipe holds
+		host.Domains = append(host.Domains, fmt.Sprintf("%d.example.com", i))
+	}
+	if err := envoy.Validate(t.Context(), real.Binary(t), s); err != nil {
+		t.Error(err)
+	}
+	deaf, err := exec.LookPath("false")
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := envoy.Validate(t.Context(), envoy.Binary{Path: deaf}, s); err == nil {
+		t.Error("a program that reads nothing takes it")
 	}
 }

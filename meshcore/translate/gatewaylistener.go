@@ -75,7 +75,9 @@ func (ix *index) gatewayListeners(p *Pod, m *managers) []*listenerv3.Listener {
 // each.
 func (b *gatewayBuilder) chains(port *gatewayPort, listener string) []*chain {
 	if parseProtocol(port.protocol).isHTTP() {
-		return []*chain{{filters: b.manager(port, listener, port.routeName)}}
+		return []*chain{{
+			filters: b.manager(port, listener, port.routeName), from: port.servers[0].ref(),
+		}}
 	}
 	var out []*chain
 	for _, s := range port.servers {
@@ -107,9 +109,7 @@ func (b *gatewayBuilder) manager(
 
 // terminating makes the chain of a server that ends TLS, or that has none.
 func (b *gatewayBuilder) terminating(s *gatewayServer, filters []*listenerv3.Filter) *chain {
-	out := &chain{
-		filters: filters, from: ruleRef{s.object, fmt.Sprintf("spec.servers[%d]", s.index)},
-	}
+	out := &chain{filters: filters, from: s.ref()}
 	if s.spec.Tls != nil {
 		out.sni = s.sniHosts()
 		out.socket = serverTLS(s.spec.Tls, b.ix.mesh)

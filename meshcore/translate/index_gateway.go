@@ -25,6 +25,11 @@ type gatewayServer struct {
 	routeName string
 }
 
+// ref is where the server is written.
+func (s *gatewayServer) ref() ruleRef {
+	return ruleRef{s.object, fmt.Sprintf("spec.servers[%d]", s.index)}
+}
+
 func (s *gatewayServer) protocol() protocol { return parseProtocol(s.spec.Port.Protocol) }
 
 // passesThrough: TLS goes on as it comes.

@@ -57,9 +57,13 @@ func refusedChains(listener string, chains []*chain) []istio.Diagnostic {
 		}
 		for _, o := range chains[:i] {
 			if c.overlaps(o) && o.from.object != nil {
+				remedy := "give each SNI host and network to one of them"
+				if len(c.sni)+len(c.cidrs)+len(o.sni)+len(o.cidrs) == 0 {
+					remedy = "leave one of them out, or write the same bind in both" // servers
+				}
 				refuse("%s %s matches some of the same connections, so Envoy refuses the listener "+
-					"%s; give each SNI host and network to one of them", o.from.object.Ref(),
-					strings.TrimPrefix(o.from.field, "spec."), listener)
+					"%s; %s", o.from.object.Ref(), strings.TrimPrefix(o.from.field, "spec."),
+					listener, remedy)
 				break
 			}
 		}

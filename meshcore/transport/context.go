@@ -93,7 +93,11 @@ func newCommon(m *tlsv3.CommonTlsContext, auto uint16, find Lookup) (*common, er
 		s := &Secret{pair: p}
 		c.pairs = append(c.pairs, func() *Secret { return s })
 	}
-	for _, s := range m.GetTlsCertificateSdsSecretConfigs() {
+	for i, s := range m.GetTlsCertificateSdsSecretConfigs() {
+		if s.GetSdsConfig() == nil {
+			return nil, fmt.Errorf("tls_certificate_sds_secret_configs[%d]: Unknown static "+
+				"secret: %s", i, s.GetName())
+		}
 		c.pairs = append(c.pairs, find(s.GetName()))
 	}
 	if err := c.validation(m, find); err != nil {
@@ -102,12 +106,13 @@ func newCommon(m *tlsv3.CommonTlsContext, auto uint16, find Lookup) (*common, er
 	if err := c.parameters(m.GetTlsParams()); err != nil {
 		return nil, fmt.Errorf("tls_params.%w", err)
 	}
-	for i, p := range m.GetAlpnProtocols() {
-		for _, p := range strings.Split(p, ",") {
-			if p == "" || len(p) > 255 {
-				return nil, fmt.Errorf("alpn_protocols[%d]: invalid ALPN protocol string", i)
-			}
-			c.alpn = append(c.alpn, p)
+	// One text with commas (source/common/tls/context_config_impl.cc).
+	if joined := strings.Join(m.GetAlpnProtocols(), ","); joined != "" {
+		c.alpn = strings.Split(joined, ",")
+	}
+	for _, p := range c.alpn {
+		if p == "" || len(p) > 255 {
+			return nil, fmt.Errorf("alpn_protocols: invalid ALPN protocol string")
 		}
 	}
 	return c, nil
@@ -116,13 +121,30 @@ func newCommon(m *tlsv3.CommonTlsContext, auto uint16, find Lookup) (*common, er
 // validation compiles what peers are checked against.
 func (c *common) validation(m *tlsv3.CommonTlsContext, find Lookup) error {
 	field := ""
+	// One without a source is of the bootstrap, where none are carried out.
+	static := func(name string, s *tlsv3.SdsSecretConfig) error {
+		if s == nil || s.GetSdsConfig() != nil {
+			return nil
+		}
+		return fmt.Errorf("%s: Unknown static certificate validation context: %s", name,
+			s.GetName())
+	}
 	switch v := m.GetValidationContextType().(type) {
 	case *tlsv3.CommonTlsContext_ValidationContext:
 		c.base, field = v.ValidationContext, "validation_context"
 	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
+		err := static("validation_context_sds_secret_config", v.ValidationContextSdsSecretConfig)
+		if err != nil {
+			return err
+		}
 		c.trusted = find(v.ValidationContextSdsSecretConfig.GetName())
 	case *tlsv3.CommonTlsContext_CombinedValidationContext:
 		v2 := v.CombinedValidationContext
+		err := static("combined_validation_context.validation_context_sds_secret_config",
+			v2.GetValidationContextSdsSecretConfig())
+		if err != nil {
+			return err
+		}
 		c.base = v2.GetDefaultValidationContext()
 		c.trusted = find(v2.GetValidationContextSdsSecretConfig().GetName())
 		field = "combined_validation_context.default_validation_context"
@@ -130,7 +152,11 @@ func (c *common) validation(m *tlsv3.CommonTlsContext, find Lookup) error {
 		return nil
 	}
 	c.checked = true
-	if _, err := newTrust(c.base); err != nil {
+	t, err := newTrust(c.base)
+	if err == nil && c.trusted == nil {
+		err = t.sound()
+	}
+	if err != nil {
 		return fmt.Errorf("%s.%w", field, err)
 	}
 	return nil
@@ -159,6 +185,10 @@ func (c *common) parameters(m *tlsv3.TlsParameters) error {
 				group = append(group, id)
 				continue
 			}
+			if isRule(name) {
+				return fmt.Errorf("cipher_suites[%d]: %q is not carried out yet; name the suites",
+					i, name)
+			}
 			if !slices.Contains(absentSuites, name) {
 				return fmt.Errorf("cipher_suites[%d]: Failed to initialize cipher suites. The "+
 					"following ciphers were rejected when tried individually: %s", i, name)
@@ -180,6 +210,18 @@ func (c *common) parameters(m *tlsv3.TlsParameters) error {
 		c.curves = append(c.curves, id)
 	}
 	return nil
+}
+
+// rules are words that stand for many suites in BoringSSL (ssl/ssl_cipher.cc kCipherAliases).
+var rules = strings.Fields("ALL kRSA kECDHE kEECDH kPSK aRSA aECDSA aPSK ECDHE EECDH RSA " +
+	"ECDSA PSK 3DES AES128 AES256 AES AESGCM CHACHA20 SHA SHA1 SSLv3 TLSv1 TLSv1.2 HIGH FIPS")
+
+// isRule says that an entry of cipher_suites is no suite, but a rule to add or take away some.
+func isRule(name string) bool {
+	return name == "" || strings.ContainsAny(name[:1], "-+!@") || slices.Contains(rules, name) ||
+		slices.ContainsFunc(strings.Split(name, "+"), func(s string) bool {
+			return s != name && slices.Contains(rules, s)
+		})
 }
 
 // material is what the secrets are at one moment.
@@ -233,8 +275,10 @@ func (c *common) complete(m *material) error {
 		proto.Merge(v, m.from[len(c.pairs)].context)
 	}
 	var err error
-	m.trust, err = newTrust(v)
-	return err
+	if m.trust, err = newTrust(v); err != nil {
+		return err
+	}
+	return m.trust.sound()
 }
 
 // flat is the cipher suites in order.

@@ -29,11 +29,15 @@ const (
 // sdsContext takes both the certificate and what is trusted from secrets.
 func sdsContext(high tlsv3.TlsParameters_TlsProtocol) *tlsv3.CommonTlsContext {
 	return &tlsv3.CommonTlsContext{TlsParams: params(v12, high),
-		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: "default"}},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{sds("default")},
 		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
 			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 				DefaultValidationContext:         &tlsv3.CertificateValidationContext{},
-				ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: "ROOTCA"}}}}
+				ValidationContextSdsSecretConfig: sds("ROOTCA")}}}
+}
+
+func sds(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{}}
 }
 
 func rootSecret(t testing.TB, root *issued) *Secret {
@@ -223,7 +227,7 @@ func TestRefused(t *testing.T) {
 		"common_tls_context.tls_params.tls_minimum_": common(func(c *tlsv3.CommonTlsContext) {
 			c.TlsParams = params(v13, v12)
 		}),
-		"common_tls_context.alpn_protocols[0]: ": common(func(c *tlsv3.CommonTlsContext) {
+		"common_tls_context.alpn_protocols: ": common(func(c *tlsv3.CommonTlsContext) {
 			c.AlpnProtocols = []string{"a,,b"}
 		}),
 		"session_ticket_keys.keys[0]: ": {CommonTlsContext: &tlsv3.CommonTlsContext{

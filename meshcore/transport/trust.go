@@ -42,7 +42,11 @@ func newTrust(m *tlsv3.CertificateValidationContext) (*trust, error) {
 	t := &trust{leafCRL: m.GetOnlyVerifyLeafCertCrl(), late: m.GetAllowExpiredCertificate(),
 		lenient: m.GetTrustChainVerification() ==
 			tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED}
-	if err := t.authorities(inlined(m.GetTrustedCa())); err != nil {
+	ca := inlined(m.GetTrustedCa())
+	if m.GetTrustedCa().GetSpecifier() != nil && len(ca) == 0 {
+		return nil, fmt.Errorf("trusted_ca: DataSource cannot be empty")
+	}
+	if err := t.authorities(ca); err != nil {
 		return nil, err
 	}
 	for i, h := range m.GetVerifyCertificateHash() {
@@ -65,6 +69,23 @@ func newTrust(m *tlsv3.CertificateValidationContext) (*trust, error) {
 		return nil, err
 	}
 	return t, t.matchers(m)
+}
+
+// sound says whether a whole validation context demands what only authorities can tell.
+// Envoy source/common/tls/cert_validator/default_validator.cc initializeSslContexts,
+// source/common/ssl/certificate_validation_context_config_impl.cc initialize.
+func (t *trust) sound() error {
+	switch {
+	case len(t.roots) > 0:
+		return nil
+	case len(t.names) > 0:
+		return fmt.Errorf("trusted_ca: SAN-based verification of peer certificates without " +
+			"trusted CA is insecure and not allowed")
+	case t.late:
+		return fmt.Errorf("allow_expired_certificate: Certificate validity period is always " +
+			"ignored without trusted CA")
+	}
+	return nil
 }
 
 // authorities reads trusted_ca.

@@ -41,7 +41,7 @@ func (w *world) gatewayService() Object {
 func (w *world) servers() list {
 	var out list
 	for i := range w.between(1, 2) {
-		out = append(out, w.fields(tree{
+		server := w.fields(tree{
 			"port": tree{
 				"number": pick(w.draw, 80, 8080, 9080), "name": numbered("http-", i),
 				"protocol": pick(w.draw, "HTTP", "http"),
@@ -51,7 +51,11 @@ func (w *world) servers() list {
 		},
 			of(w.draw, "name", 20, numbered("server-", i)),
 			of(w.draw, "bind", 10, "0.0.0.0", "10.1.2.3"),
-			of(w.draw, "defaultEndpoint", 3, "127.0.0.1:8080")))
+			of(w.draw, "defaultEndpoint", 3, "127.0.0.1:8080"))
+		if server["bind"] == "0.0.0.0" { // Envoy refuses it beside a server of that port without
+			server["port"].(tree)["number"] = 9090
+		}
+		out = append(out, server)
 	}
 	return out
 }
