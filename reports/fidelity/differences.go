@@ -239,6 +239,16 @@ var known = []Difference{
 		Felt:  "Of a client that is turned away the upstream never hears.",
 	},
 	{
+		ID: "token-issuer-twice",
+		What: "Of several rules for one issuer at a workload, where a token without a provider " +
+			"of its own is judged, the one that is first by name is asked.",
+		Plane: Meshcore,
+		Why: "Envoy asks the one that comes first in a hash table (jwks_cache.cc), which may be " +
+			"another one after each start.",
+		Felt:   "Audiences of one of the rules decide; in a cluster nobody can say of which.",
+		Fields: []string{"RequestAuthentication.jwtRules.issuer"},
+	},
+	{
 		ID: "token-keys",
 		What: "Keys of token issuers come from the lab or from loopback addresses, before a " +
 			"change is over.",

@@ -33,9 +33,11 @@ func Access(seed uint64) Config {
 	if p.chance(40) {
 		o := p.authentication("jwt-0")
 		if rules, ok := o["spec"].(tree)["jwtRules"].(list); ok {
-			for _, r := range rules {
+			for i, r := range rules {
 				delete(r.(tree), "jwksUri")
 				r.(tree)["jwks"] = keySet
+				// Of two rules for one issuer Envoy asks either, as its hash table has them.
+				r.(tree)["issuer"] = []string{"mint.example", "https://other.example"}[i]
 			}
 		}
 		objects = append(objects, o)
