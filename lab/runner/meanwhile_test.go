@@ -83,3 +83,32 @@ func TestMeanwhileTooLong(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Nothing is ever recorded of a misspelt workload: what is expected of it is refused, not met.
+func TestStrangers(t *testing.T) {
+	_, err := told(t, `
+name: strangers
+mesh: {app: customer}
+steps:
+- request: {from: curl, to: "http://customer:8080/"}
+  expect:
+  - never: {at: custmer}
+  - count: {from: curl, to: preference.default, is: 0}
+  - share: {of: {from: curl}, that: {at: nobody}, is: 0%}
+`)
+	if err == nil {
+		t.Fatal("it runs")
+	}
+	for _, want := range []string{
+		`story.yaml:5:3: Scenario strangers expect: never at custmer: nobody in the mesh is called ` +
+			`"custmer"; did you mean customer?`,
+		`is called "nobody"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), `"preference`) {
+		t.Errorf("a service is refused: %v", err)
+	}
+}

@@ -229,6 +229,9 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 			break
 		}
 	}
+	if err == nil {
+		err = r.strangers(s)
+	}
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if serr := r.mesh.Settle(settle); serr != nil && err == nil {

@@ -130,8 +130,10 @@ func TestResumed(t *testing.T) {
 		}
 		none := newClient(t, &tlsv3.UpstreamTlsContext{CommonTlsContext: sdsContext(high),
 			MaxSessionKeys: wrapperspb.UInt32(0)}, b.find)
-		if connect(none) || connect(none) {
-			t.Errorf("%v: resumed without a session kept", high)
+		for range 2 {
+			if connect(none) {
+				t.Errorf("%v: resumed without a session kept", high)
+			}
 		}
 	}
 }
@@ -154,8 +156,10 @@ func TestStale(t *testing.T) {
 			if cErr != nil || sErr != nil {
 				t.Fatal(cErr, sErr)
 			}
-			if client.Stale() || client.Stale() {
-				t.Errorf("%v, %s: stale at once", high, name)
+			for range 2 { // to look changes nothing
+				if client.Stale() {
+					t.Errorf("%v, %s: stale at once", high, name)
+				}
 			}
 			row.do(server)
 			if row.stale {

@@ -98,6 +98,7 @@ func ticketKeys(m *tlsv3.TlsSessionTicketKeys) ([][32]byte, error) {
 	for i, d := range m.GetKeys() {
 		b := inlined(d)
 		if len(b) != 80 {
+			//lint:ignore ST1005 Envoy's words, a full stop at their end
 			return nil, fmt.Errorf("keys[%d]: Incorrect TLS session ticket key length. "+
 				"Length %d, expected length 80.", i, len(b))
 		}

@@ -224,12 +224,11 @@ func (t *trust) demanding() bool {
 
 // peer says what is wanted of the peer of a connection beside the validation context.
 type peer struct {
-	now    time.Time
-	usage  x509.ExtKeyUsage // of its certificate
-	sans   []string         // auto_san_validation: one of these
-	dns    string           // auto_sni_san_validation: this DNS name, instead of the matchers
-	chain  bool             // its chain has been verified
-	chain_ bool             // the chain has been verified already
+	now   time.Time
+	usage x509.ExtKeyUsage // of its certificate
+	sans  []string         // auto_san_validation: one of these
+	dns   string           // auto_sni_san_validation: this DNS name, instead of the matchers
+	chain bool             // its chain has been verified
 }
 
 // verify checks a peer's chain. validated says that something was checked, and held; what is wrong

@@ -168,7 +168,8 @@ func TestSeed(t *testing.T) {
 		_, text := get(t, start(t, map[string]string{"SEED": seed}), "/jwks.json")
 		return text
 	}
-	if keys("a") != keys("a") || keys("a") == keys("b") || keys("") == keys("") {
+	a, again, b, one, two := keys("a"), keys("a"), keys("b"), keys(""), keys("")
+	if a != again || a == b || one == two {
 		t.Error("keys do not follow the seed")
 	}
 	h := start(t, map[string]string{"SEED": "a"})
