@@ -15,7 +15,7 @@ build: ## build the mesh-lab binary
 
 test: ## run every test with the race detector (all that a fresh machine needs)
 	$(GO) test -race -timeout 20m ./...
-	$(GO) test ./meshcore/istio ./scenarios/assert # what is thinned under the race detector, whole
+	$(GO) test ./meshcore/istio ./meshcore/engine ./scenarios/assert # what is thinned under the race detector, whole
 
 check: lint test ## format, vet, static analysis, tidy modules, and every test
 

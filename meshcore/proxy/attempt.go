@@ -7,6 +7,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/breaker"
+	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
 
@@ -248,11 +249,25 @@ func (d *downstream) dropUpstream() {
 		return
 	}
 	d.w.up.conn.Close()
-	d.releaseUpstream(false)
+	if d.w.upload != nil {
+		d.w.upload.detach()
+	}
+	cost := d.w.up.Traffic()
+	d.w.hold()
+	d.releaseUpstream(false, cost)
 }
 
-// releaseUpstream ends the upstream stream.
-func (d *downstream) releaseUpstream(usable bool) {
+// hold ends the exchange with the upstream, and says whether the connection is fit for another one.
+// The response head lies in buffers that logs read when all is over: they are kept until then, those
+// of the attempt before are not.
+func (w *work) hold() (usable bool) {
+	w.held.Free()
+	usable, w.held = w.up.Finish()
+	return usable
+}
+
+// releaseUpstream ends the upstream stream, which has cost so much.
+func (d *downstream) releaseUpstream(usable bool, cost wire.Traffic) {
 	up := d.w.up
 	if d.w.upload != nil {
 		d.w.upload.detach()
@@ -264,7 +279,7 @@ func (d *downstream) releaseUpstream(usable bool) {
 		usable = up.setDeadline(d.p, clock.Never) == nil
 	}
 	d.w.up = nil
-	d.w.upstream.Add(up.Traffic())
+	d.w.upstream.Add(cost)
 	d.w.wait.breaker.Finish()
 	up.pool.release(up, usable)
 }

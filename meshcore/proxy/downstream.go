@@ -67,12 +67,13 @@ type work struct {
 	req, resp wire.Head
 	wait      waiter
 	up        *upstream
-	upClose   bool   // the upstream will close after this response
-	body      []byte // what was received of the request body with its head
-	complete  bool   // that is all of it
-	last      bool   // the connection ends with this exchange
-	epoch     uint32 // in the settler
-	ending    bool   // counted there
+	held      h1.Held // where the response head is
+	upClose   bool    // the upstream will close after this response
+	body      []byte  // what was received of the request body with its head
+	complete  bool    // that is all of it
+	last      bool    // the connection ends with this exchange
+	epoch     uint32  // in the settler
+	ending    bool    // counted there
 	upload    *upload
 	mirrors   []*mirror
 	received  int64

@@ -112,6 +112,8 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	w.x.Record.BytesReceived = w.received
 	d.log(d.srv.Traffic(), w.upstream)
 	d.p.record(d.chain, &w.x.Record)
+	w.held.Free()
+	w.held = h1.Held{}
 	if w.ending {
 		w.ending = false
 		d.p.settle.ended(w.epoch)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
-	"github.com/mesh-lab/mesh-lab/meshcore/wire/h1"
 )
 
 // forward sends the response downstream. intact says that it ended as it should, so that the
@@ -19,10 +18,8 @@ func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intac
 	w.headSent = true
 	if w.resp.NoBody {
 		d.ending()
-		held := d.finishUpstream()
-		err := d.srv.WriteHead(&w.resp, true)
-		held.Free()
-		return d.sentAll(err)
+		d.finishUpstream()
+		return d.sentAll(d.srv.WriteHead(&w.resp, true))
 	}
 	if d.srv.WriteHead(&w.resp, false) != nil || !w.up.Buffered() && d.srv.Flush() != nil {
 		return d.clientGone()
@@ -68,10 +65,8 @@ func (d *downstream) writePiece(b []byte, flush bool) error {
 // see the end, as in Envoy: its next request finds it in the pool.
 func (d *downstream) lastPiece(b []byte) (next engine.Directive, intact bool) {
 	d.ending()
-	held := d.finishUpstream()
-	err := d.srv.WriteBody(b, true)
-	held.Free()
-	return d.sentAll(err)
+	d.finishUpstream()
+	return d.sentAll(d.srv.WriteBody(b, true))
 }
 
 // sentAll flushes and reports the end.
@@ -85,9 +80,9 @@ func (d *downstream) sentAll(err error) (next engine.Directive, intact bool) {
 	return d.end(engine.Sent), true
 }
 
-// finishUpstream returns the connection to its pool after a complete response. held keeps what
-// was read from it.
-func (d *downstream) finishUpstream() (held h1.Held) {
+// finishUpstream returns the connection to its pool after a complete response. What was read from it
+// is held until the exchange is recorded.
+func (d *downstream) finishUpstream() {
 	w := d.w
 	whole := w.complete || w.upload != nil && w.upload.finish()
 	if !whole {
@@ -96,9 +91,8 @@ func (d *downstream) finishUpstream() (held h1.Held) {
 			w.upload.detach()
 		}
 	}
-	usable, held := w.up.Finish()
-	d.releaseUpstream(usable && whole && !w.upClose)
-	return held
+	usable := w.hold()
+	d.releaseUpstream(usable && whole && !w.upClose, w.up.Traffic())
 }
 
 // cut ends a response that can not be completed. What the client has got is flushed; the end is

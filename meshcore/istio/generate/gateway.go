@@ -52,8 +52,15 @@ func (w *world) servers() list {
 			of(w.draw, "name", 20, numbered("server-", i)),
 			of(w.draw, "bind", 10, "0.0.0.0", "10.1.2.3"),
 			of(w.draw, "defaultEndpoint", 3, "127.0.0.1:8080"))
-		if server["bind"] == "0.0.0.0" { // Envoy refuses it beside a server of that port without
-			server["port"].(tree)["number"] = 9090
+		// Envoy refuses servers of one port that differ in this alone: istiod makes a chain of each.
+		port := server["port"].(tree)
+		switch any := server["bind"] == "0.0.0.0"; {
+		case any && port["protocol"] == "http":
+			port["number"] = 9091
+		case any:
+			port["number"] = 9090
+		case port["protocol"] == "http":
+			port["number"] = 7080
 		}
 		out = append(out, server)
 	}
