@@ -257,9 +257,9 @@ func (d *downstream) dropUpstream() {
 	d.releaseUpstream(false, cost)
 }
 
-// hold ends the exchange with the upstream, and says whether the connection is fit for another one.
-// The response head lies in buffers that logs read when all is over: they are kept until then, those
-// of the attempt before are not.
+// hold ends the exchange with the upstream, and says whether the connection is fit for another.
+// The response head lies in buffers that logs read when all is over: they are kept until then,
+// those of the attempt before are not.
 func (w *work) hold() (usable bool) {
 	w.held.Free()
 	usable, w.held = w.up.Finish()

@@ -80,8 +80,8 @@ func (d *downstream) sentAll(err error) (next engine.Directive, intact bool) {
 	return d.end(engine.Sent), true
 }
 
-// finishUpstream returns the connection to its pool after a complete response. What was read from it
-// is held until the exchange is recorded.
+// finishUpstream returns the connection to its pool after a complete response. What was read from
+// it is held until the exchange is recorded.
 func (d *downstream) finishUpstream() {
 	w := d.w
 	whole := w.complete || w.upload != nil && w.upload.finish()

@@ -52,7 +52,7 @@ func (w *world) servers() list {
 			of(w.draw, "name", 20, numbered("server-", i)),
 			of(w.draw, "bind", 10, "0.0.0.0", "10.1.2.3"),
 			of(w.draw, "defaultEndpoint", 3, "127.0.0.1:8080"))
-		// Envoy refuses servers of one port that differ in this alone: istiod makes a chain of each.
+		// Envoy refuses servers of a port that differ in this alone: istiod makes a chain of each.
 		port := server["port"].(tree)
 		switch any := server["bind"] == "0.0.0.0"; {
 		case any && port["protocol"] == "http":
