@@ -140,7 +140,8 @@ func stats() *metricsv3.StatsConfig {
 			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}})
 	}
 	for _, s := range []string{
-		".downstream_rq_active", ".downstream_cx_active", ".rds.update_rejected",
+		".downstream_rq_active", ".downstream_cx_active", ".no_filter_chain_match",
+		".rds.update_rejected",
 	} {
 		patterns = append(patterns, &matcherv3.StringMatcher{
 			MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: s}})

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -283,13 +284,15 @@ func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), 
 }
 
 // What settle asks Envoy for: how many log entries it has made and how many it could not keep, and
-// how many requests are under way.
+// how many requests are under way; and of each listener, how many connections no filter chain took:
+// they have entries that the first number does not count.
 const (
 	entriesMade = "access_logs.grpc_access_log.logs_written"
 	entriesLost = "access_logs.grpc_access_log.logs_dropped"
 	ownRequest  = "http.admin.downstream_rq_active"
 	settleStats = `^access_logs\.grpc_access_log\.logs_(written|dropped)$` +
-		`|^http\..*\.downstream_rq_active$`
+		`|^http\..*\.downstream_rq_active$|^listener\..*` + noChain + `$`
+	noChain = `.no_filter_chain_match`
 )
 
 // settlePatience bounds how long an Envoy may take to answer and to hand over its log entries.
@@ -335,7 +338,14 @@ func (s *envoySidecar) reported(ctx context.Context) error {
 		if n := stats[entriesLost]; n > 0 {
 			return fmt.Errorf("it dropped %d entries of its access log: records are missing", n)
 		}
-		if err := s.pod.m.envoys.logs.Await(ctx, node, stats[entriesMade]); err != nil {
+		made := als.Entries{Requests: stats[entriesMade]}
+		for name, n := range stats {
+			if strings.HasSuffix(name, noChain) {
+				made.Unmatched += n
+				delete(stats, name)
+			}
+		}
+		if err := s.pod.m.envoys.logs.Await(ctx, node, made); err != nil {
 			return err
 		}
 		delete(stats, entriesMade)

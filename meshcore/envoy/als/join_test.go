@@ -319,7 +319,7 @@ func TestForget(t *testing.T) {
 	}
 	n := s.node("a")
 	s.Forget("a")
-	if err := n.await(t.Context(), 1); err != nil {
+	if err := n.await(t.Context(), Entries{Requests: 1}); err != nil {
 		t.Error(err) // nobody waits for who has gone
 	}
 }
@@ -366,18 +366,31 @@ func TestAwait(t *testing.T) {
 	m := &manual{}
 	s := New(Options{Clock: m, Sink: &got})
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := s.Await(ctx, "a", 0); err != nil {
+	if err := s.Await(ctx, "a", Entries{}); err != nil {
 		t.Error(err)
 	}
 	s.node("a").take(message(entry{id: "a", path: "/1", connection: 1, attempts: 1}))
 	done := make(chan error)
-	go func() { done <- s.Await(ctx, "a", 1) }()
+	go func() { done <- s.Await(ctx, "a", Entries{Requests: 1}) }()
 	m.advance(time.Second)
 	if err := <-done; err != nil || len(got) != 1 {
 		t.Error(err, got)
 	}
 	cancel()
-	if err := s.Await(ctx, "a", 2); !errors.Is(err, context.Canceled) {
+	// What comes of connections is no request, and one that was served is not one without a chain.
+	for _, flags := range []*datav3.ResponseFlags{nil, {NoRouteFound: true}} {
+		s.node("a").take(&alsv3.StreamAccessLogsMessage{
+			LogEntries: &alsv3.StreamAccessLogsMessage_TcpLogs{
+				TcpLogs: &alsv3.StreamAccessLogsMessage_TCPAccessLogEntries{
+					LogEntry: []*datav3.TCPAccessLogEntry{{
+						CommonProperties: &datav3.AccessLogCommon{ResponseFlags: flags}}}}}})
+	}
+	if err := s.Await(ctx, "a", Entries{Requests: 1, Unmatched: 1}); err != nil {
 		t.Error(err)
+	}
+	for _, more := range []Entries{{Requests: 2}, {Unmatched: 2}} {
+		if err := s.Await(ctx, "a", more); !errors.Is(err, context.Canceled) {
+			t.Error(more, err)
+		}
 	}
 }

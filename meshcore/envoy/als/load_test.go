@@ -50,7 +50,7 @@ func (e *envoy) settle(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := e.s.Await(ctx, self.Name, e.written(t)); err != nil {
+	if err := e.s.Await(ctx, self.Name, Entries{Requests: e.written(t)}); err != nil {
 		t.Error(err)
 	}
 }

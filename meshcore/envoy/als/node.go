@@ -22,8 +22,9 @@ type node struct {
 	mu       sync.Mutex
 	proxy    Proxy
 	names    map[string]string // strings that come again and again
-	received uint64
-	gone     bool // nobody waits for it any more
+	received Entries           // of each kind
+	tcp      uint64            // entries of connections, those without a filter chain included
+	gone     bool              // nobody waits for it any more
 	dropped  uint64
 	changed  chan struct{} // closed when something came, if somebody waits for it
 
@@ -79,7 +80,7 @@ func (n *node) take(m *alsv3.StreamAccessLogsMessage) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, e := range m.GetHttpLogs().GetLogEntry() {
-		n.received++
+		n.received.Requests++
 		if e.GetCommonProperties().GetAccessLogType() == datav3.AccessLogType_UpstreamEnd {
 			n.attempt(e)
 		} else {
@@ -87,7 +88,11 @@ func (n *node) take(m *alsv3.StreamAccessLogsMessage) {
 		}
 	}
 	for _, e := range m.GetTcpLogs().GetLogEntry() {
-		n.received++
+		n.tcp++
+		if c := e.GetCommonProperties(); c.GetResponseFlags().GetNoRouteFound() &&
+			c.GetUpstreamCluster() == "" {
+			n.received.Unmatched++
+		}
 		n.connection(e)
 	}
 	n.tell()
@@ -324,7 +329,7 @@ func (n *node) flush() {
 func (n *node) count() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.received
+	return n.received.Requests + n.tcp
 }
 
 func (n *node) lost() uint64 {
@@ -333,10 +338,10 @@ func (n *node) lost() uint64 {
 	return n.dropped
 }
 
-func (n *node) await(ctx context.Context, want uint64) error {
+func (n *node) await(ctx context.Context, want Entries) error {
 	for {
 		n.mu.Lock()
-		if n.gone || n.received >= want && len(n.waiting) == 0 {
+		if n.gone || n.received.cover(want) && len(n.waiting) == 0 {
 			n.mu.Unlock()
 			return nil
 		}
@@ -348,8 +353,10 @@ func (n *node) await(ctx context.Context, want uint64) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d log entries have come, %d records are not whole yet: %w",
-				received, want, waiting, ctx.Err())
+			return fmt.Errorf("%d of %d log entries of requests have come, %d of %d of "+
+				"connections without a filter chain, %d records are not whole yet: %w",
+				received.Requests, want.Requests, received.Unmatched, want.Unmatched, waiting,
+				ctx.Err())
 		}
 	}
 }
