@@ -143,11 +143,7 @@ func staticCluster(s *xds.Snapshot, name string) (*clusterv3.Cluster, error) {
 // staticListener gives a listener's connection managers their routes.
 func staticListener(s *xds.Snapshot, name string) (*listenerv3.Listener, error) {
 	l := proto.CloneOf(s.Listeners[name])
-	chains := l.FilterChains
-	if l.DefaultFilterChain != nil {
-		chains = append(slices.Clip(chains), l.DefaultFilterChain)
-	}
-	for _, chain := range chains {
+	for _, chain := range xds.Chains(l) {
 		for _, f := range chain.Filters {
 			if err := inline(s, f); err != nil {
 				return nil, fmt.Errorf("listener %s: filter_chains[%s].filters[%s]: %w",

@@ -28,7 +28,7 @@ type Description struct {
 func Describe(s *xds.Snapshot) (Description, error) {
 	var d Description
 	for _, name := range slices.Sorted(maps.Keys(s.Listeners)) {
-		for _, chain := range chains(s.Listeners[name]) {
+		for _, chain := range xds.Chains(s.Listeners[name]) {
 			for _, f := range chain.GetFilters() {
 				if err := d.filter("listener "+name, f.GetTypedConfig()); err != nil {
 					return d, fmt.Errorf("listener %s: %s: %w", name, f.GetName(), err)

@@ -85,45 +85,7 @@ func each[M interface {
 
 // lowerListener puts the filter into the connection managers of a listener.
 func lowerListener(l *listenerv3.Listener) (*listenerv3.Listener, error) {
-	var out *listenerv3.Listener
-	for i, chain := range chains(l) {
-		for k, f := range chain.GetFilters() {
-			m := &hcmv3.HttpConnectionManager{}
-			if !f.GetTypedConfig().MessageIs(m) {
-				continue
-			}
-			if err := f.GetTypedConfig().UnmarshalTo(m); err != nil {
-				return nil, fmt.Errorf("filter chain %s: %s: %w", chain.GetName(), f.GetName(), err)
-			}
-			done, err := lowerManager(m)
-			if err != nil {
-				return nil, err
-			}
-			if !done {
-				continue
-			}
-			a, err := anypb.New(m)
-			if err != nil {
-				return nil, err
-			}
-			if out == nil {
-				out = proto.CloneOf(l)
-			}
-			chains(out)[i].Filters[k].ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: a}
-		}
-	}
-	if out == nil {
-		return l, nil
-	}
-	return out, nil
-}
-
-func chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
-	list := l.GetFilterChains()
-	if d := l.GetDefaultFilterChain(); d != nil {
-		list = append(list[:len(list):len(list)], d)
-	}
-	return list
+	return xds.EditManagers(l, lowerManager)
 }
 
 // lowerManager changes a connection manager whose routes come over RDS, or stand in it and have

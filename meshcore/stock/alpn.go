@@ -1,7 +1,6 @@
 package stock
 
 import (
-	"fmt"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -10,7 +9,7 @@ import (
 	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	httpstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/proto"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -50,45 +49,16 @@ func setALPN(l *listenerv3.Listener) (*listenerv3.Listener, error) {
 	if l.GetTrafficDirection() != corev3.TrafficDirection_OUTBOUND {
 		return l, nil
 	}
-	var out *listenerv3.Listener
-	for i, chain := range chains(l) {
-		for k, f := range chain.GetFilters() {
-			m := &hcmv3.HttpConnectionManager{}
-			if !f.GetTypedConfig().MessageIs(m) {
-				continue
-			}
-			if err := f.GetTypedConfig().UnmarshalTo(m); err != nil {
-				return nil, fmt.Errorf("filter chain %s: %s: %w", chain.GetName(), f.GetName(), err)
-			}
-			at := slices.IndexFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool {
-				return f.GetTypedConfig().GetTypeUrl() == routerType
-			})
-			if at < 0 {
-				continue
-			}
-			m.HttpFilters = slices.Insert(m.HttpFilters, at, filter())
-			packed, err := anypb.New(m)
-			if err != nil {
-				return nil, err
-			}
-			if out == nil {
-				out = proto.CloneOf(l)
-			}
-			chains(out)[i].Filters[k].ConfigType = &listenerv3.Filter_TypedConfig{
-				TypedConfig: packed}
+	return xds.EditManagers(l, func(m *hcmv3.HttpConnectionManager) (bool, error) {
+		at := slices.IndexFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool {
+			return f.GetTypedConfig().GetTypeUrl() == routerType
+		})
+		if at < 0 {
+			return false, nil
 		}
-	}
-	if out == nil {
-		return l, nil
-	}
-	return out, nil
-}
-
-func chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
-	if l.GetDefaultFilterChain() == nil {
-		return l.GetFilterChains()
-	}
-	return append(slices.Clone(l.GetFilterChains()), l.GetDefaultFilterChain())
+		m.HttpFilters = slices.Insert(m.HttpFilters, at, filter())
+		return true, nil
+	})
 }
 
 // filter gives the ALPN of the request's cluster, where it has one, to the connection upstream.

@@ -27,11 +27,7 @@ func EndpointName(c *clusterv3.Cluster) (name string, ok bool) {
 func RouteNames(l *listenerv3.Listener) ([]string, error) {
 	var names []string
 	seen := map[string]bool{}
-	chains := l.GetFilterChains()
-	if d := l.GetDefaultFilterChain(); d != nil {
-		chains = append(chains[:len(chains):len(chains)], d)
-	}
-	for _, chain := range chains {
+	for _, chain := range Chains(l) {
 		for _, f := range chain.GetFilters() {
 			var hcm hcmv3.HttpConnectionManager
 			if !f.GetTypedConfig().MessageIs(&hcm) {

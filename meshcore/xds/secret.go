@@ -68,10 +68,9 @@ func TransportSockets(m proto.Message) []*corev3.TransportSocket {
 			add(match.GetTransportSocket())
 		}
 	case *listenerv3.Listener:
-		for _, chain := range m.GetFilterChains() {
+		for _, chain := range Chains(m) {
 			add(chain.GetTransportSocket())
 		}
-		add(m.GetDefaultFilterChain().GetTransportSocket())
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	networkstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -122,12 +123,7 @@ func (k *Linker) inbound(l *listenerv3.Listener, p Proxy) (*listenerv3.Listener,
 	if err := k.policies(out); err != nil {
 		return nil, err
 	}
-	for _, c := range out.FilterChains {
-		if err := k.toApp(c, p); err != nil {
-			return nil, err
-		}
-	}
-	if c := out.DefaultFilterChain; c != nil {
+	for _, c := range xds.Chains(out) {
 		if err := k.toApp(c, p); err != nil {
 			return nil, err
 		}

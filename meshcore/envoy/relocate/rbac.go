@@ -10,6 +10,7 @@ import (
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -26,11 +27,7 @@ type rules interface {
 // there alone: an Envoy sees its peer at a loopback address, unless a PROXY header or
 // x-forwarded-for says the logical one.
 func (k *Linker) policies(l *listenerv3.Listener) error {
-	chains := l.FilterChains
-	if l.DefaultFilterChain != nil {
-		chains = append(chains[:len(chains):len(chains)], l.DefaultFilterChain)
-	}
-	for _, c := range chains {
+	for _, c := range xds.Chains(l) {
 		for _, f := range c.Filters {
 			if err := k.filterPolicies(f); err != nil {
 				return fmt.Errorf("chain %s: %s: %w", c.Name, f.Name, err)
