@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"sync"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
@@ -40,18 +39,14 @@ func (d *downstream) collect(dir engine.Directive) engine.Directive {
 
 // call is a request of the proxy's own that an exchange waits for.
 type call struct {
-	p    *Proxy
+	side
 	c    *engine.Call
-	pool *pool
-	wake chan struct{} // the wait for a connection goes on
-	tell func()        // wakes the exchange
+	tell func() // wakes the exchange
 
-	mu      sync.Mutex
-	up      *upstream
-	dropped bool
-	ended   bool
-	answer  engine.Event
-	stop    func() // gives an HTTP/2 call up
+	// Guarded by mu.
+	ended  bool
+	answer engine.Event
+	stop   func() // gives an HTTP/2 call up
 }
 
 // ask carries out Ask.
@@ -73,7 +68,7 @@ func (d *downstream) ask(dir engine.Directive) engine.Directive {
 
 // startCall begins a call.
 func (d *downstream) startCall(ec *engine.Call) *call {
-	c := &call{p: d.p, c: ec, tell: d.nudge, wake: make(chan struct{}, 1)}
+	c := &call{side: newSide(d.p, ec.Endpoint, clock.Never), c: ec, tell: d.nudge}
 	run := c.run
 	if ec.Endpoint.Cluster.HTTP2 {
 		run = c.runHTTP2()
@@ -118,76 +113,17 @@ func (c *call) end(ev engine.Event) {
 func (c *call) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dropped = true
-	if c.up != nil {
-		c.up.conn.Close()
-	}
+	c.giveUp()
 	if c.stop != nil {
 		c.stop()
 	}
-	c.nudge()
-}
-
-func (c *call) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (c *call) gone() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dropped
 }
 
 // run is the goroutine of a call over HTTP/1.1.
 func (c *call) run() {
-	c.pool = c.p.poolOf(c.c.Endpoint, c.c.Endpoint.TLSOptions("", c.c.Head.Authority))
-	w := &waiter{breaker: breakerOf(c.c.Endpoint), wake: c.nudge}
-	up, refused := c.pool.take(w)
-	if refused {
-		c.end(w.failed)
-		return
-	}
-	if up == nil {
-		ev := c.await(w)
-		if up = w.up; ev.Kind != 0 {
-			c.end(ev)
-			return
-		}
-	}
-	c.mu.Lock()
-	c.up = up
-	if c.dropped {
-		up.conn.Close()
-	}
-	c.mu.Unlock()
-	ev, usable := c.exchange(up)
-	c.mu.Lock()
-	c.up = nil
-	usable = usable && !c.dropped
-	c.mu.Unlock()
-	w.breaker.Finish()
-	c.pool.release(up, usable)
+	ev, free := c.use(c.endpoint.TLSOptions("", c.c.Head.Authority), c.exchange)
+	free()
 	c.end(ev)
-}
-
-// await waits for a connection.
-func (c *call) await(w *waiter) engine.Event {
-	for {
-		switch dropped := c.gone(); {
-		case w.done.Load() && !dropped:
-			return w.failed
-		case dropped, c.p.ctx.Err() != nil:
-			c.pool.cancel(w)
-			return engine.Event{Kind: engine.Reset, Local: true}
-		}
-		select {
-		case <-c.wake:
-		case <-c.p.ctx.Done():
-		}
-	}
 }
 
 // exchange sends the request and reads the answer to its end.

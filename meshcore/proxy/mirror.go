@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
@@ -15,17 +14,13 @@ const mirrorLimit = 64 << 10
 
 // mirror sends one copy of a request and throws the answer away.
 type mirror struct {
-	p *Proxy
+	side
 	m *engine.Mirror
 
-	mu      sync.Mutex
-	cond    sync.Cond
-	buf     []byte
-	fin     bool
-	dropped bool
-	up      *upstream
-	wake    chan struct{}
-	pool    *pool
+	// Guarded by mu.
+	cond sync.Cond
+	buf  []byte
+	fin  bool
 }
 
 // startMirrors begins the copies, once.
@@ -36,7 +31,7 @@ func (d *downstream) startMirrors() {
 			em.Done(engine.Event{Kind: engine.ConnectFail, Local: true}, d.p.opt.Clock.Now())
 			continue
 		}
-		m := &mirror{p: d.p, m: em, fin: w.complete, wake: make(chan struct{}, 1)}
+		m := &mirror{side: newSide(d.p, em.Endpoint, em.Deadline), m: em, fin: w.complete}
 		m.cond.L = &m.mu
 		m.buf = slices.Clone(w.body)
 		w.mirrors = append(w.mirrors, m)
@@ -74,85 +69,19 @@ func (m *mirror) feed(b []byte, fin bool) {
 
 // drop gives the copy up. Caller must hold mu.
 func (m *mirror) drop() {
-	m.dropped = true
 	m.buf = nil
-	if m.up != nil {
-		m.up.conn.Close()
-	}
-	m.nudge()
+	m.giveUp()
 	m.cond.Broadcast()
-}
-
-func (m *mirror) nudge() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
 }
 
 // run is the copy's goroutine.
 func (m *mirror) run() {
-	m.pool = m.p.poolOf(m.m.Endpoint, m.m.TLS)
-	w := &waiter{breaker: breakerOf(m.m.Endpoint), wake: m.nudge}
-	up, refused := m.pool.take(w)
-	if refused {
-		m.done(w.failed)
-		return
-	}
-	if up == nil {
-		ev := m.await(w)
-		if up = w.up; ev.Kind != 0 {
-			m.done(ev)
-			return
-		}
-	}
-	m.mu.Lock()
-	m.up = up
-	if m.dropped {
-		up.conn.Close()
-	}
-	m.mu.Unlock()
-	ev, usable := m.exchange(up)
-	m.mu.Lock()
-	m.up = nil
-	usable = usable && !m.dropped
-	m.mu.Unlock()
-	if usable && up.deadline {
-		usable = up.setDeadline(m.p, clock.Never) == nil
-	}
-	w.breaker.Finish()
+	ev, free := m.use(m.m.TLS, m.exchange)
 	m.done(ev)
-	m.pool.release(up, usable)
+	free()
 }
 
 func (m *mirror) done(ev engine.Event) { m.m.Done(ev, m.p.opt.Clock.Now()) }
-
-// await waits for a connection.
-func (m *mirror) await(w *waiter) engine.Event {
-	if t := m.m.Deadline; t != clock.Never {
-		stop := m.p.opt.Clock.AfterFunc(max(0, t.Sub(m.p.opt.Clock.Now())), m.nudge)
-		defer stop()
-	}
-	for {
-		m.mu.Lock()
-		dropped := m.dropped
-		m.mu.Unlock()
-		switch {
-		case w.done.Load() && !dropped:
-			return w.failed
-		case dropped, m.p.ctx.Err() != nil:
-			m.pool.cancel(w)
-			return engine.Event{Kind: engine.Reset, Local: true}
-		case m.p.opt.Clock.Now() >= m.m.Deadline:
-			m.pool.cancel(w)
-			return engine.Event{Kind: engine.Timeout}
-		}
-		select {
-		case <-m.wake:
-		case <-m.p.ctx.Done():
-		}
-	}
-}
 
 // exchange sends the copy and reads the answer to its end.
 func (m *mirror) exchange(up *upstream) (ev engine.Event, usable bool) {
