@@ -52,27 +52,18 @@ func (e *Engine) Wall(at clock.Instant) time.Time { return e.opt.Wall(at) }
 
 // serverSocket compiles the transport socket of a filter chain; nil is plain text.
 func (c *compiler) serverSocket(m *corev3.TransportSocket) *transport.Server {
-	defer c.in("transport_socket")()
-	t := &tlsv3.DownstreamTlsContext{}
-	switch a := m.GetTypedConfig(); {
-	case m == nil, c.any(a, &rawbufferv3.RawBuffer{}):
-		return nil
-	case !c.any(a, t):
-		c.notCarried("typed_config", m.GetName())
-		return nil
-	}
-	s, err := transport.NewServer(t, c.lookup)
-	if err != nil {
-		defer c.in("typed_config")()
-		c.failAs(err, "")
-	}
-	return s
+	return socket(c, m, &tlsv3.DownstreamTlsContext{}, transport.NewServer)
 }
 
 // clientSocket compiles the transport socket of a cluster; nil is plain text.
 func (c *compiler) clientSocket(m *corev3.TransportSocket) *transport.Client {
+	return socket(c, m, &tlsv3.UpstreamTlsContext{}, transport.NewClient)
+}
+
+// socket compiles a transport socket that is of plain text (nil), or has this TLS context.
+func socket[T proto.Message, S any](c *compiler, m *corev3.TransportSocket, t T,
+	build func(T, transport.Lookup) (*S, error)) *S {
 	defer c.in("transport_socket")()
-	t := &tlsv3.UpstreamTlsContext{}
 	switch a := m.GetTypedConfig(); {
 	case m == nil, c.any(a, &rawbufferv3.RawBuffer{}):
 		return nil
@@ -80,7 +71,7 @@ func (c *compiler) clientSocket(m *corev3.TransportSocket) *transport.Client {
 		c.notCarried("typed_config", m.GetName())
 		return nil
 	}
-	s, err := transport.NewClient(t, c.lookup)
+	s, err := build(t, c.lookup)
 	if err != nil {
 		defer c.in("typed_config")()
 		c.failAs(err, "")
