@@ -29,32 +29,31 @@ func Schema() []byte {
 
 type object = map[string]any
 
+// changeShape is how a step changes the mesh, alone or beside a load.
+type changeShape struct {
+	Apply   Documents `yaml:"apply" about:"configuration: files, or objects written here"`
+	Delete  Documents `yaml:"delete" about:"configuration to delete"`
+	Scale   scaleList `yaml:"scale" about:"number of replicas of each workload"`
+	Kill    []string  `yaml:"kill" about:"pods or workloads to stop"`
+	Restart []string  `yaml:"restart" about:"pods or workloads to start again"`
+	Rotate  Rotate    `yaml:"rotate" about:"certificates: issue all of them anew, now"`
+	Exec    []Exec    `yaml:"exec" about:"calls of pods' own apps on localhost, past the mesh"`
+}
+
 // stepShape is a step as it is written; Step.decode reads it.
 type stepShape struct {
-	Name    string        `yaml:"name" about:"title of the scene"`
-	Apply   Documents     `yaml:"apply" about:"configuration: files, or objects written here"`
-	Delete  Documents     `yaml:"delete" about:"configuration to delete"`
-	Scale   scaleList     `yaml:"scale" about:"number of replicas of each workload"`
-	Kill    []string      `yaml:"kill" about:"pods or workloads to stop"`
-	Restart []string      `yaml:"restart" about:"pods or workloads to start again"`
-	Rotate  Rotate        `yaml:"rotate" about:"certificates: issue all of them anew, now"`
-	Exec    []Exec        `yaml:"exec" about:"calls of pods' own apps on localhost, past the mesh"`
-	Wait    time.Duration `yaml:"wait" about:"time that passes, as the story says"`
-	Load    []Load        `yaml:"load" about:"traffic whose shares are judged"`
-	Request []Request     `yaml:"request" about:"a few exact requests"`
-	Expect  expectShape   `yaml:"expect" about:"what must have been seen"`
+	changeShape `yaml:",inline"`
+	Name        string        `yaml:"name" about:"title of the scene"`
+	Wait        time.Duration `yaml:"wait" about:"time that passes, as the story says"`
+	Load        []Load        `yaml:"load" about:"traffic whose shares are judged"`
+	Request     []Request     `yaml:"request" about:"a few exact requests"`
+	Expect      expectShape   `yaml:"expect" about:"what must have been seen"`
 }
 
 // meanwhileShape is what may be done beside a load, as it is written; Meanwhile.decode reads it.
 type meanwhileShape struct {
-	Apply   Documents     `yaml:"apply" about:"configuration: files, or objects written here"`
-	Delete  Documents     `yaml:"delete" about:"configuration to delete"`
-	Scale   scaleList     `yaml:"scale" about:"number of replicas of each workload"`
-	Kill    []string      `yaml:"kill" about:"pods or workloads to stop"`
-	Restart []string      `yaml:"restart" about:"pods or workloads to start again"`
-	Rotate  Rotate        `yaml:"rotate" about:"certificates: issue all of them anew, now"`
-	Exec    []Exec        `yaml:"exec" about:"calls of pods' own apps on localhost, past the mesh"`
-	Wait    time.Duration `yaml:"wait" about:"time that passes before the next"`
+	changeShape `yaml:",inline"`
+	Wait        time.Duration `yaml:"wait" about:"time that passes before the next"`
 }
 
 // expectShape is a step's list of expectations.
