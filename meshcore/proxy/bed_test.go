@@ -24,7 +24,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // settings is the configuration of a test bed.
 type settings struct {
-	logged   bool // with an access log
+	logged   bool           // with an access log
+	format   string         // of it; empty: Envoy's default
+	lines    engine.LogSink // takes its lines; nil: nobody does
 	retries  int
 	timeout  time.Duration
 	delay    time.Duration
@@ -110,7 +112,7 @@ func (b *bed) start(s settings, config *xds.Snapshot) {
 	c := clock.NewReal()
 	b.p = New(Options{
 		Engine: newEngine(t, c), Network: b, Clock: c, Seed: 1, Sink: b,
-		portable: s.portable,
+		portable: s.portable, AccessLog: s.lines,
 	})
 	t.Cleanup(func() { b.p.Close() })
 	if err := b.p.Update(t.Context(), config); err != nil {

@@ -1,10 +1,11 @@
 package proxy
 
 import (
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	"testing"
 	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -161,6 +162,14 @@ func logs(s settings) []*accesslogv3.AccessLog {
 	if !s.logged {
 		return nil
 	}
+	file := &filelogv3.FileAccessLog{Path: "/dev/null"}
+	if s.format != "" {
+		file.AccessLogFormat = &filelogv3.FileAccessLog_LogFormat{
+			LogFormat: &corev3.SubstitutionFormatString{
+				Format: &corev3.SubstitutionFormatString_TextFormatSource{
+					TextFormatSource: &corev3.DataSource{
+						Specifier: &corev3.DataSource_InlineString{InlineString: s.format}}}}}
+	}
 	return []*accesslogv3.AccessLog{{ConfigType: &accesslogv3.AccessLog_TypedConfig{
-		TypedConfig: typed(&filelogv3.FileAccessLog{Path: "/dev/null"})}}}
+		TypedConfig: typed(file)}}}
 }
