@@ -122,6 +122,7 @@ var joins = map[string]struct {
 	entries []entry
 	want    []string // at once
 	later   []string // when patience is over
+	times   int      // how many seconds it lasts, if it is not one
 	held    int      // attempts and copies that nobody claimed
 }{
 	"in order": {
@@ -155,7 +156,7 @@ var joins = map[string]struct {
 			{id: "a", path: "/1", connection: 1, start: 10, takes: 5, attempts: 2, status: 200},
 			{id: "b", path: "/2", connection: 2, start: 10, takes: 5, status: 404}},
 		want:  []string{"/2 404"},
-		later: []string{"/1 200 503@11"}},
+		later: []string{"/1 200 503@11"}, times: slowAttempts},
 	"one connection, one ID": {
 		entries: []entry{
 			{up: true, id: "a", path: "/", connection: 1, start: 11, status: 200},
@@ -252,7 +253,7 @@ func TestJoin(t *testing.T) {
 					t.Errorf("got %q, want %q", got, c.want)
 				}
 				got = nil
-				m.advance(time.Second - 1)
+				m.advance(time.Duration(max(1, c.times))*time.Second - 1)
 				if len(got) > 0 {
 					t.Errorf("too early: %q", got)
 				}
@@ -278,14 +279,16 @@ func TestSlowCopy(t *testing.T) {
 		entry{up: true, id: "a", path: "/1", connection: 1, start: 11, status: 200},
 		entry{id: "a", path: "/1", connection: 1, start: 10, takes: 5, attempts: 1, mirrors: 1,
 			sure: true, status: 200},
-		entry{id: "b", path: "/2", connection: 2, start: 10, takes: 5, attempts: 1, status: 200}))
+		entry{up: true, id: "b", path: "/2", connection: 2, start: 11, status: 200},
+		entry{id: "b", path: "/2", connection: 2, start: 10, takes: 5, attempts: 1, mirrors: 1,
+			status: 200}))
 	m.advance(time.Second)
-	if want := []string{"/2 200"}; !slices.Equal(got, want) {
+	if want := []string{"/2 200 200@11"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	m.advance(3 * time.Second)
 	n.take(message(entry{up: true, id: "a", path: "/1", start: 12, takes: 3000}))
-	if want := []string{"/2 200", "/1 200 200@11 mirror@12"}; !slices.Equal(got, want) {
+	if want := []string{"/2 200 200@11", "/1 200 200@11 mirror@12"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -294,7 +297,7 @@ func TestSlowCopy(t *testing.T) {
 func TestPatience(t *testing.T) {
 	var got texts
 	m := &manual{}
-	n := New(Options{Clock: m, Sink: &got, Patience: time.Minute}).node("a")
+	n := New(Options{Clock: m, Sink: &got, Patience: time.Minute / slowAttempts}).node("a")
 	for i := range 3 {
 		n.take(message(entry{id: "a", path: fmt.Sprint("/", i), connection: i, attempts: 1}))
 		m.advance(10 * time.Second)
@@ -372,7 +375,7 @@ func TestAwait(t *testing.T) {
 	s.node("a").take(message(entry{id: "a", path: "/1", connection: 1, attempts: 1}))
 	done := make(chan error)
 	go func() { done <- s.Await(ctx, "a", Entries{Requests: 1}) }()
-	m.advance(time.Second)
+	m.advance(slowAttempts * time.Second)
 	if err := <-done; err != nil || len(got) != 1 {
 		t.Error(err, got)
 	}

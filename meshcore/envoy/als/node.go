@@ -44,6 +44,11 @@ const mostHeld = 1 << 16
 // its destination has answered, which may take longer than the request.
 const slowCopies = 5
 
+// slowAttempts is the same for attempts. Envoy writes the entry of each (measured), so that only a
+// machine that is short of time, or the end of the proxy, lets one wait; but the record without it
+// would be wrong.
+const slowAttempts = 30
+
 // try is an attempt or a copy that has been reported.
 type try struct {
 	observe.Attempt
@@ -174,7 +179,10 @@ func (n *node) request(e *datav3.HTTPAccessLogEntry) {
 	w := &exchange{}
 	*w, *x = *x, exchange{}
 	patience := n.opt.Patience
-	if w.sure && len(w.record.Mirrors) < w.mirrors {
+	switch {
+	case len(w.record.Attempts) < w.attempts:
+		patience *= slowAttempts
+	case w.sure && len(w.record.Mirrors) < w.mirrors:
 		patience *= slowCopies
 	}
 	w.until = n.opt.Clock.Now().Add(patience)

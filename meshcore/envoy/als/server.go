@@ -58,8 +58,8 @@ type Options struct {
 	// KeepHeaders names the request headers (lower-case) that records keep: those given to
 	// Instrument, in the same order.
 	KeepHeaders []string
-	// Patience is how long the record of a request waits for those of its attempts and copies; by
-	// default one second. It is five times as long for copies that must come.
+	// Patience is how long the record of a request waits for a copy that it may have; by default
+	// one second. It is five times as long for copies that must come, thirty times for attempts.
 	Patience time.Duration
 }
 
