@@ -32,6 +32,10 @@ type App struct {
 	New func(app.Env) (http.Handler, error)
 }
 
+// Start makes one pod's app. Whoever runs an app calls it, not New: what holds for every app is put
+// around it here.
+func (a App) Start(env app.Env) (http.Handler, error) { return a.New(env) }
+
 // apps is the table of all apps.
 var apps = []App{
 	{

@@ -61,6 +61,11 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	if err := m.start(ctx, next.reg); err != nil {
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, false))
 	}
+	if m.heldBack() { // some of what has been started is not ready yet
+		if next, err = m.plan(ctx, c, old.reg); err != nil {
+			return topology.Applied{}, errors.Join(err, m.back(ctx, old, false))
+		}
+	}
 	m.set(next)
 	res, err := m.push(ctx, next)
 	if err == nil {

@@ -68,11 +68,12 @@ type mesh struct {
 	stopRenewal func() bool   // held likewise
 	keys        keyring       // held likewise
 
-	mu     sync.RWMutex
-	now    state
-	pods   map[string]*pod // by POD.NAMESPACE
-	killed map[string]bool // pods that are to stay down
-	closed bool
+	mu      sync.RWMutex
+	now     state
+	pods    map[string]*pod // by POD.NAMESPACE
+	killed  map[string]bool // pods that are to stay down
+	unready map[string]bool // pods that run, but are no endpoints yet
+	closed  bool
 }
 
 // state is a configuration and what is made of it. It is replaced as a whole.
@@ -102,7 +103,8 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 		spec: s, tamper: d.Tamper, clock: c, rec: observe.NewRecorder(), net: n, log: s.Log,
 		now:   state{config: &istio.Config{Mesh: s.Config.Mesh}, reg: reg, dns: newNames(reg)},
 		apply: make(chan struct{}, 1), pool: &subscribe.Pool{}, pods: map[string]*pod{},
-		killed: map[string]bool{}, runDir: d.Dir, stopRenewal: func() bool { return false },
+		killed: map[string]bool{}, unready: map[string]bool{},
+		runDir: d.Dir, stopRenewal: func() bool { return false },
 	}
 	m.ended, m.end = context.WithCancel(context.Background())
 	m.keys = m.newKeyring()

@@ -99,7 +99,7 @@ func (p *pod) startApp(s *translate.Pod) error {
 	for _, e := range c.Env {
 		env[e.Name] = e.Value
 	}
-	handler, err := a.New(app.Env{
+	handler, err := a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
 		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
 		Closed: p.ended,
@@ -313,6 +313,7 @@ func (m *mesh) stop(ctx context.Context, p *pod) error {
 	m.mu.Lock()
 	if m.pods[p.spec.Load().ID()] == p {
 		delete(m.pods, p.spec.Load().ID())
+		delete(m.unready, p.spec.Load().ID())
 	}
 	m.mu.Unlock()
 	return p.close(ctx)

@@ -63,17 +63,17 @@ func (m *mesh) isKilled(id string) bool {
 	return m.killed[id]
 }
 
-// without marks the killed pods of a registry as not ready.
+// without marks the pods of a registry that are killed or held back as not ready.
 func (m *mesh) without(reg *translate.Registry) *translate.Registry {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if len(m.killed) == 0 {
+	if len(m.killed) == 0 && len(m.unready) == 0 {
 		return reg
 	}
 	out := *reg
 	out.Pods = slices.Clone(reg.Pods)
 	for i, p := range out.Pods {
-		if m.killed[p.ID()] {
+		if m.killed[p.ID()] || m.unready[p.ID()] {
 			c := *p
 			c.Ready = false
 			out.Pods[i] = &c

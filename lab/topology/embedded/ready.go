@@ -1,0 +1,50 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+)
+
+// A pod whose app takes its time, or whose readiness probe fails, is no endpoint of its Services.
+// startPod says so before the mesh is told of the pod; later changes are pushed on their own.
+
+// holdBack has a pod begin as not ready. Caller must hold apply.
+func (m *mesh) holdBack(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unready[id] = true
+}
+
+// heldBack says whether some pod is not ready.
+func (m *mesh) heldBack() bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.unready) > 0
+}
+
+// setReady changes whether a pod is ready, and returns when every proxy knows. A pod that has ended
+// in the meantime stays as it is.
+func (m *mesh) setReady(ctx context.Context, p *pod, ready bool) error {
+	ctx, release, err := m.take(ctx)
+	if errors.Is(err, errClosed) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	id := p.spec.Load().ID()
+	m.mu.Lock()
+	stale := m.pods[id] != p || m.unready[id] == !ready
+	if !stale {
+		if delete(m.unready, id); !ready {
+			m.unready[id] = true
+		}
+	}
+	m.mu.Unlock()
+	if stale {
+		return nil
+	}
+	_, err = m.become(ctx, m.Config())
+	return err
+}
