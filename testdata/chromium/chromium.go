@@ -53,7 +53,8 @@ type Page struct {
 }
 
 // Open starts a browser, for pages of one host (HOST:PORT): the test fails when a page asks another
-// one, or writes an error to its console. The end of the test ends the browser and removes its files.
+// one, or writes an error to its console. The end of the test ends the browser and removes its
+// files.
 func Open(t testing.TB, host string) *Page {
 	t.Helper()
 	path, err := locate()
