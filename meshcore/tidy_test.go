@@ -111,10 +111,11 @@ var imports = map[string][]string{
 		"lab/request", "lab/tlsclient", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",
+		"lab/*", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
+		"meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "sampleapps",
-		"scenarios", "scenarios/assert",
+		"sampleapps/app", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},
