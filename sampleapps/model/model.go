@@ -24,7 +24,7 @@ const (
 	Concurrency = Prefix + "CONCURRENCY" // requests at work at a time
 	Queue       = Prefix + "QUEUE"       // requests that may wait for it
 	Startup     = Prefix + "STARTUP"     // until then the app does not listen
-	ReadyAfter  = Prefix + "READY_AFTER" // until then the pod is no endpoint
+	ReadyAfter  = Prefix + "READY_AFTER" // until then the pod is no endpoint; STARTUP unless said
 	Ready       = Prefix + "READY"       // false: it never is
 	Remember    = Prefix + "REMEMBER"    // different callers to remember
 )
@@ -44,23 +44,16 @@ type Model struct {
 	Concurrency int    // 0: no limit
 	Queue       int    // may be 0; Unbounded
 	Startup     time.Duration
-	ReadyAfter  time.Duration // since the pod's start
-	NeverReady  bool
-	Remember    int // 0: nothing
+	// ReadyAfter is when the pod is ready, since its start: when its app listens, unless said. One
+	// that is earlier makes it an endpoint that refuses, as in a cluster without a readiness probe.
+	ReadyAfter time.Duration
+	NeverReady bool
+	Remember   int // 0: nothing
 }
 
 // OnRequests says whether it changes or sees requests, and so needs an app that serves some.
 func (m *Model) OnRequests() bool {
 	return m.Latency != nil || len(m.Errors) > 0 || m.Concurrency > 0 || m.Remember > 0
-}
-
-// ReadyIn returns how long after its start a pod is ready, when it is to be. As in a cluster a
-// container with a readiness probe is not before its app listens; one without is at once.
-func (m *Model) ReadyIn(probed bool) time.Duration {
-	if probed || m.ReadyAfter > 0 {
-		return max(m.Startup, m.ReadyAfter)
-	}
-	return 0
 }
 
 // Problem is a variable that says nothing that can be carried out.
@@ -88,6 +81,7 @@ func Read(vars map[string]string) (Model, []error) {
 		return
 	})
 	r.read(Startup, func(v string) (err error) { m.Startup, err = duration(v); return })
+	m.ReadyAfter = m.Startup
 	r.read(ReadyAfter, func(v string) (err error) { m.ReadyAfter, err = duration(v); return })
 	r.read(Ready, func(v string) error {
 		ready, err := ParseReady(v)

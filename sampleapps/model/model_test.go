@@ -49,6 +49,16 @@ func TestRead(t *testing.T) {
 			},
 		},
 		{
+			map[string]string{"MESHLAB_STARTUP": "2s"},
+			model.Model{
+				Queue: model.Unbounded, Startup: 2 * time.Second, ReadyAfter: 2 * time.Second,
+			},
+		},
+		{
+			map[string]string{"MESHLAB_STARTUP": "2s", "MESHLAB_READY_AFTER": "0s"},
+			model.Model{Queue: model.Unbounded, Startup: 2 * time.Second},
+		},
+		{
 			map[string]string{"MESHLAB_READY": "false"},
 			model.Model{Queue: model.Unbounded, NeverReady: true},
 		},
@@ -121,23 +131,6 @@ func TestReadRefuses(t *testing.T) {
 		"MESHLAB_LATENCEY": "1s", "MESHLAB_ERRORS": "", "LATENCY": "",
 	}); len(errs) != 1 {
 		t.Errorf("one unknown name: %v", errs)
-	}
-}
-
-// TestReadyIn says when pods are ready.
-func TestReadyIn(t *testing.T) {
-	for _, c := range []struct {
-		startup, after time.Duration
-		probed         bool
-		want           time.Duration
-	}{
-		{0, 0, false, 0}, {0, 0, true, 0}, {2, 0, false, 0}, {2, 0, true, 2}, {2, 3, false, 3},
-		{3, 2, false, 3}, {0, 3, true, 3},
-	} {
-		m := model.Model{Startup: c.startup, ReadyAfter: c.after}
-		if got := m.ReadyIn(c.probed); got != c.want {
-			t.Errorf("%+v: ready in %d", c, got)
-		}
 	}
 }
 
