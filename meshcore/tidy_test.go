@@ -73,6 +73,7 @@ var imports = map[string][]string{
 	"reports/fidelity":          {"meshcore/istio"},
 	"sampleapps":                {"sampleapps/*"},
 	"sampleapps/app":            {},
+	"sampleapps/bookinfo":       {"sampleapps/app"},
 	"sampleapps/customer":       {"sampleapps/app"},
 	"sampleapps/preference":     {"sampleapps/app"},
 	"sampleapps/recommendation": {"sampleapps/app"},

@@ -96,7 +96,7 @@ func (s *ratings) isBad() bool {
 }
 
 func (s *ratings) get(w http.ResponseWriter, r *http.Request) {
-	id, err := product(r)
+	id, err := productID(r)
 	if err != nil {
 		app.JSON(w, http.StatusBadRequest, failure{err.Error()})
 		return
@@ -149,7 +149,7 @@ func (s *ratings) withoutDatabase(w http.ResponseWriter) {
 }
 
 func (s *ratings) post(w http.ResponseWriter, r *http.Request) {
-	id, err := product(r)
+	id, err := productID(r)
 	if err != nil {
 		app.JSON(w, http.StatusBadRequest, failure{err.Error()})
 		return
@@ -182,8 +182,8 @@ func (s *ratings) health(w http.ResponseWriter, _ *http.Request) {
 // leading is what JavaScript's parseInt reads of a text.
 var leading = regexp.MustCompile(`^[+-]?[0-9]+`)
 
-// product is the number that the path ends with; what follows its digits does not count.
-func product(r *http.Request) (int64, error) {
+// productID is the number that the path ends with; what follows its digits does not count.
+func productID(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(leading.FindString(path.Base(r.URL.Path)), 10, 64)
 	if err != nil {
 		return 0, errors.New("please provide numeric product ID")
