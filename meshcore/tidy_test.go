@@ -120,6 +120,7 @@ var imports = map[string][]string{
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},
 	"testdata/page":     {},
+	"testdata/chromium": {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},
 	".":                 {"lab"},
 }

@@ -3,9 +3,7 @@
 package sampleapps
 
 import (
-	"embed"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 
@@ -169,47 +167,4 @@ func repositoryOf(image string) string {
 		image = image[:colon]
 	}
 	return image
-}
-
-// File is one file of manifests.
-type File struct {
-	Name string // "customer/recommendation.yaml"
-	Data []byte
-}
-
-//go:embed manifests
-var manifests embed.FS
-
-// Bundles returns the names for which there are manifests.
-func Bundles() []string {
-	entries, err := manifests.ReadDir("manifests")
-	if err != nil {
-		panic("sampleapps: " + err.Error()) // it is embedded
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
-// Manifests returns the Kubernetes and Istio objects that make up a bundle, without a namespace.
-func Manifests(bundle string) ([]File, bool) {
-	if !slices.Contains(Bundles(), bundle) {
-		return nil, false
-	}
-	dir := path.Join("manifests", bundle)
-	entries, err := manifests.ReadDir(dir)
-	if err != nil {
-		panic("sampleapps: " + err.Error())
-	}
-	var files []File
-	for _, e := range entries {
-		data, err := manifests.ReadFile(path.Join(dir, e.Name()))
-		if err != nil {
-			panic("sampleapps: " + err.Error())
-		}
-		files = append(files, File{Name: path.Join(bundle, e.Name()), Data: data})
-	}
-	return files, true
 }

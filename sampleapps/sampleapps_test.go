@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -560,8 +561,19 @@ func TestTable(t *testing.T) {
 }
 
 func TestManifests(t *testing.T) {
-	if d := cmp.Diff([]string{"bookinfo", "customer", "echo", "jwt-issuer"}, sampleapps.Bundles()); d != "" {
-		t.Error(d)
+	folders, err := os.ReadDir("manifests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sets, dirs []string
+	for _, s := range sampleapps.Sets() {
+		sets = append(sets, s.Name)
+	}
+	for _, f := range folders {
+		dirs = append(dirs, f.Name())
+	}
+	if d := cmp.Diff(dirs, sets); d != "" {
+		t.Errorf("sets: -folders +table\n%s", d)
 	}
 	if _, ok := sampleapps.Manifests("nothing"); ok {
 		t.Error("manifests of nothing")
