@@ -107,7 +107,7 @@ func show(w http.ResponseWriter, t *template.Template, data any) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	html(w)
+	asHTML(w)
 	_, _ = w.Write(body.Bytes()) // the client may be gone
 }
 
@@ -148,7 +148,8 @@ func readReviews(answer string) *opinion {
 	return out
 }
 
-// bestRating is how many stars there are, filled and empty; mostStars is how many are drawn at most.
+// bestRating is how many stars there are, filled and empty; mostStars is how many are drawn at
+// most.
 const (
 	bestRating = 5
 	mostStars  = 50

@@ -45,8 +45,8 @@ type outcome struct {
 }
 
 // ProductPage returns the app. Variables: DETAILS_HOSTNAME, DETAILS_SERVICE_PORT, and likewise for
-// REVIEWS and RATINGS; SERVICES_DOMAIN; FLOOD_FACTOR, so many more requests to reviews for each page
-// (100 in version v-flooding where it is not set).
+// REVIEWS and RATINGS; SERVICES_DOMAIN; FLOOD_FACTOR, so many more requests to reviews for each
+// page (100 in version v-flooding where it is not set).
 //
 //	GET  /productpage              the page, always 200, signed in or not
 //	POST /login    GET /logout     begin and end a session, and go back
@@ -93,7 +93,7 @@ func (p *productPage) routes() http.Handler {
 	mux.HandleFunc("GET /api/v1/products/{id}/reviews", p.api(p.reviews))
 	mux.HandleFunc("GET /api/v1/products/{id}/ratings", p.api(p.ratings))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		html(w)
+		asHTML(w)
 		fmt.Fprint(w, "Product page is healthy")
 	})
 	mux.HandleFunc("GET /metrics", p.metrics)
@@ -101,7 +101,7 @@ func (p *productPage) routes() http.Handler {
 	return mux
 }
 
-func html(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/html; charset=utf-8") }
+func asHTML(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/html; charset=utf-8") }
 
 // login takes any password.
 func login(w http.ResponseWriter, r *http.Request) {
@@ -135,7 +135,7 @@ func back(w http.ResponseWriter, r *http.Request) {
 	if to == "" {
 		to = "/productpage"
 	}
-	html(w)
+	asHTML(w)
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusFound)
 	fmt.Fprintf(w, "<!doctype html>\n<title>Found</title>\n<p><a href=%q>Back</a></p>\n",
