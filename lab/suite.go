@@ -13,8 +13,8 @@ import (
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
 
-// suite is the scenarios of one command. Each has a mesh of its own; as many as are allowed run at a
-// time, begun in order. What comes of them is told in order, whichever ends first.
+// suite is the scenarios of one command. Each has a mesh of its own; as many as are allowed run at
+// a time, begun in order. What comes of them is told in order, whichever ends first.
 type suite struct {
 	*writer
 	all    []*scenarios.Scenario

@@ -75,6 +75,7 @@ var imports = map[string][]string{
 	"sampleapps/app":            {},
 	"sampleapps/model":          {},
 	"sampleapps/around":         {"sampleapps/app", "sampleapps/model"},
+	"sampleapps/bookinfo":       {"sampleapps/app"},
 	"sampleapps/customer":       {"sampleapps/app"},
 	"sampleapps/preference":     {"sampleapps/app"},
 	"sampleapps/recommendation": {"sampleapps/app"},
