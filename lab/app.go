@@ -40,7 +40,8 @@ requests under way end, and exit 0; once more ends at once.`,
 		Example: `  mesh-lab app recommendation --version v2
   mesh-lab app reviews --version v2 --listen 127.0.0.1:9080 --env RATINGS_HOSTNAME=localhost`,
 		Args:              wants(1, 1, "which one? `mesh-lab apps` lists them"),
-		ValidArgsFunction: cobra.FixedCompletions(servers(), cobra.ShellCompDirectiveNoFileComp),
+		ValidArgsFunction: cobra.FixedCompletions(servers(),
+			cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(c *cobra.Command, args []string) error {
 			return e.serveApp(c.Context(), args[0], &f)
 		},
@@ -166,7 +167,8 @@ func listen(at string) (net.Listener, error) {
 	if _, port, err := net.SplitHostPort(at); err != nil {
 		return nil, usage("--listen %q: %w; want HOST:PORT, as 127.0.0.1:9080", at, err)
 	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, usage("--listen %q: %q is no port; want 0 (any that is free) to 65535", at, port)
+		return nil, usage("--listen %q: %q is no port; want 0 (any that is free) to 65535",
+			at, port)
 	}
 	l, err := net.Listen("tcp", at)
 	switch {
