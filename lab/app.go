@@ -34,12 +34,12 @@ func appCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "app NAME",
 		Short: "Run one bundled app alone, as a plain server on this machine",
-		Long: `app runs one of the bundled apps without a mesh, on the machine's own network: one line
-on stdout for each request. Its own calls go to where its variables say. Ctrl-C and SIGTERM let
-requests under way end, and exit 0; once more ends at once.`,
+		Long: `app runs one of the bundled apps without a mesh, on the machine's own network: a
+line on stdout for each request. Its own calls go to where its variables say. Ctrl-C and SIGTERM
+let requests under way end, and exit 0; once more ends at once.`,
 		Example: `  mesh-lab app recommendation --version v2
   mesh-lab app reviews --version v2 --listen 127.0.0.1:9080 --env RATINGS_HOSTNAME=localhost`,
-		Args:              wants(1, 1, "which one? `mesh-lab apps` lists them"),
+		Args: wants(1, 1, "which one? `mesh-lab apps` lists them"),
 		ValidArgsFunction: cobra.FixedCompletions(servers(),
 			cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(c *cobra.Command, args []string) error {
