@@ -73,6 +73,9 @@ var imports = map[string][]string{
 	"reports/fidelity":          {"meshcore/istio"},
 	"sampleapps":                {"sampleapps/*"},
 	"sampleapps/app":            {},
+	"sampleapps/model":          {},
+	"sampleapps/around":         {"sampleapps/app", "sampleapps/model"},
+	"sampleapps/bookinfo":       {"sampleapps/app"},
 	"sampleapps/customer":       {"sampleapps/app"},
 	"sampleapps/preference":     {"sampleapps/app"},
 	"sampleapps/recommendation": {"sampleapps/app"},
@@ -132,7 +135,7 @@ var pure = []string{
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
 	"meshcore/engine/rbac", "meshcore/engine/jwt",
 	"scenarios", "scenarios/assert", "reports",
-	"reports/fidelity",
+	"reports/fidelity", "sampleapps/model",
 }
 
 // excused lists what may exceed a limit, with the reason.

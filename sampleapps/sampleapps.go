@@ -3,15 +3,19 @@
 package sampleapps
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/around"
+	"github.com/mesh-lab/mesh-lab/sampleapps/bookinfo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/extauthz"
 	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
 	"github.com/mesh-lab/mesh-lab/sampleapps/recommendation"
 )
@@ -32,7 +36,17 @@ type App struct {
 
 // Start makes one pod's app. Whoever runs an app calls it, not New: what holds for every app is put
 // around it here.
-func (a App) Start(env app.Env) (http.Handler, error) { return a.New(env) }
+func (a App) Start(env app.Env) (http.Handler, error) {
+	m, errs := model.Read(env.Vars)
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	h, err := a.New(env)
+	if err != nil {
+		return nil, err
+	}
+	return around.Handler(m, env, h)
+}
 
 // apps is the table of all apps.
 var apps = []App{
@@ -50,6 +64,13 @@ var apps = []App{
 		Images: []string{"rhdevelopers/istio-tutorial-customer", "example/customer"},
 		Port:   8080,
 		New:    customer.Handler,
+	},
+	{
+		Name:   "details",
+		About:  "what bookinfo knows of the book; v2 asks a service outside of the mesh",
+		Images: []string{"examples-bookinfo-details-v1", "examples-bookinfo-details-v2"},
+		Port:   9080,
+		New:    bookinfo.Details,
 	},
 	{
 		Name: "echo",
@@ -85,12 +106,45 @@ var apps = []App{
 		New:    preference.Handler,
 	},
 	{
+		Name: "productpage",
+		About: "bookinfo's page, with a session and a JSON API; gives up after 3 s, and asks " +
+			"reviews twice: routing by user, faults, time-outs",
+		Images: []string{
+			"examples-bookinfo-productpage-v1", "examples-bookinfo-productpage-v-flooding",
+		},
+		Port: 9080,
+		New:  bookinfo.ProductPage,
+	},
+	{
+		Name: "ratings",
+		About: "bookinfo's stars; its variants are faulty, slow, unavailable or unhealthy, and " +
+			"v2 lacks its database",
+		Images: []string{
+			"examples-bookinfo-ratings-v1", "examples-bookinfo-ratings-v2",
+			"examples-bookinfo-ratings-v-faulty", "examples-bookinfo-ratings-v-delayed",
+			"examples-bookinfo-ratings-v-unavailable", "examples-bookinfo-ratings-v-unhealthy",
+		},
+		Port: 9080,
+		New:  bookinfo.Ratings,
+	},
+	{
 		Name: "recommendation",
 		About: "counts its requests in each pod; misbehaves and slows down on demand: " +
 			"versions, canaries, retries, ejection, time-outs",
 		Images: []string{"rhdevelopers/istio-tutorial-recommendation", "example/recommendation"},
 		Port:   8080,
 		New:    recommendation.Handler,
+	},
+	{
+		Name: "reviews",
+		About: "what bookinfo's readers say: v1 without stars, v2 with black ones, and v3 with " +
+			"red ones, which waits less for ratings",
+		Images: []string{
+			"examples-bookinfo-reviews-v1", "examples-bookinfo-reviews-v2",
+			"examples-bookinfo-reviews-v3",
+		},
+		Port: 9080,
+		New:  bookinfo.Reviews,
 	},
 }
 

@@ -20,6 +20,14 @@ type Set struct {
 // sets is the table of all sets.
 var sets = []Set{
 	{
+		Name: "bookinfo",
+		Teaches: "routing by user, weights, faults and the time-outs that they bring to light, " +
+			"on a page of four services",
+		Apps: []string{"details", "productpage", "ratings", "reviews"},
+		Open: "/productpage",
+		From: "curl", Try: "http://productpage:9080/productpage",
+	},
+	{
 		Name:    "customer",
 		Teaches: "routing, canaries, mirrors, retries and ejection on a chain of three services",
 		Apps:    []string{"customer", "preference", "recommendation"},
