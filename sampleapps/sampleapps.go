@@ -3,16 +3,19 @@
 package sampleapps
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/around"
 	"github.com/mesh-lab/mesh-lab/sampleapps/bookinfo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/extauthz"
 	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
 	"github.com/mesh-lab/mesh-lab/sampleapps/recommendation"
 )
@@ -33,7 +36,17 @@ type App struct {
 
 // Start makes one pod's app. Whoever runs an app calls it, not New: what holds for every app is put
 // around it here.
-func (a App) Start(env app.Env) (http.Handler, error) { return a.New(env) }
+func (a App) Start(env app.Env) (http.Handler, error) {
+	m, errs := model.Read(env.Vars)
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	h, err := a.New(env)
+	if err != nil {
+		return nil, err
+	}
+	return around.Handler(m, env, h)
+}
 
 // apps is the table of all apps.
 var apps = []App{
