@@ -88,6 +88,7 @@ func (r *reader) graph(doc document) {
 	}
 	g.known()
 	g.ends()
+	g.manyPods()
 	if HasErrors(r.diags[before:]) {
 		return
 	}
@@ -152,6 +153,23 @@ func (g *graph) read(root *yaml.Node) {
 	if !given && root.Kind == yaml.MappingNode {
 		g.report(root, (*path)(nil).field("services"), "is required")
 	}
+}
+
+// manyPods warns of a graph that is made for a large cluster.
+func (g *graph) manyPods() {
+	const most = 1000
+	pods, largest := int64(0), g.services[0]
+	for _, s := range g.services {
+		pods += s.replicas
+		if s.replicas > largest.replicas {
+			largest = s
+		}
+	}
+	if pods <= most {
+		return
+	}
+	g.warn(largest.node, largest.path, "the graph has %d pods, and each has a proxy in this one "+
+		"process: 1000 take about a minute and 2 GB; a lower numReplicas gives fewer", pods)
 }
 
 func boolOrder(a, b bool) int {
