@@ -29,6 +29,7 @@ type Env struct {
 	Vars                     map[string]string // the container's environment
 	Client                   *http.Client      // outgoing, through the sidecar
 	Clock                    Clock
+	Seed                     uint64       // of the pod's random streams
 	Log                      *slog.Logger // may be nil
 	// Closed ends with the pod; nil: never. Upgraded connections end with it.
 	Closed context.Context

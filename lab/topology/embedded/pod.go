@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
@@ -102,7 +103,7 @@ func (p *pod) startApp(s *translate.Pod) error {
 	handler, err := a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
 		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
-		Closed: p.ended,
+		Closed: p.ended, Seed: clock.Sub(p.m.spec.Seed, "app", s.ID()),
 		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
 	})
 	if err != nil || handler == nil {
