@@ -144,6 +144,7 @@ func (e *env) greet(m topology.Mesh, took time.Duration) {
 				g.Port, g.Gateway, g.Address)
 		}
 	}
+	text += ownServices(m)
 	io.WriteString(e.out, text) // one write: a waiting parent reads it whole
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,18 +63,16 @@ func checkEnv(c corev1.Container) error {
 }
 
 // Environ returns what a command finds in its environment, ports aside: the user's own variables,
-// what a pod knows of itself, the way into the mesh (proxy is HOST:PORT; empty: none), and, above
-// these, the container's.
-func Environ(p Pod, c corev1.Container, proxy string) []string {
+// what a pod knows of itself, the way into the mesh (proxy is HOST:PORT; services are as
+// ServiceVariables has them), and, above these, the container's.
+func Environ(p Pod, c corev1.Container, proxy string, services []string) []string {
 	env := os.Environ()
 	if _, set := os.LookupEnv("PYTHONUNBUFFERED"); !set {
 		env = append(env, "PYTHONUNBUFFERED=1") // or Python keeps its lines until there are many
 	}
 	env = append(env, "HOSTNAME="+p.Name, "POD_NAME="+p.Name, "POD_NAMESPACE="+p.Namespace,
 		"POD_IP="+p.IP)
-	if proxy != "" {
-		env = append(env, ProxyVariables(proxy)...)
-	}
+	env = slices.Concat(env, ProxyVariables(proxy), services)
 	for _, e := range c.Env {
 		value := e.Value
 		if e.ValueFrom != nil {

@@ -369,10 +369,11 @@ func (s *Service) crashed(how error, pause time.Duration) {
 			s.o.Say(line)
 		}
 	}
-	s.say("%s: %v; it starts again in %s", s.o.Spec.Command, how, pause)
+	s.Say("%s: %v; it starts again in %s", s.o.Spec.Command, how, pause)
 }
 
-func (s *Service) say(format string, args ...any) {
+// Say says something of the service.
+func (s *Service) Say(format string, args ...any) {
 	if s.o.Say != nil {
 		s.o.Say(fmt.Appendf(nil, "mesh-lab: "+format, args...))
 	}
@@ -391,7 +392,7 @@ func (s *Service) watch(ctx context.Context) {
 			good, bad = good+1, 0
 			s.o.Open(true)
 			if good >= p.successes && s.become(ctx, true, nil) {
-				s.say("ready: %s", s.o.Spec.What())
+				s.Say("ready: %s", s.o.Spec.What())
 			}
 		default:
 			good, bad = 0, bad+1
@@ -399,7 +400,7 @@ func (s *Service) watch(ctx context.Context) {
 				s.o.Open(false)
 			}
 			if (bad >= p.failures || !s.told) && s.become(ctx, false, err) {
-				s.say("not ready: %s: %v", s.o.Spec.What(), err)
+				s.Say("not ready: %s: %v", s.o.Spec.What(), err)
 			}
 			if s.o.Spec.Command == "" {
 				s.settle()
@@ -421,7 +422,9 @@ func (s *Service) watch(ctx context.Context) {
 func (s *Service) become(ctx context.Context, ready bool, why error) (news bool) {
 	if s.told != ready {
 		if err := s.o.Ready(ctx, ready); err != nil {
-			s.o.Log.Warn("the mesh could not be told", "ready", ready, "err", err)
+			if ctx.Err() == nil {
+				s.o.Log.Warn("the mesh could not be told", "ready", ready, "err", err)
+			}
 			return false
 		}
 		s.told, news = ready, true
