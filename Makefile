@@ -38,7 +38,7 @@ fuzz: ## fuzz every target for FUZZTIME each
 	    echo "== $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME); \
 	  done; done
 
-soak: build ## run every bundled scenario SOAK times, with other seeds
+soak: build ## run all bundled scenarios SOAK times, with other seeds
 	@.ci/soak $(SOAK)
 
 parity: build ## compare with the real Envoy: scenarios, random configurations

@@ -111,7 +111,7 @@ func (e *env) config(s source) (*istio.Config, error) {
 		manifests, ok := sampleapps.Manifests(s.app)
 		if !ok {
 			return nil, usage("no app %q is bundled; one of %s", s.app,
-				strings.Join(sampleapps.Bundles(), ", "))
+				strings.Join(sampleapps.Names(), ", "))
 		}
 		for _, m := range manifests {
 			in = append(in, istio.File{Name: m.Name, Data: m.Data})

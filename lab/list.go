@@ -102,7 +102,7 @@ func appsCommand(e *env) *cobra.Command {
 				return json.NewEncoder(e.out).Encode(rows)
 			}
 			const column = 16
-			fmt.Fprintf(e.out, "With --app: %s\n\n", strings.Join(sampleapps.Bundles(), ", "))
+			fmt.Fprintf(e.out, "With --app: %s\n\n", strings.Join(sampleapps.Names(), ", "))
 			for _, a := range sampleapps.Apps() {
 				e.item(column, a.Name, a.About)
 				e.item(column, "", "images: "+strings.Join(a.Images, ", "))

@@ -45,7 +45,8 @@ func ownServices(m topology.Mesh) string {
 			fmt.Fprintf(&b, "  incoming   port %d → %s\n", p.Port, at)
 		}
 		if s.Forward {
-			fmt.Fprintf(&b, "  outgoing   export %s\n", strings.Join(own.ProxyVariables(s.Proxy), " "))
+			vars := strings.Join(own.ProxyVariables(s.Proxy), " ")
+			fmt.Fprintf(&b, "  outgoing   export %s\n", vars)
 		} else {
 			fmt.Fprintf(&b, "  outgoing   HTTP_PROXY=http://%s (it has that already)\n", s.Proxy)
 		}

@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,17 +65,23 @@ func writable(file string) error {
 func runCommand(e *env) *cobra.Command {
 	var o outputs
 	var exact bool
+	var atOnce int
 	c := &cobra.Command{
 		Use:   "run SCENARIO...",
 		Short: "Run scenarios and give a verdict for each",
 		Long: `Runs scenario files, directories of them, or bundled scenarios by name, and gives a
-verdict for each.
+verdict for each. In a directory, folders called testdata are passed over.
+
+Each scenario has a mesh of its own. As many run at a time as the machine has CPUs, or as -j says;
+what they came to is told in the order of the arguments, one after the other. One that fails stops
+no other. With --seed all have the same seed, so that each can be run again alone.
 
 Exit status: 0 everything passed, 1 a verdict failed, 2 invalid input, 3 inconclusive and nothing
 failed, 4 the environment could not do it, 130 interrupted.`,
 		Example: `  mesh-lab run canary
   mesh-lab run security/strict security/migration
   mesh-lab run scenarios/ --junit results.xml
+  mesh-lab run scenarios/ -j 1             # one after the other
   mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json
   mesh-lab run canary --exact              # weights come out to the request
   mesh-lab run canary --proxy envoy        # on real Envoys, one for each pod`,
@@ -86,18 +92,25 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 			if err := o.check(); err != nil {
 				return err
 			}
-			return e.run(c.Context(), args, exact, &o)
+			if atOnce < 1 {
+				return usage("-j %d: want a number of scenarios, at least 1", atOnce)
+			}
+			return e.run(c.Context(), args, atOnce, exact, &o)
 		},
 	}
 	o.flags(c)
 	exactFlag(c, &exact)
+	c.Flags().IntVarP(&atOnce, "jobs", "j", runtime.NumCPU(), "scenarios that run at a time: `N`")
 	c.Flags().StringVar(&o.history, "history", "", "write the recorded run to `FILE` (JSON lines)")
 	outputFlag(e, c, "text", "json")
 	return c
 }
 
-// run runs every scenario; invalid ones are reported before anything starts.
-func (e *env) run(ctx context.Context, args []string, exact bool, o *outputs) error {
+// run runs every scenario, atOnce of them at a time; invalid ones are reported before anything
+// starts.
+func (e *env) run(
+	ctx context.Context, args []string, atOnce int, exact bool, o *outputs,
+) error {
 	var all []*scenarios.Scenario
 	var errs []error
 	for _, a := range args {
@@ -109,17 +122,12 @@ func (e *env) run(ctx context.Context, args []string, exact bool, o *outputs) er
 		return &exitError{exitUsage, err}
 	}
 	w := &writer{env: e, outputs: o, exact: exact}
-	outcomes := []assert.Outcome{}
-	for _, s := range all {
-		res, err := e.runOne(ctx, s, w)
-		if res != nil {
-			outcomes = append(outcomes, res.Verdict)
-		}
-		if err != nil {
-			return errors.Join(err, w.flush())
-		}
+	s, err := newSuite(ctx, w, all)
+	if err != nil {
+		return err
 	}
-	if err := w.flush(); err != nil {
+	outcomes, err := s.play(ctx, atOnce)
+	if err := errors.Join(err, w.flush()); err != nil {
 		return err
 	}
 	return verdict(outcomes)
@@ -134,35 +142,6 @@ func verdict(outcomes []assert.Outcome) error {
 		return &exitError{exitInconclusive, nil}
 	}
 	return nil
-}
-
-// runOne runs one scenario and reports it.
-func (e *env) runOne(
-	ctx context.Context, s *scenarios.Scenario, w *writer,
-) (*reports.Result, error) {
-	seed, err := e.seed()
-	if err != nil {
-		return nil, err
-	}
-	driver, err := e.driver()
-	if err != nil {
-		return nil, err
-	}
-	show := newProgress(e)
-	run, err := runner.Run(ctx, s, runner.Options{
-		Driver: driver, Topology: e.flags.topology, Proxy: e.flags.proxy, Seed: seed,
-		Exact: w.exact, Version: buildVersion(), Log: e.log, Progress: show.tell, Now: time.Now(),
-		AccessLog: e.accessLog(),
-	})
-	show.clear()
-	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {
-		return nil, runError(ctx, s, err)
-	}
-	res, werr := w.write(run)
-	if err != nil {
-		return res, errors.Join(runError(ctx, s, err), werr)
-	}
-	return res, werr
 }
 
 // runError gives a runner's error its exit status.
@@ -195,6 +174,7 @@ func (e *env) openScenarios(arg string) ([]*scenarios.Scenario, error) {
 	name := strings.TrimSuffix(arg, ".yaml")
 	if slices.Contains(scenarios.Names(), name) {
 		s, diags := scenarios.Open(scenarios.Catalogue(), name+".yaml")
+		s.File = name // as it is run again
 		return []*scenarios.Scenario{s}, bare(e.diagnose(diags))
 	}
 	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(arg, "./") {
@@ -213,11 +193,14 @@ func (e *env) openFile(path string) (*scenarios.Scenario, error) {
 	return s, bare(e.diagnose(inDir(diags, path)))
 }
 
-// openDir opens every scenario in a directory and below.
+// openDir opens every scenario in a directory and below, but for those that are data of tests.
 func (e *env) openDir(dir string) ([]*scenarios.Scenario, error) {
 	var out []*scenarios.Scenario
 	var errs []error
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "testdata" && path != dir {
+			return fs.SkipDir
+		}
 		if err != nil || d.IsDir() || !isConfig(path) {
 			return err
 		}

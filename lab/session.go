@@ -272,7 +272,7 @@ func sourceFlags(c *cobra.Command, s *source) {
 	f.StringVar(&s.unknown, "unknown-image", "", "`APP` to run for images that are not bundled")
 	exactFlag(c, &s.exact)
 	c.RegisterFlagCompletionFunc("app", //nolint:errcheck // the flag exists
-		cobra.FixedCompletions(sampleapps.Bundles(), cobra.ShellCompDirectiveNoFileComp))
+		cobra.FixedCompletions(sampleapps.Names(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // exactFlag adds --exact.

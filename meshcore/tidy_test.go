@@ -73,6 +73,9 @@ var imports = map[string][]string{
 	"reports/fidelity":          {"meshcore/istio"},
 	"sampleapps":                {"sampleapps/*"},
 	"sampleapps/app":            {},
+	"sampleapps/model":          {},
+	"sampleapps/around":         {"sampleapps/app", "sampleapps/model"},
+	"sampleapps/bookinfo":       {"sampleapps/app"},
 	"sampleapps/customer":       {"sampleapps/app"},
 	"sampleapps/preference":     {"sampleapps/app"},
 	"sampleapps/recommendation": {"sampleapps/app"},
@@ -112,14 +115,16 @@ var imports = map[string][]string{
 		"lab/request", "lab/tlsclient", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",
+		"lab/*", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
+		"meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "sampleapps",
-		"scenarios", "scenarios/assert",
+		"sampleapps/app", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},
 	"testdata/page":     {},
+	"testdata/chromium": {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},
 	".":                 {"lab"},
 }
@@ -132,7 +137,7 @@ var pure = []string{
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
 	"meshcore/engine/rbac", "meshcore/engine/jwt",
 	"scenarios", "scenarios/assert", "reports",
-	"reports/fidelity",
+	"reports/fidelity", "sampleapps/model",
 }
 
 // excused lists what may exceed a limit, with the reason.

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -243,11 +244,7 @@ func explain(v *assert.Verdict, run *Run, went *StepRun, res *Result) {
 
 // again is the command that repeats the run.
 func again(res *Result) string {
-	name := res.File
-	if name == "" || name == res.Scenario+".yaml" {
-		name = res.Scenario
-	}
-	command := "mesh-lab run " + name + " --seed " + res.Seed
+	command := "mesh-lab run " + cmp.Or(res.File, res.Scenario) + " --seed " + res.Seed
 	if res.Proxy == "envoy" {
 		command += " --proxy envoy"
 	}

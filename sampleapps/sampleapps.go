@@ -3,17 +3,19 @@
 package sampleapps
 
 import (
-	"embed"
+	"errors"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/around"
+	"github.com/mesh-lab/mesh-lab/sampleapps/bookinfo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/extauthz"
 	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
 	"github.com/mesh-lab/mesh-lab/sampleapps/recommendation"
 )
@@ -34,7 +36,17 @@ type App struct {
 
 // Start makes one pod's app. Whoever runs an app calls it, not New: what holds for every app is put
 // around it here.
-func (a App) Start(env app.Env) (http.Handler, error) { return a.New(env) }
+func (a App) Start(env app.Env) (http.Handler, error) {
+	m, errs := model.Read(env.Vars)
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	h, err := a.New(env)
+	if err != nil {
+		return nil, err
+	}
+	return around.Handler(m, env, h)
+}
 
 // apps is the table of all apps.
 var apps = []App{
@@ -52,6 +64,13 @@ var apps = []App{
 		Images: []string{"rhdevelopers/istio-tutorial-customer", "example/customer"},
 		Port:   8080,
 		New:    customer.Handler,
+	},
+	{
+		Name:   "details",
+		About:  "what bookinfo knows of the book; v2 asks a service outside of the mesh",
+		Images: []string{"examples-bookinfo-details-v1", "examples-bookinfo-details-v2"},
+		Port:   9080,
+		New:    bookinfo.Details,
 	},
 	{
 		Name: "echo",
@@ -87,12 +106,45 @@ var apps = []App{
 		New:    preference.Handler,
 	},
 	{
+		Name: "productpage",
+		About: "bookinfo's page, with a session and a JSON API; gives up after 3 s, and asks " +
+			"reviews twice: routing by user, faults, time-outs",
+		Images: []string{
+			"examples-bookinfo-productpage-v1", "examples-bookinfo-productpage-v-flooding",
+		},
+		Port: 9080,
+		New:  bookinfo.ProductPage,
+	},
+	{
+		Name: "ratings",
+		About: "bookinfo's stars; its variants are faulty, slow, unavailable or unhealthy, and " +
+			"v2 lacks its database",
+		Images: []string{
+			"examples-bookinfo-ratings-v1", "examples-bookinfo-ratings-v2",
+			"examples-bookinfo-ratings-v-faulty", "examples-bookinfo-ratings-v-delayed",
+			"examples-bookinfo-ratings-v-unavailable", "examples-bookinfo-ratings-v-unhealthy",
+		},
+		Port: 9080,
+		New:  bookinfo.Ratings,
+	},
+	{
 		Name: "recommendation",
 		About: "counts its requests in each pod; misbehaves and slows down on demand: " +
 			"versions, canaries, retries, ejection, time-outs",
 		Images: []string{"rhdevelopers/istio-tutorial-recommendation", "example/recommendation"},
 		Port:   8080,
 		New:    recommendation.Handler,
+	},
+	{
+		Name: "reviews",
+		About: "what bookinfo's readers say: v1 without stars, v2 with black ones, and v3 with " +
+			"red ones, which waits less for ratings",
+		Images: []string{
+			"examples-bookinfo-reviews-v1", "examples-bookinfo-reviews-v2",
+			"examples-bookinfo-reviews-v3",
+		},
+		Port: 9080,
+		New:  bookinfo.Reviews,
 	},
 }
 
@@ -128,47 +180,4 @@ func repositoryOf(image string) string {
 		image = image[:colon]
 	}
 	return image
-}
-
-// File is one file of manifests.
-type File struct {
-	Name string // "customer/recommendation.yaml"
-	Data []byte
-}
-
-//go:embed manifests
-var manifests embed.FS
-
-// Bundles returns the names for which there are manifests.
-func Bundles() []string {
-	entries, err := manifests.ReadDir("manifests")
-	if err != nil {
-		panic("sampleapps: " + err.Error()) // it is embedded
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
-// Manifests returns the Kubernetes and Istio objects that make up a bundle, without a namespace.
-func Manifests(bundle string) ([]File, bool) {
-	if !slices.Contains(Bundles(), bundle) {
-		return nil, false
-	}
-	dir := path.Join("manifests", bundle)
-	entries, err := manifests.ReadDir(dir)
-	if err != nil {
-		panic("sampleapps: " + err.Error())
-	}
-	var files []File
-	for _, e := range entries {
-		data, err := manifests.ReadFile(path.Join(dir, e.Name()))
-		if err != nil {
-			panic("sampleapps: " + err.Error())
-		}
-		files = append(files, File{Name: path.Join(bundle, e.Name()), Data: data})
-	}
-	return files, true
 }

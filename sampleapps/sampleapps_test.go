@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -531,6 +532,13 @@ func TestImages(t *testing.T) {
 		"ext-authz:1":                                                       "ext-authz",
 		"mesh-lab/jwt-issuer":                                               "jwt-issuer",
 		"docker.io/governmentpaas/curl-ssl:terraform-14":                    "curl",
+		"docker.io/istio/examples-bookinfo-productpage-v1:1.20.3":           "productpage",
+		"istio/examples-bookinfo-productpage-v-flooding:1.20.3":             "productpage",
+		"registry.istio.io/release/examples-bookinfo-details-v2":            "details",
+		"docker.io/istio/examples-bookinfo-reviews-v3:1.16.2":               "reviews",
+		"localhost:5000/examples-bookinfo-ratings-v-unhealthy@sha256:00":    "ratings",
+		"examples-bookinfo-ratings-v2":                                      "ratings",
+		"docker.io/istio/examples-bookinfo-mongodb:1.20.3":                  "",
 		"notmesh-lab/echo":                                                  "",
 		"mesh-lab/echo2":                                                    "",
 		"nginx":                                                             "",
@@ -553,13 +561,35 @@ func TestTable(t *testing.T) {
 }
 
 func TestManifests(t *testing.T) {
-	if d := cmp.Diff([]string{"customer", "echo", "jwt-issuer"}, sampleapps.Bundles()); d != "" {
-		t.Error(d)
+	folders, err := os.ReadDir("manifests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sets, dirs []string
+	for _, s := range sampleapps.Sets() {
+		sets = append(sets, s.Name)
+	}
+	for _, f := range folders {
+		dirs = append(dirs, f.Name())
+	}
+	if d := cmp.Diff(dirs, sets); d != "" {
+		t.Errorf("sets: -folders +table\n%s", d)
 	}
 	if _, ok := sampleapps.Manifests("nothing"); ok {
 		t.Error("manifests of nothing")
 	}
 	want := map[string][]string{
+		"bookinfo": {
+			"ServiceAccount curl", "Service curl", "Deployment curl",
+			"DestinationRule productpage", "DestinationRule reviews", "DestinationRule ratings",
+			"DestinationRule details",
+			"ServiceAccount bookinfo-details", "Service details", "Deployment details-v1",
+			"Gateway bookinfo-gateway", "VirtualService bookinfo",
+			"ServiceAccount bookinfo-productpage", "Service productpage", "Deployment productpage-v1",
+			"ServiceAccount bookinfo-ratings", "Service ratings", "Deployment ratings-v1",
+			"ServiceAccount bookinfo-reviews", "Service reviews", "Deployment reviews-v1",
+			"Deployment reviews-v2", "Deployment reviews-v3",
+		},
 		"customer": {
 			"ServiceAccount curl", "Service curl", "Deployment curl",
 			"ServiceAccount customer", "Service customer", "Deployment customer",

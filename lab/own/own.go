@@ -39,6 +39,7 @@ type Spec struct {
 // pod's spec by its path.
 type ProblemError struct{ Annotation, Field, Msg string }
 
+// Error names the field.
 func (p *ProblemError) Error() string { return cmp.Or(p.Annotation, p.Field) + ": " + p.Msg }
 
 func annotation(name, format string, args ...any) error {
@@ -68,7 +69,8 @@ func Parse(
 		if isForward {
 			name = ForwardAnnotation
 		}
-		return nil, annotation(name, "mesh-lab.dev/app: %s is there, too: a pod has one of them", app)
+		return nil, annotation(name, "mesh-lab.dev/app: %s is there, too: "+
+			"a pod has one of them", app)
 	}
 	s := &Spec{Command: command, Dir: dir, Ports: slices.Clone(ports)}
 	if filepath.IsAbs(in) {
@@ -179,8 +181,8 @@ func forwards(text string) (map[uint16]string, error) {
 		out[port] = at
 	}
 	if _, all := out[0]; all && len(out) > 1 {
-		return nil, annotation(ForwardAnnotation, "%q: say for each address which port leads to it, "+
-			"such as 8080=localhost:3000", text)
+		return nil, annotation(ForwardAnnotation, "%q: say for each address which port leads "+
+			"to it, such as 8080=localhost:3000", text)
 	}
 	return out, nil
 }

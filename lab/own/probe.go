@@ -17,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Probe is how a service is asked whether it is ready: the container's readiness probe, else whether
-// its port takes connections.
+// Probe is how a service is asked whether it is ready: the container's readiness probe, else
+// whether its port takes connections.
 type Probe struct {
 	http *corev1.HTTPGetAction
 	exec *corev1.ExecAction

@@ -79,7 +79,9 @@ func New(o Options) (*Service, error) {
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.prober = &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			//nolint:gosec // a probe trusts whatever is there (pkg/probe/http/http.go)

@@ -18,7 +18,7 @@ func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 		manifests, ok := sampleapps.Manifests(s.Mesh.App)
 		if !ok {
 			return nil, fmt.Errorf("%s: mesh.app: no app %q is bundled; one of %s",
-				s.File, s.Mesh.App, strings.Join(sampleapps.Bundles(), ", "))
+				s.File, s.Mesh.App, strings.Join(sampleapps.Names(), ", "))
 		}
 		for _, f := range manifests {
 			files = append(files, istio.File{Name: f.Name, Data: f.Data})

@@ -175,7 +175,7 @@ func (r *reader) object(doc document) {
 		return
 	}
 	k := newChecker(o, &r.diags).kind()
-	if k == nil || k.noEffect != "" {
+	if k == nil {
 		return
 	}
 	if k.cluster {
@@ -183,7 +183,11 @@ func (r *reader) object(doc document) {
 	} else if o.Namespace == "" {
 		o.Namespace = r.namespace
 	}
-	if k.body == nil {
+	switch {
+	case k.noEffect != "":
+		newChecker(o, &r.diags).warnf("", "%s is left out: %s", o.Kind, k.noEffect)
+		return
+	case k.body == nil:
 		newChecker(o, &r.diags).errorf("", "%s is not carried out yet%s", o.Kind, wayOut(k.notYet))
 		return
 	}
@@ -194,6 +198,7 @@ func (r *reader) object(doc document) {
 	o.Labels, o.Annotations = meta.GetLabels(), meta.GetAnnotations()
 	o.Created = meta.GetCreationTimestamp().Time
 	meta.SetNamespace(o.Namespace)
+	o.modern()
 	var found []Diagnostic
 	c := newChecker(o, &found)
 	c.metadata(k)

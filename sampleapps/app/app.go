@@ -4,8 +4,10 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,12 +58,34 @@ func (e *Env) Int(name string, fallback int) (int, error) {
 	return n, nil
 }
 
+// Flag returns a truth value of the environment, or fallback where it is not set.
+func (e *Env) Flag(name string, fallback bool) (bool, error) {
+	v := e.Vars[name]
+	if v == "" {
+		return fallback, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, fmt.Errorf("env %s = %q: want true or false", name, v)
+	}
+	return b, nil
+}
+
 // Tag returns the tag of the image: "v2" of "quay.io/some/app:v2"; empty without one.
 func (e *Env) Tag() string {
-	image, _, _ := strings.Cut(e.Image, "@")
-	name := image[strings.LastIndexByte(image, '/')+1:]
-	_, tag, _ := strings.Cut(name, ":")
+	_, tag, _ := strings.Cut(e.imageAndTag(), ":")
 	return tag
+}
+
+// ImageName returns the last part of the image's name: "app" of "quay.io/some/app:v2".
+func (e *Env) ImageName() string {
+	name, _, _ := strings.Cut(e.imageAndTag(), ":")
+	return name
+}
+
+func (e *Env) imageAndTag() string {
+	image, _, _ := strings.Cut(e.Image, "@")
+	return image[strings.LastIndexByte(image, '/')+1:]
 }
 
 var versionTag = regexp.MustCompile(`^(v\d+)([.-].*)?$`)
@@ -99,50 +123,6 @@ func (e *Env) Wait(ctx context.Context, d time.Duration) bool {
 		stop()
 		return false
 	}
-}
-
-// Get is an outgoing GET with headers of its own and those of the incoming request that keep a
-// trace together.
-func (e *Env) Get(in *http.Request, url string, headers http.Header) (*Reply, error) {
-	out, err := http.NewRequestWithContext(in.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	out.Header = headers
-	copyTrace(out.Header, in.Header)
-	return e.do(out)
-}
-
-// Post is an outgoing POST of plain text; the rest is as with Get.
-func (e *Env) Post(in *http.Request, url, body string, headers http.Header) (*Reply, error) {
-	out, err := http.NewRequestWithContext(in.Context(), http.MethodPost, url,
-		strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	out.Header = headers
-	out.Header.Set("Content-Type", "text/plain")
-	copyTrace(out.Header, in.Header)
-	return e.do(out)
-}
-
-// Reply is an answer, read to its end.
-type Reply struct {
-	Status int
-	Body   string
-}
-
-func (e *Env) do(out *http.Request) (*Reply, error) {
-	res, err := e.Client.Do(out)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
-	}
-	return &Reply{res.StatusCode, string(body)}, nil
 }
 
 // Copy copies the named headers of in that are there.
@@ -186,6 +166,19 @@ func Text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, body) // the client may be gone
+}
+
+// JSON answers with a value as JSON, without white space.
+func JSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic("app: " + err.Error()) // apps answer with what JSON can say
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(bytes.TrimSuffix(body.Bytes(), []byte("\n"))) // the client may be gone
 }
 
 // Up is what the tutorial's apps answer to health checks.

@@ -90,26 +90,14 @@ func Handler(env app.Env) (http.Handler, error) {
 			return nil, fmt.Errorf("env ECHO_DELAY: %w", err)
 		}
 	}
-	if s.reset, err = flag(env, "ECHO_RESET"); err != nil {
+	if s.reset, err = env.Flag("ECHO_RESET", false); err != nil {
 		return nil, err
 	}
-	refuse, err := flag(env, "ECHO_REFUSE")
+	refuse, err := env.Flag("ECHO_REFUSE", false)
 	if err != nil || refuse {
 		return nil, err
 	}
 	return s, nil
-}
-
-func flag(env app.Env, name string) (bool, error) {
-	v := env.Vars[name]
-	if v == "" {
-		return false, nil
-	}
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, fmt.Errorf("env %s = %q: want true or false", name, v)
-	}
-	return b, nil
 }
 
 // validStatus says which statuses may be asked for: a final answer's.

@@ -84,8 +84,8 @@ func CheckOwn(s *translate.Pod) []istio.Diagnostic {
 	}}
 }
 
-// startOwn prepares a service of the user's own: it begins when the pod's proxy is configured. Until
-// it answers, the pod is no endpoint.
+// startOwn prepares a service of the user's own: it begins when the pod's proxy is configured.
+// Until it answers, the pod is no endpoint.
 func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
 	c := firstContainer(s)
 	a := &ownApp{pod: p, spec: spec, relays: map[uint16]*relay{}}
@@ -294,7 +294,9 @@ func (m *mesh) OwnServices() []topology.OwnService {
 			if u.HTTP {
 				local = "http://" + local
 			}
-			o.Upstreams = append(o.Upstreams, topology.OwnUpstream{Address: u.Address, Local: local})
+			o.Upstreams = append(o.Upstreams, topology.OwnUpstream{
+				Address: u.Address, Local: local,
+			})
 		}
 		out = append(out, o)
 	}

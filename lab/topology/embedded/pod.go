@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -148,20 +147,8 @@ func (p *pod) startBundled(s *translate.Pod) error {
 	if err != nil || handler == nil {
 		return err // a client app has nothing to serve
 	}
-	p.server = &http.Server{
-		Handler: handler, ReadHeaderTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(p.m.log.With("pod", s.ID()).Handler(), slog.LevelWarn),
-		BaseContext: func(l net.Listener) context.Context {
-			return app.WithLocalPort(context.Background(), int(l.(appSocket).port))
-		},
-		ConnContext: app.ConnContext,
-	}
+	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
 	p.app = bundledApp{p.server, transport}
-	if a.HTTP2 {
-		p.server.Protocols = new(http.Protocols)
-		p.server.Protocols.SetHTTP1(true)
-		p.server.Protocols.SetUnencryptedHTTP2(true)
-	}
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
@@ -179,12 +166,6 @@ func (p *pod) startBundled(s *translate.Pod) error {
 		}
 	}
 	return nil
-}
-
-// appSocket is where an app listens for a logical port.
-type appSocket struct {
-	net.Listener
-	port uint16
 }
 
 // listens says whether an app that answers on any port is there on this one: on those that Services
@@ -242,11 +223,8 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	p.m.net.host(ip).apps[port] = l.Addr().String()
 	p.m.net.mu.Unlock()
 	at = l.Addr().String()
-	if t, ok := p.server.Handler.(app.Taker); ok {
-		l = t.Take(l, int(port))
-	}
 	//nolint:errcheck // ends with http.ErrServerClosed when the pod stops
-	go p.server.Serve(appSocket{l, port})
+	go app.Serve(p.server, l, int(port))
 	return at, nil
 }
 
