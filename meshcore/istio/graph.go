@@ -83,10 +83,10 @@ func (r *reader) graph(doc document) {
 	}
 	before := len(r.diags)
 	g.read(deref(doc.root))
+	g.known()
 	if HasErrors(r.diags[before:]) {
 		return
 	}
-	g.known()
 	g.ends()
 	g.manyPods()
 	if HasErrors(r.diags[before:]) {
@@ -277,6 +277,9 @@ func (g *graph) known() {
 	at := map[string]*graphService{}
 	var names []string
 	for _, s := range g.services {
+		if s.Name == "" {
+			return // it is reported, and may be whom a call means
+		}
 		if first := at[s.Name]; first != nil {
 			// Pods look their script up by name alone (isotope/service/pkg/srv/graph.go).
 			g.report(s.places["name"], s.path.field("name"), "%s is given twice: first in line %d",
