@@ -127,6 +127,9 @@ func (m *mesh) plan(
 	ctx context.Context, c *istio.Config, old *translate.Registry,
 ) (state, error) {
 	reg, notes := translate.NewRegistry(c, old)
+	for _, p := range reg.Pods {
+		notes = append(notes, CheckModel(p, m.spec.UnknownImage)...)
+	}
 	if err := refused(notes); err != nil {
 		return state{}, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 )
 
 // The ports of a sidecar, as Istio has them.
@@ -38,7 +39,8 @@ type pod struct {
 	transport *http.Transport
 	ended     context.Context // with the pod
 	end       context.CancelFunc
-	side      sidecar // nil without one
+	side      sidecar       // nil without one
+	becomes   chan struct{} // closed when a pod that begins as not ready is told to be; else nil
 
 	mu        sync.Mutex
 	apps      []net.Listener
@@ -63,6 +65,7 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 	m.net.settle(s.IP, p, s.Role, m.envoys != nil)
 	if s.Role != translate.Gateway {
 		if err := p.startApp(s); err != nil {
+			m.forget(s.ID())
 			return nil, errors.Join(err, p.close(context.Background()))
 		}
 	}
@@ -74,6 +77,7 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 			p.startMeshcore(s)
 		}
 		if err != nil {
+			m.forget(s.ID())
 			return nil, errors.Join(err, p.close(context.Background()))
 		}
 	}
@@ -105,10 +109,20 @@ func (p *pod) startApp(s *translate.Pod) error {
 		Closed: p.ended, Seed: clock.Sub(p.m.spec.Seed, "app", s.ID()),
 		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
 	})
-	if err != nil || handler == nil {
-		return err // a client app has nothing to serve
+	if err != nil {
+		return located(s, c, err)
+	}
+	behaves, _ := model.Read(env) // Start has read it
+	if handler == nil {
+		p.readyAfter(behaves.ReadyAfter)
+		return nil // a client app has nothing to serve
 	}
 	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
+	return p.serveAfter(behaves, func() error { return p.serveApp(s, a) })
+}
+
+// serveApp has the app listen.
+func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
