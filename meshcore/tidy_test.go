@@ -82,6 +82,7 @@ var imports = map[string][]string{
 	"sampleapps/echo":           {"sampleapps/app"},
 	"sampleapps/extauthz":       {"sampleapps/app"},
 	"sampleapps/jwtissuer":      {"sampleapps/app"},
+	"sampleapps/isotope":        {"sampleapps/app"},
 	"lab/topology": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
