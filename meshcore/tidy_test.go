@@ -88,8 +88,9 @@ var imports = map[string][]string{
 		"meshcore/xds",
 	},
 	"meshcore/envoy/relocate": {"meshcore/xds"},
-	"lab/topology/embedded":   {"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app"},
+	"lab/topology/embedded":   {"meshcore/*", "lab/own", "lab/topology", "sampleapps", "sampleapps/app"},
 	"lab/logfile":             {},
+	"lab/own":                 {"meshcore/clock"},
 	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",

@@ -120,6 +120,9 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	if _, err := m.Apply(ctx, s.Config); err != nil {
 		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
 	}
+	if m.awaitOwn(ctx, m.owned()); ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), m.Close(context.WithoutCancel(ctx)))
+	}
 	return m, nil
 }
 
