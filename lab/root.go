@@ -216,7 +216,9 @@ func commands(root *cobra.Command, e *env) {
 			upCommand(e), downCommand(e), applyCommand(e), deleteCommand(e), getCommand(e),
 			requestCommand(e), loadCommand(e), proxyConfigCommand(e), proxyStatusCommand(e),
 		}},
-		{"One half of a mesh:", []*cobra.Command{controlPlaneCommand(e), proxyCommand(e)}},
+		{"One part of a mesh:", []*cobra.Command{
+			controlPlaneCommand(e), proxyCommand(e), appCommand(e),
+		}},
 		{"What there is:", []*cobra.Command{
 			scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e),
 			versionCommand(e),

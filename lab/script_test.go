@@ -49,7 +49,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": status, "start": start, "signal": send, "ended": ended,
-			"envoys": envoys,
+			"envoys": envoys, "address": address, "fetch": fetch, "underway": underway,
 		},
 	})
 }

@@ -82,15 +82,18 @@ var imports = map[string][]string{
 	"sampleapps/echo":           {"sampleapps/app"},
 	"sampleapps/extauthz":       {"sampleapps/app"},
 	"sampleapps/jwtissuer":      {"sampleapps/app"},
+	"sampleapps/isotope":        {"sampleapps/app"},
 	"lab/topology": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
 	},
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/embedded": {
-		"meshcore/*", "lab/topology", "sampleapps", "sampleapps/app", "sampleapps/model",
+		"meshcore/*", "lab/own", "lab/topology", "sampleapps", "sampleapps/app",
+		"sampleapps/model",
 	},
 	"lab/logfile": {},
+	"lab/own":     {"meshcore/clock"},
 	"lab/load":    {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
@@ -116,10 +119,11 @@ var imports = map[string][]string{
 		"lab/request", "lab/tlsclient", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/bootstrap", "meshcore/engine", "meshcore/envoy", "meshcore/istio",
+		"lab/*", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
+		"meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "sampleapps",
-		"scenarios", "scenarios/assert",
+		"sampleapps/app", "scenarios", "scenarios/assert",
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},

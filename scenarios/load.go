@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -159,6 +160,15 @@ func (l *Load) Validate() error {
 	return nil
 }
 
+// Site is whose cookies a load sends.
+func (l *Load) Site() *url.URL {
+	u, err := url.Parse(l.To)
+	if err != nil {
+		panic("scenarios: load not validated: " + l.To)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: cmp.Or(l.Host, u.Host), Path: "/"}
+}
+
 // Validate says what is wrong with a request, and fills in what was not said.
 func (r *Request) Validate() error {
 	scheme, err := endpoints(r.From, r.URL, r.Gateway, "http", "https", "tls", "tcp")
@@ -168,8 +178,32 @@ func (r *Request) Validate() error {
 	if err := r.Secure.check(scheme); err != nil {
 		return err
 	}
+	if err := r.fill(scheme); err != nil {
+		return err
+	}
 	r.Count, r.Connections = max(1, r.Count), max(1, r.Connections)
 	r.Method, r.Timeout = orGet(r.Method), orDefault(r.Timeout)
+	return nil
+}
+
+// fill turns a form into the body that browsers make of it.
+func (r *Request) fill(scheme string) error {
+	switch http := scheme == "http" || scheme == "https"; {
+	case !http && (len(r.Form) > 0 || r.Cookies != ""):
+		return fmt.Errorf("form and cookies are for http:// and https://")
+	case len(r.Form) == 0:
+		return nil
+	case r.Body != "":
+		return fmt.Errorf("form and body: one of them, not both")
+	}
+	r.Body = strings.Join(r.Form, "&")
+	r.Method = cmp.Or(r.Method, "POST")
+	typed := func(h Header) bool { return strings.EqualFold(h.Name, "content-type") }
+	if !slices.ContainsFunc(r.Headers, typed) {
+		r.Headers = append(r.Headers, Header{
+			Name: "content-type", Value: Literal("application/x-www-form-urlencoded"),
+		})
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ package scenarios
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +153,7 @@ type Load struct {
 	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
 	Body        string        `yaml:"body" about:"request body"`
 	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
+	Cookies     string        `yaml:"cookies" about:"jar whose cookies are sent, by its name"`
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
 	Secure      `yaml:",inline"`
 	Meanwhile   Meanwhile `yaml:"meanwhile" about:"what is done while it runs"`
@@ -195,7 +197,17 @@ func (h *Headers) Put(name, value string) error {
 	return err
 }
 
-// Request sends a few exact requests.
+// Form are the fields of a form, in the order written.
+type Form []string // "name=value", escaped
+
+// Put adds one.
+func (f *Form) Put(name, value string) error {
+	*f = append(*f, url.QueryEscape(name)+"="+url.QueryEscape(value))
+	return nil
+}
+
+// Request sends a few exact requests. Cookie jars are kept for the whole scenario: who logs in once
+// stays so in later steps.
 type Request struct {
 	From        string        `yaml:"from" about:"workload that sends, or outside"`
 	URL         string        `yaml:"to" about:"URL"`
@@ -203,7 +215,9 @@ type Request struct {
 	Method      string        `yaml:"method" about:"GET unless said"`
 	Host        string        `yaml:"host" about:"Host header, when it is not the URL's"`
 	Body        string        `yaml:"body" about:"request body"`
+	Form        Form          `yaml:"form" about:"fields of a form to POST: {username: jason}"`
 	Headers     Headers       `yaml:"headers" about:"x-user: user-{1..20} cycles through 20"`
+	Cookies     string        `yaml:"cookies" about:"cookie jar to use, by its name: jason"`
 	Count       int           `yaml:"count" about:"how many; 1 unless said"`
 	Connections int           `yaml:"connections" about:"at a time; 1 unless said"`
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`

@@ -92,5 +92,5 @@ func (t *TextFile) read(fsys fs.FS, dir string) error {
 
 // Bearer is the header that carries a token.
 func Bearer(token string) Header {
-	return Header{Name: "authorization", Value: literal("Bearer " + token)}
+	return Header{Name: "authorization", Value: Literal("Bearer " + token)}
 }

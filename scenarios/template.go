@@ -23,8 +23,8 @@ type part struct {
 // maxChoices bounds what a generator may expand to.
 const maxChoices = 100_000
 
-// literal is a template without generators, whatever is in it.
-func literal(text string) Template {
+// Literal is a template without generators, whatever is in it.
+func Literal(text string) Template {
 	return Template{text: text, parts: []part{{literal: text}}}
 }
 

@@ -30,7 +30,8 @@ type Run struct {
 
 	cases map[string]int // requests that were compared and found alike, by case
 	uses  map[string]fidelity.Use
-	alike int // configurations
+	jars  request.Jars // of the scenario that is compared; both sides' cookies are the same
+	alike int          // configurations
 }
 
 // NewRun returns a run that has not compared anything yet.
@@ -133,6 +134,7 @@ func (r *Run) Scenario(ctx context.Context, s *scenarios.Scenario) (err error) {
 	hands := [2]*runner.Hand{
 		runner.NewHand(s, r.Pair.meshes[0]), runner.NewHand(s, r.Pair.meshes[1]),
 	}
+	r.jars = request.Jars{}
 	seen := map[*istio.Config]bool{}
 	for i := range s.Steps {
 		step := &s.Steps[i]
@@ -161,13 +163,14 @@ func (r *Run) action(
 		l := a.Load
 		return r.traffic(ctx, where, l.Headers, request.Spec{
 			From: l.From, Gateway: l.Gateway, URL: l.To, Method: l.Method, Host: l.Host,
-			Body: l.Body, Timeout: l.Timeout,
+			Body: l.Body, Timeout: l.Timeout, Jar: r.jars.Named(l.Cookies),
 		})
 	case a.Request != nil:
 		q := a.Request
 		spec := request.Spec{
 			From: q.From, Gateway: q.Gateway, URL: q.URL, Method: q.Method, Host: q.Host,
 			Body: q.Body, Timeout: q.Timeout, Headers: lines(q.Headers, 0),
+			Jar: r.jars.Named(q.Cookies),
 		}
 		return r.Check(ctx, where, []request.Spec{spec})
 	}

@@ -350,7 +350,12 @@ func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
 		b, err := c.line(p)
 		return nil, b, err
 	}
-	if _, err := io.WriteString(c.net, p.message(id, c.cookies(p))); err != nil {
+	jar := c.jar
+	if p.Jar != nil {
+		jar = p.Jar
+	}
+	site := &url.URL{Scheme: p.scheme, Host: p.host, Path: "/"}
+	if _, err := io.WriteString(c.net, p.message(id, Cookies(jar, site))); err != nil {
 		return nil, nil, err
 	}
 	var resp *http.Response
@@ -361,8 +366,8 @@ func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
 			return nil, nil, err
 		}
 	}
-	if c.jar != nil {
-		c.jar.SetCookies(&url.URL{Scheme: p.scheme, Host: p.host, Path: "/"}, resp.Cookies())
+	if jar != nil {
+		jar.SetCookies(site, resp.Cookies())
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		c.close()
@@ -376,18 +381,6 @@ func (c *conn) send(p *plan, id string) (*http.Response, []byte, error) {
 		c.close()
 	}
 	return resp, body, nil
-}
-
-// cookies returns the Cookie header of the jar, or nothing.
-func (c *conn) cookies(p *plan) string {
-	if c.jar == nil {
-		return ""
-	}
-	var all []string
-	for _, k := range c.jar.Cookies(&url.URL{Scheme: p.scheme, Host: p.host, Path: "/"}) {
-		all = append(all, k.Name+"="+k.Value)
-	}
-	return strings.Join(all, "; ")
 }
 
 // message is the request as it goes over the wire.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -31,11 +32,12 @@ type Spec struct {
 	Count       int           // how many; 1
 	Concurrency int           // connections; 1
 	Follow      bool          // follow redirects
-	Cookies     bool          // keep a cookie jar
+	Cookies     bool          // keep a cookie jar for each connection
 	Timeout     time.Duration // of one request; 30 s
 	Token       string        // a bearer token, sent in the Authorization header
 
 	TLS tlsclient.Options // of https:// and tls://
+	Jar http.CookieJar    // in place of one for each connection; nil: none
 }
 
 // wireSpec is Spec as JSON.

@@ -295,7 +295,7 @@ func (r *run) request(ctx context.Context, q *scenarios.Request, did *reports.Di
 	spec := request.Spec{
 		From: q.From, Gateway: q.Gateway, URL: q.URL, Method: q.Method, Body: q.Body, Host: q.Host,
 		Count: q.Count, Concurrency: q.Connections, Timeout: q.Timeout, Token: token,
-		TLS: secure(&q.Secure),
+		TLS: secure(&q.Secure), Jar: r.jars.Named(q.Cookies),
 	}
 	send := func(s request.Spec) error {
 		return request.Send(ctx, r.mesh, s, func(res request.Result) error {

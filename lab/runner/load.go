@@ -167,6 +167,16 @@ func (r *run) plan(i int, l *scenarios.Load, token string) (load.Plan, error) {
 	if token != "" {
 		headers = append(slices.Clone(headers), scenarios.Bearer(token))
 	}
+	if l.Cookies != "" {
+		cookies := request.Cookies(r.jars.Named(l.Cookies), l.Site())
+		if cookies == "" {
+			return load.Plan{}, fmt.Errorf("cookies: no request before it has filled the jar %q",
+				l.Cookies)
+		}
+		headers = append(slices.Clone(headers), scenarios.Header{
+			Name: "cookie", Value: scenarios.Literal(cookies),
+		})
+	}
 	if constant(headers) {
 		p.Headers = lines(headers, 0)
 	} else {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
@@ -67,6 +68,7 @@ type run struct {
 	out    *reports.Run
 	mesh   topology.Mesh
 	config *istio.Config
+	jars   request.Jars
 	killed []string         // pods to start again at the end
 	beside []reports.Did    // what was done while the step's loads ran
 	cut    *observe.History // as it was before an interrupt broke requests off
@@ -75,7 +77,7 @@ type run struct {
 // Run plays a scenario. The run that it returns is as far as it came, also with an error: of the
 // environment, of the configuration (InvalidError), or of ctx.
 func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run, err error) {
-	r := &run{opt: o, s: s, out: &reports.Run{Header: reports.Header{
+	r := &run{opt: o, s: s, jars: request.Jars{}, out: &reports.Run{Header: reports.Header{
 		Schema: reports.RunSchema, File: s.File, Scenario: string(s.Text), Topology: o.Topology,
 		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Began: o.Now,
 	}}}

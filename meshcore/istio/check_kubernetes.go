@@ -44,6 +44,7 @@ func (c *checker) service() {
 	} else {
 		c.ip4("spec.clusterIP", ip)
 	}
+	c.ipFamilies(s.IPFamilies)
 	if d := s.TrafficDistribution; d != nil {
 		c.oneOf("spec.trafficDistribution", *d, "PreferClose", "PreferSameZone", "PreferSameNode",
 			"PreferAnyEndpoint", "PreferSameRegion", "PreferSameNetwork", "Any")
@@ -62,6 +63,20 @@ func (c *checker) service() {
 			c.errorf(f+".port", "is given twice: %d", p.Port)
 		}
 		names[p.Name], numbers[key] = true, true
+	}
+}
+
+// ipFamilies checks the families of a Service's addresses: it has one of each where it can.
+func (c *checker) ipFamilies(families []corev1.IPFamily) {
+	const field = "spec.ipFamilies"
+	for i, f := range families {
+		c.oneOf(at(field, i), string(f), "IPv4", "IPv6")
+	}
+	switch ip6 := slices.Contains(families, corev1.IPv6Protocol); {
+	case ip6 && slices.Contains(families, corev1.IPv4Protocol):
+		c.warnf(field, "it has no IPv6 address: the lab's addresses are IPv4")
+	case ip6:
+		c.errorf(field, "IPv6 alone is not carried out yet; add IPv4")
 	}
 }
 

@@ -70,8 +70,9 @@ type Object struct {
 	// *securityv1.{AuthorizationPolicy,RequestAuthentication}.
 	Body any
 
-	file string
-	root *yaml.Node // as written; nil when the object was not read
+	file    string
+	root    *yaml.Node // as written; nil when the object was not read
+	selects bool       // of an old version, see oldVersion
 }
 
 // Ref returns "Kind ns/name".

@@ -32,15 +32,14 @@ var kubernetesFields = fieldTable{
 	),
 	"core/v1.Service": object("spec"),
 	"core/v1.ServiceSpec": rules(
-		carried(`ports selector clusterIP clusterIPs type externalName publishNotReadyAddresses
-			trafficDistribution`),
+		carried(`ports selector clusterIP clusterIPs ipFamilies type externalName
+			publishNotReadyAddresses trafficDistribution`),
 		noEffect(noNodes, `loadBalancerIP loadBalancerSourceRanges externalTrafficPolicy
 			healthCheckNodePort allocateLoadBalancerNodePorts loadBalancerClass`),
 		noEffect("sidecars balance for themselves; use consistentHash in a DestinationRule",
 			"sessionAffinity sessionAffinityConfig"),
 		noEffect("the lab's addresses are IPv4", "ipFamilyPolicy"),
 		noEffect(oneNode, "internalTrafficPolicy"),
-		notYetUnless("IPv4", "", "ipFamilies"),
 		notYet("", "externalIPs"),
 	),
 	"core/v1.ServicePort": rules(

@@ -22,7 +22,7 @@ type kind struct {
 	named       func(string) string // what a name violates; nil: a DNS subdomain
 	validate    func(*checker)
 	notYet      string // not carried out: the way out, if there is one
-	noEffect    string // left out without a word, because of this
+	noEffect    string // left out with a warning, because of this
 }
 
 var (
@@ -102,6 +102,9 @@ func laterKinds() []kind {
 		pods    = "a Deployment makes pods"
 		ingress = "use a Gateway of networking.istio.io/v1 and a VirtualService"
 		policy  = "every pod may talk to every other"
+		secret  = "give the Secret that it would make"
+
+		certManager = "Certificate CertificateRequest Issuer ClusterIssuer"
 	)
 	add(networking, istio3, "Sidecar", "")
 	add(networking, istio2, "WorkloadGroup ProxyConfig", "")
@@ -128,6 +131,8 @@ func laterKinds() []kind {
 	add("serving.knative.dev", v1, "Service Revision Configuration Route", pods)
 	add("argoproj.io", []string{"v1alpha1"}, "Rollout", pods)
 	add("flagger.app", []string{"v1beta1"}, "Canary", "")
+	add("cert-manager.io", []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}, certManager, secret)
+	add("certmanager.k8s.io", []string{"v1alpha1"}, certManager, secret)
 	return out
 }
 
@@ -158,7 +163,8 @@ func unfeltKinds() []kind {
 		"HorizontalPodAutoscaler",
 	)
 	add(noScaling, "autoscaling.k8s.io", v1, "VerticalPodAutoscaler")
-	add("the lab evicts no pods", "policy", istio2, "PodDisruptionBudget PodSecurityPolicy")
+	add("the lab evicts no pods", "policy", istio2, "PodDisruptionBudget")
+	add(noKernel, "policy", istio2, "PodSecurityPolicy")
 	add(noStorage, core, v1, "PersistentVolume PersistentVolumeClaim")
 	add(noStorage, "storage.k8s.io", v1, "StorageClass")
 	add(noLimits, core, v1, "LimitRange ResourceQuota")
@@ -226,6 +232,9 @@ func (c *checker) kind() *kind {
 			near = k
 		}
 	}
+	if k := c.modernize(); k != nil {
+		return k
+	}
 	if modern := c.oldKind(group); modern != "" {
 		c.errorf("kind", "Istio 1.6 removed %s; %s", o.Kind, modern)
 		return nil
@@ -277,7 +286,7 @@ func kindHint(group, word string) string {
 	if why := gone[group]; why != "" {
 		return "; " + why
 	}
-	var names []string
+	names := []string{graphKind}
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}

@@ -112,6 +112,10 @@ func (r *reader) document(doc document) {
 		})
 		return
 	}
+	if isGraph(root) {
+		r.graph(document{file: doc.file, root: root})
+		return
+	}
 	_, items := child(root, "items")
 	if kind := peek(root, "kind"); items == nil || !isList(kind) {
 		r.object(document{file: doc.file, root: root})
@@ -175,7 +179,7 @@ func (r *reader) object(doc document) {
 		return
 	}
 	k := newChecker(o, &r.diags).kind()
-	if k == nil || k.noEffect != "" {
+	if k == nil {
 		return
 	}
 	if k.cluster {
@@ -183,7 +187,11 @@ func (r *reader) object(doc document) {
 	} else if o.Namespace == "" {
 		o.Namespace = r.namespace
 	}
-	if k.body == nil {
+	switch {
+	case k.noEffect != "":
+		newChecker(o, &r.diags).warnf("", "%s is left out: %s", o.Kind, k.noEffect)
+		return
+	case k.body == nil:
 		newChecker(o, &r.diags).errorf("", "%s is not carried out yet%s", o.Kind, wayOut(k.notYet))
 		return
 	}
@@ -194,6 +202,7 @@ func (r *reader) object(doc document) {
 	o.Labels, o.Annotations = meta.GetLabels(), meta.GetAnnotations()
 	o.Created = meta.GetCreationTimestamp().Time
 	meta.SetNamespace(o.Namespace)
+	o.modern()
 	var found []Diagnostic
 	c := newChecker(o, &found)
 	c.metadata(k)

@@ -34,7 +34,7 @@ func TestForms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, diags := Read([]File{{Name: "f", Data: []byte(test.text)}}, ReadOptions{})
-			if len(diags) > 0 || len(c.Objects) != 1 {
+			if HasErrors(diags) || len(c.Objects) != 1 {
 				t.Fatalf("%d objects\n%s", len(c.Objects), text(diags))
 			}
 			if got := c.Objects[0].Body.(*corev1.ConfigMap).Data["a"]; got != test.want {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,6 +41,7 @@ type WantReply struct {
 	Body     string   `yaml:"body" about:"the whole body, white space at its ends aside"`
 	Contains string   `yaml:"contains" about:"a part of the body"`
 	Matches  string   `yaml:"matches" about:"a regular expression (RE2) that the body matches"`
+	Count    Numbers  `yaml:"count" about:"how often texts are in the body: {star: 9}"`
 	Headers  Pairs    `yaml:"headers" about:"response headers; \"*\" is any value, \"-\" is none"`
 	Version  string   `yaml:"version" about:"version of the pod that answers"`
 	Workload string   `yaml:"workload" about:"workload that answers"`
@@ -98,6 +100,9 @@ func (w *WantReply) String() string {
 	add("body", quoted(w.Body))
 	add("containing", quoted(w.Contains))
 	add("matching", quoted(w.Matches))
+	for _, c := range w.Count {
+		add(c.Number.String(), "× "+strconv.Quote(c.Name))
+	}
 	for _, h := range w.Headers {
 		add(h.Name+":", h.Value)
 	}
@@ -138,6 +143,11 @@ func (w *WantReply) differs(r *Reply) string {
 	if took := time.Duration(r.DurationMS * float64(time.Millisecond)); w.Took.Set() &&
 		!w.Took.Holds(took) {
 		return "took " + millis(took)
+	}
+	for _, c := range w.Count {
+		if n := strings.Count(r.Body, c.Name); !c.Number.Holds(int64(n)) {
+			return fmt.Sprintf("%q is %d times in the body", c.Name, n)
+		}
 	}
 	for _, h := range w.Headers {
 		got := strings.Join(r.Headers[strings.ToLower(h.Name)], ",")

@@ -1,6 +1,7 @@
 package assert
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -311,5 +312,27 @@ func (a *Amounts) Put(name, value string) error {
 		return err
 	}
 	*a = append(*a, n)
+	return nil
+}
+
+// Numbers are wanted numbers by name, in the order written.
+type Numbers []NamedNumber
+
+// NamedNumber is the wanted number of one text.
+type NamedNumber struct {
+	Name   string
+	Number Number
+}
+
+// Put adds one; it is how the scenario's reader fills them.
+func (s *Numbers) Put(name, value string) error {
+	n := NamedNumber{Name: name}
+	if name == "" {
+		return errors.New("an empty text is everywhere")
+	}
+	if err := n.Number.UnmarshalText([]byte(value)); err != nil {
+		return err
+	}
+	*s = append(*s, n)
 	return nil
 }

@@ -124,6 +124,9 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	if err := m.awaitReady(ctx); err != nil {
 		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
 	}
+	if m.awaitOwn(ctx, m.owned()); ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), m.Close(context.WithoutCancel(ctx)))
+	}
 	return m, nil
 }
 

@@ -113,19 +113,13 @@ func (m *mesh) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// unmodelled are the annotations of pods whose app is not the lab's.
-var unmodelled = []string{"mesh-lab.dev/command", "mesh-lab.dev/forward-to"}
-
 // CheckModel returns what is wrong with the variables of a pod's model.
 func CheckModel(s *translate.Pod, unknownImage string) []istio.Diagnostic {
-	c := firstContainer(s)
-	for _, name := range unmodelled {
-		if s.Annotations[name] != "" {
-			return foreign(s, c, "it runs what "+name+" says")
-		}
+	if spec, err := ownSpec(s); spec != nil || err != nil {
+		return foreign(s, firstContainer(s), "what answers is the user's own")
 	}
 	if s.Role == translate.Gateway {
-		return foreign(s, c, "it is a gateway")
+		return foreign(s, firstContainer(s), "it is a gateway")
 	}
 	_, c, err := bundled(s, unknownImage)
 	if err != nil {
@@ -138,8 +132,9 @@ func CheckModel(s *translate.Pod, unknownImage string) []istio.Diagnostic {
 
 // CheckApp returns what the bundled app of a pod refuses of its container's variables.
 func CheckApp(s *translate.Pod) []istio.Diagnostic {
+	spec, _ := ownSpec(s)
 	a, c, err := bundled(s, "")
-	if err != nil || s.Role == translate.Gateway {
+	if err != nil || spec != nil || s.Role == translate.Gateway {
 		return nil // CheckImage tells
 	}
 	ended, end := context.WithCancel(context.Background())
