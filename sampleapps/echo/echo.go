@@ -73,8 +73,8 @@ type service struct {
 
 // Handler returns the app; nil when ECHO_REFUSE says that nobody is to listen. Variables:
 // ECHO_STATUS, ECHO_BODY (the answer in place of what was seen: a stand-in for another service),
-// ECHO_DELAY, ECHO_FAIL_FIRST, ECHO_RESET, ECHO_REFUSE. (ECHO_READY=false concerns the endpoints of
-// the pod, not its app.)
+// ECHO_DELAY, ECHO_FAIL_FIRST, ECHO_RESET, ECHO_REFUSE. ECHO_READY=false, as MESHLAB_READY=false,
+// makes the pod no endpoint: that is not for its app to do.
 func Handler(env app.Env) (http.Handler, error) {
 	s := &service{env: env, body: env.Vars["ECHO_BODY"], keys: map[string]int{}}
 	var err error
@@ -93,6 +93,9 @@ func Handler(env app.Env) (http.Handler, error) {
 		}
 	}
 	if s.reset, err = env.Flag("ECHO_RESET", false); err != nil {
+		return nil, err
+	}
+	if _, err = env.Flag("ECHO_READY", true); err != nil {
 		return nil, err
 	}
 	refuse, err := env.Flag("ECHO_REFUSE", false)
