@@ -14,6 +14,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/extauthz"
+	"github.com/mesh-lab/mesh-lab/sampleapps/isotope"
 	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
@@ -89,6 +90,14 @@ var apps = []App{
 		Port:   8000,
 		HTTP2:  true,
 		New:    extauthz.Handler,
+	},
+	{
+		Name: "isotope",
+		About: "a service of a graph: calls others, waits and fails as its script says; " +
+			"files with a MockServiceGraph start it",
+		Images: []string{"mesh-lab/isotope"},
+		Port:   8080,
+		New:    isotope.Handler,
 	},
 	{
 		Name: "jwt-issuer",
