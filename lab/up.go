@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
 func upCommand(e *env) *cobra.Command {
@@ -67,7 +68,7 @@ func (e *env) up(ctx context.Context, s source, name string) (err error) {
 	srv := remote.NewServer(m, e.info(name, seed), down)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
-	e.greet(m, time.Since(began))
+	e.greet(m, s.app, time.Since(began))
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -124,8 +125,8 @@ func lock(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// greet says that the mesh is ready, and where.
-func (e *env) greet(m topology.Mesh, took time.Duration) {
+// greet says that the mesh is ready, and where; of a bundled set, which page to open.
+func (e *env) greet(m topology.Mesh, set string, took time.Duration) {
 	var names []string
 	seen := map[string]bool{}
 	for _, p := range m.Registry().Pods {
@@ -144,7 +145,24 @@ func (e *env) greet(m topology.Mesh, took time.Duration) {
 				g.Port, g.Gateway, g.Address)
 		}
 	}
+	if page := front(m, set); page != "" {
+		text += "open " + page + "\n"
+	}
 	io.WriteString(e.out, text) // one write: a waiting parent reads it whole
+}
+
+// front is the URL of the page that a bundled set is opened with; empty without one.
+func front(m topology.Mesh, set string) string {
+	s, ok := sampleapps.SetOf(set)
+	if !ok || s.Open == "" {
+		return ""
+	}
+	for _, g := range m.Gateways() {
+		if scheme := spoken(m.Config(), g.Port); scheme == "http" {
+			return scheme + "://" + g.Address + s.Open
+		}
+	}
+	return ""
 }
 
 // spoken returns how URLs of a gateway's port begin, as the first Gateway with this port says it.

@@ -18,6 +18,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/sampleapps/fortio"
 	"github.com/mesh-lab/mesh-lab/sampleapps/helloworld"
 	"github.com/mesh-lab/mesh-lab/sampleapps/httpbin"
+	"github.com/mesh-lab/mesh-lab/sampleapps/isotope"
 	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 	"github.com/mesh-lab/mesh-lab/sampleapps/nginx"
@@ -158,6 +159,14 @@ var apps = []App{
 		Port:      8080,
 		ImagePort: httpbin.Port,
 		New:       httpbin.Handler,
+	},
+	{
+		Name: "isotope",
+		About: "a service of a graph: calls others, waits and fails as its script says; " +
+			"files with a MockServiceGraph start it",
+		Images: []string{"mesh-lab/isotope"},
+		Port:   8080,
+		New:    isotope.Handler,
 	},
 	{
 		Name: "jwt-issuer",

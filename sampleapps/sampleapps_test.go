@@ -634,6 +634,7 @@ func TestManifests(t *testing.T) {
 			"VirtualService httpbin", "ServiceAccount httpbin", "Service httpbin",
 			"Deployment httpbin-v1", "Deployment httpbin-v2",
 		},
+		"isotope": {"MockServiceGraph "},
 		"jwt-issuer": {
 			"ServiceAccount curl", "Service curl", "Deployment curl", "Service jwt-issuer",
 			"Deployment jwt-issuer",

@@ -42,8 +42,8 @@ var sets = []Set{
 	},
 	{
 		Name: "ext-authz",
-		Teaches: "an authorizer of one's own beside the mesh's policies: a POST to echo wants the " +
-			"header x-ext-authz: allow",
+		Teaches: "an authorizer of one's own beside the mesh's policies: a POST to echo wants " +
+			"the header x-ext-authz: allow",
 		Apps: []string{"ext-authz"},
 		From: "curl", Try: "http://echo:8080/",
 	},
@@ -63,6 +63,13 @@ var sets = []Set{
 		From: "curl", Try: "http://httpbin:8000/headers",
 	},
 	{
+		Name: "isotope",
+		Teaches: "how load and failures spread through a graph of services, which is a file of " +
+			"one's own",
+		Apps: []string{"isotope"},
+		From: "client", Try: "http://web:8080/",
+	},
+	{
 		Name:    "jwt-issuer",
 		Teaches: "where tokens and the keys that prove them come from",
 		Apps:    []string{"jwt-issuer"},
@@ -70,8 +77,8 @@ var sets = []Set{
 	},
 	{
 		Name: "nginx",
-		Teaches: "weights against sticky sessions on two pages that a browser shows; and servicex, " +
-			"which a circuit breaker must take out",
+		Teaches: "weights against sticky sessions on two pages that a browser shows; and " +
+			"servicex, which a circuit breaker must take out",
 		Apps: []string{"nginx", "servicex"},
 		Open: "/",
 		From: "fortio", Try: "http://nginx-service:8000/",

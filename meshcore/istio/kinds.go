@@ -286,7 +286,7 @@ func kindHint(group, word string) string {
 	if why := gone[group]; why != "" {
 		return "; " + why
 	}
-	var names []string
+	names := []string{graphKind}
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}

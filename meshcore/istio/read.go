@@ -112,6 +112,10 @@ func (r *reader) document(doc document) {
 		})
 		return
 	}
+	if isGraph(root) {
+		r.graph(document{file: doc.file, root: root})
+		return
+	}
 	_, items := child(root, "items")
 	if kind := peek(root, "kind"); items == nil || !isList(kind) {
 		r.object(document{file: doc.file, root: root})

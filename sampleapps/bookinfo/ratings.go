@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"path"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,10 +65,16 @@ func Ratings(env app.Env) (http.Handler, error) {
 		random: env.Random("ratings"), posted: map[int64]json.RawMessage{},
 	}
 	switch s.version {
+	case "v-faulty", "v-delayed":
 	case "v-unavailable":
 		s.turn(unavailablePhase)
 	case "v-unhealthy":
 		s.turn(unhealthyPhase)
+	default:
+		if strings.HasPrefix(s.version, "v-") {
+			return nil, fmt.Errorf("env SERVICE_VERSION = %q: want v-faulty, v-delayed, "+
+				"v-unavailable, v-unhealthy, v1 or v2", s.version)
+		}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ratings/", s.get)

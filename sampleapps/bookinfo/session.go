@@ -23,7 +23,8 @@ func signature(name string) []byte {
 	return mac.Sum(nil)
 }
 
-var text64 = base64.RawURLEncoding
+// text64 has one spelling for each text: a cookie that was changed is another cookie.
+var text64 = base64.RawURLEncoding.Strict()
 
 // logIn returns the cookie of a user's session.
 func logIn(user string) *http.Cookie {

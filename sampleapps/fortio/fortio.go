@@ -1,10 +1,10 @@
 // Package fortio is the server of `fortio server`: it sends back what it gets, in the way that the
 // query asks for. It is fortio's own code.
 //
-//	status=503:5,404:10   delay=5ms:10,0.5s:1   size=1024   close=10   gzip=true   header=name:value
+//	status=503:5,404:10  delay=5ms:10,0.5s:1  size=1024  close=10  gzip=true  header=name:value
 //
-// Numbers after a colon are percentages; the rest gets 200, at once. Delays end at 1.5 s, and are by
-// the machine's clock, as draws are fortio's own: neither follows the lab's clock or seed.
+// Numbers after a colon are percentages; the rest gets 200, at once. Delays end at 1.5 s, and are
+// by the machine's clock, as draws are fortio's own: neither follows the lab's clock or seed.
 package fortio
 
 import (

@@ -1,5 +1,5 @@
-// Package helloworld says which version and which pod it is, after a little work: Istio's sample for
-// versions, localities and scaling.
+// Package helloworld says which version and which pod it is, after a little work: Istio's sample
+// for versions, localities and scaling.
 package helloworld
 
 import (

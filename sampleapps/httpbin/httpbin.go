@@ -1,5 +1,5 @@
-// Package httpbin answers with what it was asked, and does as it is told: mccutchen/go-httpbin, which
-// Istio's samples run, and which knows every path that it has.
+// Package httpbin answers with what it was asked, and does as it is told: mccutchen/go-httpbin,
+// which Istio's samples run, with all of its paths.
 //
 // It calls nobody. What it takes and makes is bounded: bodies by 1 MiB, delays by 10 s. It waits
 // (/delay, /drip, /sse) by the machine's clock, and draws (/status/200:0.9,503:0.1, /unstable) by

@@ -13,8 +13,8 @@ import (
 // longest is one more than the seconds that a failing pod takes at most.
 const longest = 5
 
-// Handler returns the app. The variable `error`, in small letters, is yes for a pod that fails: after
-// 0 to 4 whole seconds it answers 504.
+// Handler returns the app. The variable `error`, in small letters, is yes for a pod that fails:
+// after 0 to 4 whole seconds it answers 504.
 func Handler(env app.Env) (http.Handler, error) {
 	waits := env.Random("servicex")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -29,9 +29,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // customer reads the bundled chain, with further YAML.
 func customer(t *testing.T, more ...string) *istio.Config {
 	t.Helper()
-	files, ok := sampleapps.Manifests("customer")
+	return bundled(t, "customer", more...)
+}
+
+// bundled reads a bundled set, with further YAML.
+func bundled(t *testing.T, set string, more ...string) *istio.Config {
+	t.Helper()
+	files, ok := sampleapps.Manifests(set)
 	if !ok {
-		t.Fatal("customer is not bundled")
+		t.Fatal(set + " is not bundled")
 	}
 	var in []istio.File
 	for _, f := range files {

@@ -1,0 +1,150 @@
+package embedded_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mesh-lab/mesh-lab/lab/request"
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+)
+
+// toTestUser leads jason to reviews v2, and everybody else to v1.
+const toTestUser = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{headers: {end-user: {exact: jason}}}]
+    route: [{destination: {host: reviews, subset: v2}}]
+  - route: [{destination: {host: reviews, subset: v1}}]
+`
+
+// abortForJason breaks ratings for jason alone.
+const abortForJason = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings]
+  http:
+  - match: [{headers: {end-user: {exact: jason}}}]
+    fault: {abort: {httpStatus: 500, percentage: {value: 100}}}
+    route: [{destination: {host: ratings, subset: v1}}]
+  - route: [{destination: {host: ratings, subset: v1}}]
+`
+
+// abortDetails breaks details with a status of nobody's.
+const abortDetails = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: details}
+spec:
+  hosts: [details]
+  http:
+  - fault: {abort: {httpStatus: 555, percentage: {value: 100}}}
+    route: [{destination: {host: details, subset: v1}}]
+`
+
+// look is what a person sees of a page.
+func look(r request.Result) string {
+	var seen []string
+	for _, m := range []struct{ mark, name string }{
+		{"text-black-500", "black"}, {"gap-x-1 text-red-500", "red"},
+		{"Ratings service is currently unavailable", "no ratings"},
+		{"Error fetching product details", "no details"}, {"Error fetching product reviews", "no reviews"},
+		{"Sign out", "signed in"},
+	} {
+		if strings.Contains(r.Body, m.mark) {
+			seen = append(seen, m.name)
+		}
+	}
+	if n := strings.Count(r.Body, "glyphicon glyphicon-star"); n > 0 {
+		seen = append(seen, fmt.Sprint(n, " stars"))
+	}
+	return fmt.Sprint(r.Status, " ", strings.Join(seen, ", "))
+}
+
+func TestBookinfo(t *testing.T) {
+	onBoth(t, func(t *testing.T, d embedded.Driver) {
+		m := upOn(t, d, bundled(t, "bookinfo"))
+		t.Run("rotation", func(t *testing.T) { rotation(t, m) })
+		t.Run("gateway", func(t *testing.T) { bookinfoGateway(t, m) })
+		t.Run("jason", func(t *testing.T) { jason(t, m) })
+	})
+}
+
+// rotation: without rules the three versions come in turn, and each page is one trace.
+func rotation(t *testing.T, m topology.Mesh) {
+	got := map[string]int{}
+	for _, r := range ask(t, m, request.Spec{
+		From: topology.Outside, URL: "http://any/productpage", Count: 30,
+	}) {
+		got[fmt.Sprint(look(r), ", ", len(r.Hops), " hops")]++
+	}
+	// The gateway, two for productpage, details and reviews each but the first, two for ratings.
+	want := map[string]int{"200 , 6 hops": 10, "200 black, 9 stars, 8 hops": 10, "200 red, 9 stars, 8 hops": 10}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	inside := ask(t, m, request.Spec{From: "ratings-v1", URL: "http://productpage:9080/productpage"})[0]
+	if !strings.Contains(inside.Body, "<title>Simple Bookstore App</title>") {
+		t.Errorf("from inside: %+v", inside)
+	}
+}
+
+// bookinfoGateway: what is named by the VirtualService is reached, the rest is not.
+func bookinfoGateway(t *testing.T, m topology.Mesh) {
+	for path, want := range map[string]int{
+		"/productpage": 200, "/login": 405, "/logout": 302, "/static/favicon.svg": 200,
+		"/api/v1/products": 200, "/api/v1/products/0": 200, "/api/v1/products/0/reviews": 200,
+		"/api/v1/products/0/ratings": 200, "/": 404, "/foo": 404, "/productpage/x": 404, "/health": 404,
+	} {
+		r := ask(t, m, request.Spec{From: topology.Outside, URL: "http://any" + path})[0]
+		if r.Status != want {
+			t.Errorf("%s: %d, want %d", path, r.Status, want)
+		}
+	}
+}
+
+// jason signs in, and rules that name him are about him, and about nobody who says to be him.
+func jason(t *testing.T, m topology.Mesh) {
+	login := ask(t, m, request.Spec{
+		From: topology.Outside, URL: "http://any/login", Method: "POST", Body: "username=jason&passwd=",
+		Headers: []string{
+			"content-type: application/x-www-form-urlencoded", "referer: http://any/productpage"},
+	})[0]
+	if login.Status != 302 || login.Headers["location"][0] != "http://any/productpage" {
+		t.Fatalf("login: %+v", login)
+	}
+	cookie, _, _ := strings.Cut(login.Headers["set-cookie"][0], ";")
+	page := func(headers ...string) string {
+		return look(ask(t, m, request.Spec{
+			From: topology.Outside, URL: "http://any/productpage", Headers: headers})[0])
+	}
+	for _, c := range []struct {
+		rules            []string
+		anonymous, jason string
+	}{
+		{[]string{toTestUser}, "200 ", "200 black, signed in, 9 stars"},
+		{[]string{toTestUser, abortForJason}, "200 ", "200 no ratings, signed in"},
+		{[]string{toTestUser, abortDetails}, "200 no details", "200 black, no details, signed in, 9 stars"},
+	} {
+		if _, err := m.Apply(t.Context(), bundled(t, "bookinfo", c.rules...)); err != nil {
+			t.Fatal(err)
+		}
+		got := []string{page(), page("end-user: jason"), page("cookie: " + cookie)}
+		if d := cmp.Diff([]string{c.anonymous, c.anonymous, c.jason}, got); d != "" {
+			t.Errorf("%s: -want +got\n%s", c.rules[len(c.rules)-1], d)
+		}
+	}
+	r := ask(t, m, request.Spec{From: topology.Outside, URL: "http://any/api/v1/products/0"})[0]
+	if r.Status != 555 {
+		t.Errorf("details by API: %+v", r)
+	}
+}
