@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -154,6 +155,7 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,
 		Exact: s.exact, AccessLog: e.accessLog(),
+		OwnLog: e.ownLog(fixed),
 	})
 	if err != nil {
 		return nil, 0, upError(err)
@@ -204,12 +206,13 @@ func notes(m topology.Mesh) []istio.Diagnostic {
 func upError(err error) error {
 	var x *exitError
 	var errno syscall.Errno
+	var program *exec.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &x):
 		return err
-	case errors.Is(err, topology.ErrEnvoy):
+	case errors.Is(err, topology.ErrEnvoy), errors.As(err, &program):
 		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)

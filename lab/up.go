@@ -148,6 +148,7 @@ func (e *env) greet(m topology.Mesh, set string, took time.Duration) {
 	if page := front(m, set); page != "" {
 		text += "open " + page + "\n"
 	}
+	text += ownServices(m)
 	io.WriteString(e.out, text) // one write: a waiting parent reads it whole
 }
 

@@ -40,6 +40,8 @@ type Spec struct {
 	// meshConfig says; pod is POD.NAMESPACE. line is borrowed, and it is called from many
 	// goroutines. nil: they are lost.
 	AccessLog func(pod string, line []byte)
+	// OwnLog hears of services of the user's own.
+	OwnLog OwnLog
 	// FixedPorts publishes gateways on their own port numbers where these are free, so that a
 	// person finds them there; otherwise any free port will do.
 	FixedPorts bool
@@ -49,6 +51,39 @@ type Spec struct {
 	// CertificateTTL is how long the certificates of workloads are valid; they are renewed when
 	// half of it is over. 0: Istio's 24 hours.
 	CertificateTTL time.Duration
+}
+
+// OwnLog takes what services of the user's own write, line by line, and what the lab says of them,
+// in lines that begin with "mesh-lab: ".
+type OwnLog struct {
+	// Take gets a line, borrowed and without its end; from is POD.NAMESPACE/CONTAINER. It is called
+	// from many goroutines. nil: nobody hears anything.
+	Take func(from string, line []byte)
+	// All has everything that they write taken; otherwise the last lines of one that has crashed.
+	All bool
+}
+
+// OwnService is a pod whose service is the user's own.
+type OwnService struct {
+	Pod       string // POD.NAMESPACE
+	What      string // the command line, or the addresses
+	Forward   bool   // it runs elsewhere already
+	Ports     []OwnPort
+	Proxy     string // HOST:PORT of its HTTP proxy
+	Upstreams []OwnUpstream
+	Problem   error // why it is not ready; nil: it is
+}
+
+// OwnPort is where a port of the pod really is: Address is empty where nothing runs.
+type OwnPort struct {
+	Port    int
+	Address string
+}
+
+// OwnUpstream is a local port that leads from a service to an upstream.
+type OwnUpstream struct {
+	Address string // as the service would write it in a cluster: reviews:9080
+	Local   string // http://127.0.0.1:PORT, or 127.0.0.1:PORT where not HTTP is spoken
 }
 
 // Mesh is a running mesh. Its methods are safe for concurrent use.
@@ -139,6 +174,10 @@ type (
 	// for as long as a workload's.
 	Issuer interface {
 		Issue(namespace, serviceAccount string) (tls.Certificate, error)
+	}
+	// Owner tells of the services of the user's own.
+	Owner interface {
+		OwnServices() []OwnService
 	}
 	// ControlPlane takes the control plane away and back.
 	ControlPlane interface {

@@ -153,7 +153,8 @@ var istioLabels = rules(
 // istioAnnotations decides on the annotations of Istio that its API knows, and on our own.
 var istioAnnotations = rules(
 	carried(
-		`mesh-lab.dev/app mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
+		`mesh-lab.dev/app mesh-lab.dev/command mesh-lab.dev/command-dir mesh-lab.dev/forward-to
+		mesh-lab.dev/external-host mesh-lab.dev/ip mesh-lab.dev/ready mesh-lab/ip
 		mesh-lab/ready sidecar.istio.io/inject sidecar.istio.io/userVolume
 		sidecar.istio.io/userVolumeMount networking.istio.io/exportTo istio.io/dry-run`,
 	),

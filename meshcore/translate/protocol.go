@@ -83,3 +83,13 @@ func portProtocol(p *corev1.ServicePort) protocol {
 	}
 	return protoDetect
 }
+
+// SpeaksHTTP says whether a sidecar looks for requests of HTTP/1.1 at a Service's port: it is
+// declared so, or nothing is declared.
+func SpeaksHTTP(p *corev1.ServicePort) bool {
+	switch portProtocol(p) {
+	case protoHTTP, protoDetect:
+		return true
+	}
+	return false
+}

@@ -64,7 +64,7 @@ func Open(t testing.TB, host string) *Page {
 		}
 		t.Skip(err)
 	}
-	p := &Page{t: t, host: host}
+	p := &Page{t: t, host: strings.TrimSuffix(host, ":80")} // as URLs have it
 	// A test's own context ends before its cleanups, which still ask the page.
 	allocator, closed := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()),
 		options(path)...)

@@ -78,11 +78,21 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
 	}
 	m.planKeys(jwks.Interval)
+	m.launch()
 	took := m.clock.Now().Sub(began)
 	return topology.Applied{
 			Proxies: res.Changed, Total: res.Nodes, Took: took, Warnings: next.warned,
 		},
 		m.stopGone(ctx, next.reg)
+}
+
+// launch tells what answers in the pods that their proxies are configured. Caller must hold apply.
+func (m *mesh) launch() {
+	for _, p := range m.running() {
+		if p.app != nil {
+			p.app.launch()
+		}
+	}
 }
 
 // push gives a state to the proxies and waits until it is in effect.
@@ -127,6 +137,10 @@ func (m *mesh) plan(
 	ctx context.Context, c *istio.Config, old *translate.Registry,
 ) (state, error) {
 	reg, notes := translate.NewRegistry(c, old)
+	for _, p := range reg.Pods {
+		notes = append(notes, CheckModel(p, m.spec.UnknownImage)...)
+		notes = append(notes, CheckOwn(p)...)
+	}
 	if err := refused(notes); err != nil {
 		return state{}, err
 	}
@@ -207,6 +221,7 @@ func (m *mesh) back(ctx context.Context, old state, told bool) error {
 			err = errors.Join(err, fmt.Errorf("take the change back: %w", serr))
 		}
 	}
+	m.launch()
 	return errors.Join(err, m.stopGone(ctx, old.reg))
 }
 

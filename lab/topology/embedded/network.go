@@ -40,7 +40,8 @@ type host struct {
 	sockets map[uint16]string // logical port → address that is bound for it
 	apps    map[uint16]string // the same for the pod's own app
 	anyApp  func(port uint16) (string, error)
-	proxied bool // a sidecar takes what arrives
+	dial    func(ctx context.Context, port uint16) (net.Conn, error) // to an app elsewhere
+	proxied bool                                                     // a sidecar takes what arrives
 	gateway bool
 	envoy   bool // the proxy knows real addresses
 }
@@ -186,9 +187,10 @@ func (k *known) Close() error {
 
 // target is where a connection to a logical address really goes.
 type target struct {
-	address string // of TCP, or the path of a unix socket
-	proxy   bool   // begins with a PROXY protocol header
-	envoy   bool   // the header has the real destination
+	address string                                  // of TCP, or the path of a unix socket
+	proxy   bool                                    // begins with a PROXY protocol header
+	envoy   bool                                    // the header has the real destination
+	dial    func(context.Context) (net.Conn, error) // in the place of all that
 }
 
 // network tells unix sockets by their paths.
@@ -211,8 +213,13 @@ func (n *network) app(to netip.AddrPort) (target, error) {
 		return target{}, errRefused
 	}
 	at, ok := h.apps[to.Port()]
-	open := h.anyApp
+	open, dial := h.anyApp, h.dial
 	n.mu.Unlock()
+	if dial != nil {
+		return target{dial: func(ctx context.Context) (net.Conn, error) {
+			return dial(ctx, to.Port())
+		}}, nil
+	}
 	if ok {
 		return target{address: at}, nil
 	}
@@ -255,6 +262,9 @@ func (n *network) route(to netip.AddrPort) (target, error) {
 func (n *network) connect(
 	ctx context.Context, t target, from, to netip.AddrPort,
 ) (net.Conn, error) {
+	if t.dial != nil {
+		return t.dial(ctx)
+	}
 	d := net.Dialer{Timeout: 30 * time.Second}
 	if from.Addr().IsLoopback() && n.block != 0 {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from.Addr(), 0))

@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 )
 
 // The ports of a sidecar, as Istio has them.
@@ -34,15 +35,41 @@ type pod struct {
 	m    *mesh
 	spec atomic.Pointer[translate.Pod]
 
-	server    *http.Server // the app; nil for gateways and pure clients
-	transport *http.Transport
-	ended     context.Context // with the pod
-	end       context.CancelFunc
-	side      sidecar // nil without one
+	app     answerer        // nil for gateways
+	server  *http.Server    // of a bundled app; nil for pure clients
+	ended   context.Context // with the pod
+	end     context.CancelFunc
+	side    sidecar       // nil without one
+	becomes chan struct{} // closed when a pod that begins as not ready is told to be; else nil
 
 	mu        sync.Mutex
 	apps      []net.Listener
 	published map[uint16]net.Listener // gateway: target port → socket for the user's own clients
+}
+
+// answerer is what answers in a pod: a bundled app, or a command or an address of the user's.
+type answerer interface {
+	// launch is called when the pod's proxy is configured, for the first time or anew.
+	launch()
+	// close ends it: in order while ctx lasts, then at once.
+	close(ctx context.Context) error
+}
+
+// bundledApp is a server of this process.
+type bundledApp struct {
+	server    *http.Server // nil for pure clients
+	transport *http.Transport
+}
+
+// launch has nothing to do: it listens already.
+func (bundledApp) launch() {}
+
+func (a bundledApp) close(context.Context) error {
+	defer a.transport.CloseIdleConnections()
+	if a.server == nil {
+		return nil
+	}
+	return a.server.Close()
 }
 
 // sidecar is a pod's data plane: our own, or a real Envoy.
@@ -61,10 +88,9 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
 	m.net.settle(s.IP, p, s.Role, m.envoys != nil)
-	if s.Role != translate.Gateway {
-		if err := p.startApp(s); err != nil {
-			return nil, errors.Join(err, p.close(context.Background()))
-		}
+	if err := p.startApp(s); err != nil {
+		m.forget(s.ID())
+		return nil, errors.Join(err, p.close(context.Background()))
 	}
 	if s.Role == translate.Sidecar || s.Role == translate.Gateway {
 		var err error
@@ -74,6 +100,7 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 			p.startMeshcore(s)
 		}
 		if err != nil {
+			m.forget(s.ID())
 			return nil, errors.Join(err, p.close(context.Background()))
 		}
 	}
@@ -83,18 +110,33 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 	return p, nil
 }
 
-// startApp serves the pod's app on the ports of its containers.
+// startApp starts what answers in the pod.
 func (p *pod) startApp(s *translate.Pod) error {
+	spec, err := ownSpec(s)
+	switch {
+	case err != nil:
+		return err
+	case spec != nil:
+		return p.startOwn(s, spec)
+	case s.Role == translate.Gateway:
+		return nil
+	}
+	return p.startBundled(s)
+}
+
+// startBundled serves a bundled app on the ports of the pod's containers.
+func (p *pod) startBundled(s *translate.Pod) error {
 	a, c, err := bundled(s, p.m.spec.UnknownImage)
 	if err != nil {
 		return err
 	}
-	p.transport = &http.Transport{
+	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			return p.m.Dial(ctx, s.ID(), address)
 		},
 		MaxIdleConnsPerHost: 256, DisableCompression: true, IdleConnTimeout: 90 * time.Second,
 	}
+	p.app = bundledApp{transport: transport}
 	env := map[string]string{"HOSTNAME": s.Name}
 	for _, e := range c.Env {
 		env[e.Name] = e.Value
@@ -103,12 +145,23 @@ func (p *pod) startApp(s *translate.Pod) error {
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
 		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
 		Closed: p.ended, Seed: clock.Sub(p.m.spec.Seed, "app", s.ID()),
-		Client: &http.Client{Transport: p.transport, CheckRedirect: noRedirect},
+		Client: &http.Client{Transport: transport, CheckRedirect: noRedirect},
 	})
-	if err != nil || handler == nil {
-		return err // a client app has nothing to serve
+	if err != nil {
+		return located(s, c, err)
+	}
+	behaves, _ := model.Read(env) // Start has read it
+	if handler == nil {
+		p.readyAfter(behaves.ReadyAfter)
+		return nil // a client app has nothing to serve
 	}
 	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
+	p.app = bundledApp{p.server, transport}
+	return p.serveAfter(behaves, func() error { return p.serveApp(s, a) })
+}
+
+// serveApp has the app listen.
+func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
@@ -245,6 +298,9 @@ func CheckImage(s *translate.Pod) error {
 	if s.Role == translate.Gateway {
 		return nil
 	}
+	if spec, err := ownSpec(s); spec != nil || err != nil {
+		return nil // CheckOwn knows
+	}
 	_, _, err := bundled(s, "")
 	return err
 }
@@ -312,11 +368,8 @@ func (p *pod) close(ctx context.Context) error {
 	if p.side != nil {
 		errs = append(errs, p.side.close(ctx))
 	}
-	if p.server != nil {
-		errs = append(errs, p.server.Close())
-	}
-	if p.transport != nil {
-		p.transport.CloseIdleConnections()
+	if p.app != nil {
+		errs = append(errs, p.app.close(ctx))
 	}
 	p.m.net.forget(p.spec.Load().IP, p)
 	return errors.Join(errs...)

@@ -34,8 +34,24 @@ func (m *mesh) Kill(ctx context.Context, id string) error {
 	return err
 }
 
-// Restart starts a killed pod again, with an empty memory.
+// Restart starts a killed pod again, with an empty memory. It waits for a service of the user's own
+// as the start of the lab does.
 func (m *mesh) Restart(ctx context.Context, id string) error {
+	if err := m.restart(ctx, id); err != nil {
+		return err
+	}
+	m.mu.RLock()
+	p := m.pods[id]
+	m.mu.RUnlock()
+	if p != nil {
+		if a, ok := p.app.(*ownApp); ok {
+			m.awaitOwn(ctx, []*ownApp{a})
+		}
+	}
+	return ctx.Err()
+}
+
+func (m *mesh) restart(ctx context.Context, id string) error {
 	ctx, release, err := m.take(ctx)
 	if err != nil {
 		return err

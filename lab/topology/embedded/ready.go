@@ -15,6 +15,13 @@ func (m *mesh) holdBack(id string) {
 	m.unready[id] = true
 }
 
+// forget takes back what holdBack said of a pod that could not start.
+func (m *mesh) forget(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.unready, id)
+}
+
 // heldBack says whether some pod is not ready.
 func (m *mesh) heldBack() bool {
 	m.mu.RLock()

@@ -1,0 +1,355 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mesh-lab/mesh-lab/lab/own"
+	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+)
+
+// ownApp is a service of the user's own in a pod: a command or an address.
+type ownApp struct {
+	pod       *pod
+	spec      *own.Spec
+	service   *own.Service
+	proxy     *own.Proxy
+	proxyAt   string
+	upstreams *own.Upstreams
+
+	mu     sync.Mutex
+	open   bool              // something listens
+	relays map[uint16]*relay // where an Envoy finds it
+}
+
+// ownSpec reads what a pod says of a service of the user's own; nil when there is none.
+func ownSpec(s *translate.Pod) (*own.Spec, error) {
+	dir := "."
+	if s.Object != nil {
+		dir = filepath.Dir(s.Object.At("").File)
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	spec, err := own.Parse(s.Annotations, firstContainer(s), containerPorts(s), dir)
+	if spec != nil && s.Role == translate.Gateway {
+		return nil, &own.ProblemError{Annotation: cmp.Or(
+			firstOf(s.Annotations, own.CommandAnnotation, own.ForwardAnnotation)),
+			Msg: "this pod is a gateway, which has no service of its own"}
+	}
+	return spec, err
+}
+
+// firstOf returns the first of some names that a map has.
+func firstOf(in map[string]string, names ...string) string {
+	for _, n := range names {
+		if _, ok := in[n]; ok {
+			return n
+		}
+	}
+	return ""
+}
+
+// CheckOwn returns what is wrong with a pod's service of the user's own.
+func CheckOwn(s *translate.Pod) []istio.Diagnostic {
+	_, err := ownSpec(s)
+	p, ok := err.(*own.ProblemError)
+	if !ok || s.Object == nil {
+		return nil
+	}
+	prefix := "spec.template."
+	if s.Object.Kind == "Pod" {
+		prefix = ""
+	}
+	field := prefix + "spec." + p.Field
+	if p.Annotation != "" {
+		field = prefix + "metadata.annotations[" + p.Annotation + "]"
+	}
+	return []istio.Diagnostic{{
+		Place: s.Object.At(field), Object: s.Object.Ref(), Field: field, Msg: p.Msg,
+	}}
+}
+
+// startOwn prepares a service of the user's own: it begins when the pod's proxy is configured.
+// Until it answers, the pod is no endpoint.
+func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
+	c := firstContainer(s)
+	a := &ownApp{pod: p, spec: spec, relays: map[uint16]*relay{}}
+	a.proxy = own.NewProxy(func(ctx context.Context, address string) (net.Conn, error) {
+		return p.m.Dial(ctx, s.ID(), address)
+	}, p.m.log.With("pod", s.ID()))
+	a.upstreams = a.proxy.Upstreams(a.listen)
+	p.app = a
+	l, err := a.listen("proxy")
+	if err != nil {
+		return err
+	}
+	a.proxy.ServeProxy(l)
+	a.proxyAt = l.Addr().String()
+	who := own.Pod{
+		Name: s.Name, Namespace: s.Namespace, IP: s.IP.String(), ServiceAccount: s.ServiceAccount,
+		Labels: s.Labels, Annotations: s.Annotations,
+	}
+	o := own.Options{
+		Spec: spec, Clock: p.m.clock, Log: p.m.log.With("pod", s.ID()),
+		Env: func() []string {
+			env := own.ServiceVariables(a.upstreams.List(), s.Namespace)
+			return own.Environ(who, c, a.proxyAt, env)
+		},
+		Open: a.opened, Ready: a.ready,
+	}
+	if log := p.m.spec.OwnLog; log.Take != nil {
+		from := s.ID() + "/" + c.Name
+		o.Say = func(line []byte) { log.Take(from, line) }
+		if log.All {
+			o.Line = o.Say
+		}
+	}
+	if a.service, err = own.New(o); err != nil {
+		return fmt.Errorf("%s: %w", where(s, spec), err)
+	}
+	p.m.net.serve(s.IP, a.service.Dial)
+	p.m.holdBack(s.ID())
+	return nil
+}
+
+// where is the place of a pod's annotation.
+func where(s *translate.Pod, spec *own.Spec) string {
+	if s.Object == nil {
+		return s.ID()
+	}
+	name := own.ForwardAnnotation
+	if spec.Command != "" {
+		name = own.CommandAnnotation
+	}
+	prefix := "spec.template."
+	if s.Object.Kind == "Pod" {
+		prefix = ""
+	}
+	at := s.Object.At(prefix + "metadata.annotations[" + name + "]")
+	return fmt.Sprintf("%s:%d:%d: %s", at.File, at.Line, at.Column, s.Object.Ref())
+}
+
+// listen opens a port on 127.0.0.1: of a lab for a person, the same each time where that is free.
+func (a *ownApp) listen(what string) (net.Listener, error) {
+	number := rand.Uint64() // a port is nobody's verdict
+	if a.pod.m.spec.FixedPorts {
+		h := fnv.New64a()
+		h.Write([]byte(a.pod.spec.Load().ID() + "/" + what))
+		number = h.Sum64()
+	}
+	return own.FreePort(number)
+}
+
+// launch begins, or goes on with the Services that there are now.
+func (a *ownApp) launch() {
+	if err := a.upstreams.Set(a.wanted()); err != nil {
+		a.pod.m.log.Warn("local ports of upstreams", "pod", a.pod.spec.Load().ID(), "err", err)
+	}
+	a.bind()
+	a.service.Start()
+}
+
+// close ends it.
+func (a *ownApp) close(ctx context.Context) error {
+	if a.service != nil {
+		a.service.Stop(ctx)
+	}
+	a.opened(false)
+	a.proxy.Close()
+	return nil
+}
+
+// readyPatience bounds how long the mesh may take to learn that a service is ready.
+const readyPatience = 10 * time.Second
+
+// ready tells the mesh.
+func (a *ownApp) ready(ctx context.Context, ready bool) error {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	return a.pod.m.setReady(ctx, a.pod, ready)
+}
+
+// wanted are the upstreams that the pod may have: the TCP ports of all Services.
+func (a *ownApp) wanted() []own.Upstream {
+	var out []own.Upstream
+	for _, s := range a.pod.m.Registry().Services {
+		for i := range s.Spec.Spec.Ports {
+			sp := &s.Spec.Spec.Ports[i]
+			if sp.Protocol != "" && sp.Protocol != corev1.ProtocolTCP {
+				continue
+			}
+			host := s.Name
+			if s.Namespace != a.pod.spec.Load().Namespace {
+				host += "." + s.Namespace
+			}
+			out = append(out, own.Upstream{
+				Service: s.Name, Namespace: s.Namespace, PortName: sp.Name,
+				Address: fmt.Sprintf("%s:%d", host, sp.Port), HTTP: translate.SpeaksHTTP(sp),
+			})
+		}
+	}
+	return out
+}
+
+// opened notes whether something listens.
+func (a *ownApp) opened(open bool) {
+	a.mu.Lock()
+	a.open = open
+	past := a.relays
+	if !open {
+		a.relays = map[uint16]*relay{}
+	}
+	a.mu.Unlock()
+	if open {
+		a.bind()
+		return
+	}
+	for _, r := range past {
+		r.close()
+	}
+}
+
+// bind has the service listen where the pod's Envoy, if it has one, looks for its app. A port is
+// bound as long as the service listens, so that who calls it otherwise is refused.
+func (a *ownApp) bind() {
+	p := a.pod
+	if p.m.envoys == nil || p.spec.Load().Role != translate.Sidecar {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.open {
+		return
+	}
+	for _, port := range a.ports() {
+		if a.relays[port] != nil || a.service.Address(port) == "" {
+			continue
+		}
+		l, err := p.m.net.bindApp(p.spec.Load().IP, port)
+		if err != nil {
+			p.m.log.Warn("own service", "pod", p.spec.Load().ID(), "port", port, "err", err)
+			continue
+		}
+		a.relays[port] = p.m.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+			return a.service.Dial(ctx, port)
+		})
+	}
+}
+
+// ports are those that the pod's containers declare, and those that Services lead to.
+func (a *ownApp) ports() []uint16 {
+	s, reg := a.pod.spec.Load(), a.pod.m.Registry()
+	out := slices.Clone(a.spec.Ports)
+	for _, service := range reg.Services {
+		for _, sp := range service.Spec.Spec.Ports {
+			port, ok := reg.TargetPort(s, uint16(sp.Port))
+			if ok && !slices.Contains(out, port) {
+				out = append(out, port)
+			}
+		}
+	}
+	return out
+}
+
+// serve has a function connect to the app at a logical address.
+func (n *network) serve(
+	a netip.Addr, dial func(context.Context, uint16) (net.Conn, error),
+) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.host(a).dial = dial
+}
+
+// OwnServices tells of the pods whose service is the user's own, by ID.
+func (m *mesh) OwnServices() []topology.OwnService {
+	var out []topology.OwnService
+	for _, a := range m.owned() {
+		s := a.pod.spec.Load()
+		o := topology.OwnService{
+			Pod: s.ID(), What: a.spec.What(), Forward: a.spec.Command == "", Proxy: a.proxyAt,
+			Problem: a.service.Problem(),
+		}
+		for _, port := range a.ports() {
+			if at := a.service.Address(port); at != "" || a.spec.Command != "" {
+				o.Ports = append(o.Ports, topology.OwnPort{Port: int(port), Address: at})
+			}
+		}
+		for _, u := range a.upstreams.List() {
+			local := u.Local
+			if u.HTTP {
+				local = "http://" + local
+			}
+			o.Upstreams = append(o.Upstreams, topology.OwnUpstream{
+				Address: u.Address, Local: local,
+			})
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// owned lists the services of the user's own, by the IDs of their pods.
+func (m *mesh) owned() []*ownApp {
+	var out []*ownApp
+	for _, p := range m.running() {
+		if a, ok := p.app.(*ownApp); ok {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, func(a, b *ownApp) int {
+		return strings.Compare(a.pod.spec.Load().ID(), b.pod.spec.Load().ID())
+	})
+	return out
+}
+
+// How long it takes until it is said that a command is waited for, and until it is not any more.
+const (
+	ownSlow     = 5 * time.Second
+	ownPatience = time.Minute
+)
+
+// awaitOwn waits until each service of the user's own is ready, or known not to be.
+func (m *mesh) awaitOwn(ctx context.Context, services []*ownApp) {
+	patient, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	for _, a := range services {
+		slow := time.NewTimer(ownSlow)
+		select {
+		case <-a.service.Settled:
+		case <-a.pod.ended.Done():
+		case <-patient.Done():
+		case <-slow.C:
+			a.say("waiting until it is ready: %v", a.service.Problem())
+			select {
+			case <-a.service.Settled:
+			case <-a.pod.ended.Done():
+			case <-patient.Done():
+				if ctx.Err() == nil {
+					a.say("still not ready; the lab goes on without it")
+				}
+			}
+		}
+		slow.Stop()
+		if err := a.service.Problem(); err != nil && a.spec.Command == "" {
+			a.say("waiting for %s: %v", a.spec.What(), err)
+		}
+	}
+}
+
+// say tells the user something of a service.
+func (a *ownApp) say(format string, args ...any) { a.service.Say(format, args...) }
