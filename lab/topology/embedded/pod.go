@@ -157,11 +157,11 @@ func (p *pod) startBundled(s *translate.Pod) error {
 	}
 	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
 	p.app = bundledApp{p.server, transport}
-	return p.serveAfter(behaves, func() error { return p.serveApp(s, a) })
+	return p.serveAfter(behaves, func() error { return p.serveApp(s, a, c.Image) })
 }
 
 // serveApp has the app listen.
-func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
+func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
@@ -173,7 +173,7 @@ func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
 		}
 	}
 	p.m.net.mu.Unlock()
-	for _, port := range appPorts(s, a.PortOf(c.Image)) {
+	for _, port := range appPorts(s, a.PortOf(image)) {
 		if _, err := p.listenApp(s.IP, port); err != nil {
 			return err
 		}
