@@ -2,28 +2,33 @@ package embedded_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 )
 
-// toTestUser leads jason to reviews v2, and everybody else to v1.
-const toTestUser = `
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: reviews}
-spec:
-  hosts: [reviews]
-  http:
-  - match: [{headers: {end-user: {exact: jason}}}]
-    route: [{destination: {host: reviews, subset: v2}}]
-  - route: [{destination: {host: reviews, subset: v1}}]
-`
+// examples returns the YAML of docs/bookinfo.md: the lesson's two rules, and the book service.
+func examples(t *testing.T) (toTestUser, slow, books string) {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/bookinfo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("docs/bookinfo.md has %d examples", len(blocks))
+	}
+	toTestUser, slow, _ = strings.Cut(blocks[0][1], "---\n")
+	return toTestUser, slow, blocks[1][1]
+}
 
 // abortForJason breaks ratings for jason alone.
 const abortForJason = `
@@ -51,6 +56,58 @@ spec:
     route: [{destination: {host: details, subset: v1}}]
 `
 
+// detailsV2 asks the book service in plain text: its sidecar may encrypt.
+const detailsV2 = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: details-v2}
+spec:
+  selector: {matchLabels: {app: details, version: v2}}
+  template:
+    metadata: {labels: {app: details, version: v2}}
+    spec:
+      containers:
+      - name: details
+        image: docker.io/istio/examples-bookinfo-details-v2:1.20.3
+        ports: [{containerPort: 9080}]
+        env: [{name: DO_NOT_ENCRYPT, value: "true"}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: details}
+spec:
+  hosts: [details]
+  http: [{route: [{destination: {host: details, subset: v2}}]}]
+`
+
+// originated has the sidecar encrypt what the app sends in plain text.
+const originated = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: books}
+spec:
+  hosts: [www.googleapis.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: books}
+spec:
+  hosts: [www.googleapis.com]
+  http:
+  - match: [{port: 80}]
+    route: [{destination: {host: www.googleapis.com, port: {number: 443}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: books}
+spec:
+  host: www.googleapis.com
+  trafficPolicy:
+    portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE, insecureSkipVerify: true}}]
+`
+
 // look is what a person sees of a page.
 func look(r request.Result) string {
 	var seen []string
@@ -76,15 +133,17 @@ func TestBookinfo(t *testing.T) {
 		t.Run("rotation", func(t *testing.T) { rotation(t, m) })
 		t.Run("gateway", func(t *testing.T) { bookinfoGateway(t, m) })
 		t.Run("jason", func(t *testing.T) { jason(t, m) })
+		t.Run("book service", func(t *testing.T) { externalBook(t, m) })
 	})
 }
 
 // rotation: without rules the three versions come in turn, and each page is one trace.
 func rotation(t *testing.T, m topology.Mesh) {
+	pages := request.Spec{From: topology.Outside, URL: "http://any/productpage", Count: 3}
+	ask(t, m, pages) // first handshakes are slow, and productpage waits for 3 s
+	pages.Count = 30
 	got := map[string]int{}
-	for _, r := range ask(t, m, request.Spec{
-		From: topology.Outside, URL: "http://any/productpage", Count: 30,
-	}) {
+	for _, r := range ask(t, m, pages) {
 		got[fmt.Sprint(look(r), ", ", len(r.Hops), " hops")]++
 	}
 	// The gateway, two for productpage, details and reviews each but the first, two for ratings.
@@ -127,11 +186,14 @@ func jason(t *testing.T, m topology.Mesh) {
 		return look(ask(t, m, request.Spec{
 			From: topology.Outside, URL: "http://any/productpage", Headers: headers})[0])
 	}
+	toTestUser, slow, _ := examples(t)
+	slow = strings.Replace(slow, "fixedDelay: 7s", "fixedDelay: 10ms", 1) // which is not too long
 	for _, c := range []struct {
 		rules            []string
 		anonymous, jason string
 	}{
 		{[]string{toTestUser}, "200 ", "200 black, signed in, 9 stars"},
+		{[]string{toTestUser, slow}, "200 ", "200 black, signed in, 9 stars"},
 		{[]string{toTestUser, abortForJason}, "200 ", "200 no ratings, signed in"},
 		{[]string{toTestUser, abortDetails}, "200 no details", "200 black, no details, signed in, 9 stars"},
 	} {
@@ -146,5 +208,38 @@ func jason(t *testing.T, m topology.Mesh) {
 	r := ask(t, m, request.Spec{From: topology.Outside, URL: "http://any/api/v1/products/0"})[0]
 	if r.Status != 555 {
 		t.Errorf("details by API: %+v", r)
+	}
+}
+
+// externalBook: details v2 has its data from outside of the mesh, in plain text, and encrypted by
+// its sidecar; where the mesh does not let it out, details has none.
+func externalBook(t *testing.T, m topology.Mesh) {
+	const answer = `{"id":0,"author":"William Shakespeare","year":"2002","type":"paperback","pages":64,` +
+		`"publisher":"Dover","language":"English","ISBN-10":"0486424618","ISBN-13":"9780486424613"}`
+	spec := request.Spec{From: topology.Outside, URL: "http://any/api/v1/products/0"}
+	_, _, books := examples(t)
+	for rules, upstream := range map[string]string{
+		detailsV2:                        "PassthroughCluster",
+		detailsV2 + "---\n" + originated: "outbound|443||www.googleapis.com",
+	} {
+		if _, err := m.Apply(t.Context(), bundled(t, "bookinfo", books, rules)); err != nil {
+			t.Fatal(err)
+		}
+		r := ask(t, m, spec)[0]
+		if r.Status != 200 || r.Body != answer {
+			t.Errorf("%s: %d %s", upstream, r.Status, r.Body)
+		}
+		if last := r.Hops[len(r.Hops)-1]; last.Cluster != upstream {
+			t.Errorf("went by %s, want %s", last.Cluster, upstream)
+		}
+	}
+	blocked := bundled(t, "bookinfo", books, detailsV2)
+	blocked.Mesh.OutboundTrafficPolicy = &meshconfig.MeshConfig_OutboundTrafficPolicy{
+		Mode: meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY}
+	if _, err := m.Apply(t.Context(), blocked); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(t, m, spec)[0]; r.Status != 400 {
+		t.Errorf("blocked: %d %s", r.Status, r.Body)
 	}
 }
