@@ -118,6 +118,12 @@ func translated(c *istio.Config) []istio.Diagnostic {
 				diags = append(diags, x)
 			}
 		}
+		for _, x := range append(embedded.CheckModel(p, ""), embedded.CheckApp(p)...) {
+			if s := x.String(); !seen[s] {
+				seen[s] = true
+				diags = append(diags, x)
+			}
+		}
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue
 		}

@@ -88,10 +88,13 @@ var imports = map[string][]string{
 		"meshcore/xds",
 	},
 	"meshcore/envoy/relocate": {"meshcore/xds"},
-	"lab/topology/embedded":   {"meshcore/*", "lab/own", "lab/topology", "sampleapps", "sampleapps/app"},
-	"lab/logfile":             {},
-	"lab/own":                 {"meshcore/clock"},
-	"lab/load":                {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
+	"lab/topology/embedded": {
+		"meshcore/*", "lab/own", "lab/topology", "sampleapps", "sampleapps/app",
+		"sampleapps/model",
+	},
+	"lab/logfile": {},
+	"lab/own":     {"meshcore/clock"},
+	"lab/load":    {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "lab/tlsclient",

@@ -407,6 +407,11 @@ func TestEchoAnswer(t *testing.T) {
 	}
 }
 
+func TestEchoBody(t *testing.T) {
+	h := start(t, "echo", app.Env{Vars: vars("ECHO_BODY", `{"items":[]}`, "ECHO_STATUS", "201")})
+	expect(t, ask(h, "GET", "/"), 201, `{"items":[]}`)
+}
+
 func TestEchoStatuses(t *testing.T) {
 	status := func(h http.Handler, header ...string) int {
 		t.Helper()

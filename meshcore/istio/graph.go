@@ -83,11 +83,12 @@ func (r *reader) graph(doc document) {
 	}
 	before := len(r.diags)
 	g.read(deref(doc.root))
+	g.known()
 	if HasErrors(r.diags[before:]) {
 		return
 	}
-	g.known()
 	g.ends()
+	g.manyPods()
 	if HasErrors(r.diags[before:]) {
 		return
 	}
@@ -152,6 +153,23 @@ func (g *graph) read(root *yaml.Node) {
 	if !given && root.Kind == yaml.MappingNode {
 		g.report(root, (*path)(nil).field("services"), "is required")
 	}
+}
+
+// manyPods warns of a graph that is made for a large cluster.
+func (g *graph) manyPods() {
+	const most = 1000
+	pods, largest := int64(0), g.services[0]
+	for _, s := range g.services {
+		pods += s.replicas
+		if s.replicas > largest.replicas {
+			largest = s
+		}
+	}
+	if pods <= most {
+		return
+	}
+	g.warn(largest.node, largest.path, "the graph has %d pods, and each has a proxy in this one "+
+		"process: 1000 take about a minute and 2 GB; a lower numReplicas gives fewer", pods)
 }
 
 func boolOrder(a, b bool) int {
@@ -259,6 +277,9 @@ func (g *graph) known() {
 	at := map[string]*graphService{}
 	var names []string
 	for _, s := range g.services {
+		if s.Name == "" {
+			return // it is reported, and may be whom a call means
+		}
 		if first := at[s.Name]; first != nil {
 			// Pods look their script up by name alone (isotope/service/pkg/srv/graph.go).
 			g.report(s.places["name"], s.path.field("name"), "%s is given twice: first in line %d",

@@ -116,6 +116,19 @@ func TestGraphTooLarge(t *testing.T) {
 	}
 }
 
+// TestGraphManyPods: a graph for a large cluster loads, with a warning at the service with most pods.
+func TestGraphManyPods(t *testing.T) {
+	for replicas, warnings := range map[string]int{"1000": 0, "1001": 1, "2147483647": 1} {
+		_, diags := Read([]File{{Name: "g.yaml", Data: []byte(
+			"services:\n- {name: b, numReplicas: 0}\n- {name: a, numReplicas: " + replicas + "}\n",
+		)}}, ReadOptions{})
+		if len(diags) != warnings || HasErrors(diags) || warnings > 0 &&
+			!strings.HasPrefix(text(diags), "warning: g.yaml:3:3: MockServiceGraph services[1]: ") {
+			t.Errorf("%s: got %s", replicas, text(diags))
+		}
+	}
+}
+
 // TestGraphBesideClient: a client of the user's own stays, and a graph's service of this name.
 func TestGraphBesideClient(t *testing.T) {
 	own := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: client}\n" +

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -269,7 +270,19 @@ func (b *registryBuilder) ready(o *istio.Object, p *Pod) bool {
 				"%s: %q must be true or false", name, value)
 		}
 	}
-	return true
+	return !slices.ContainsFunc(p.Containers, saysUnready)
+}
+
+// Variables of containers that say the same as the annotation; the second is echo's.
+var readyVariables = []string{"MESHLAB_READY", "ECHO_READY"}
+
+// saysUnready: a container's environment has its pod never be ready. What is neither true nor false
+// is for the app to refuse.
+func saysUnready(c corev1.Container) bool {
+	return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+		ready, err := strconv.ParseBool(e.Value)
+		return slices.Contains(readyVariables, e.Name) && err == nil && !ready
+	})
 }
 
 func (b *registryBuilder) role(p *Pod, spec corev1.PodSpec) Role {

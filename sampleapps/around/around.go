@@ -9,6 +9,7 @@ package around
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -35,12 +36,11 @@ type handler struct {
 // Handler returns the app with its model around it; an app that serves nothing has no requests that
 // a model could be of.
 func Handler(m model.Model, env app.Env, inner http.Handler) (http.Handler, error) {
-	if !m.OnRequests() {
+	if !m.IsOnRequests() {
 		return inner, nil
 	}
 	if inner == nil {
-		return nil, fmt.Errorf("the app serves nothing: %s, %s, %s, %s and %s are of no use",
-			model.Latency, model.Errors, model.Concurrency, model.Queue, model.Remember)
+		return nil, ofNoUse(env.Vars)
 	}
 	h := &handler{
 		Env: env, model: m, inner: inner,
@@ -56,6 +56,19 @@ func Handler(m model.Model, env app.Env, inner http.Handler) (http.Handler, erro
 		return &taking{h, t}, nil
 	}
 	return h, nil
+}
+
+// ofNoUse reports a model of an app that serves nothing.
+func ofNoUse(vars map[string]string) error {
+	var errs []error
+	for _, name := range model.OnRequests {
+		if vars[name] != "" {
+			errs = append(errs, &model.Problem{
+				Name: name, Value: vars[name], Msg: "it is of no use: the app serves nothing",
+			})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // taking is the model of an app that looks at connections first. What it takes itself has no model.

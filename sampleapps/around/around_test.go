@@ -364,8 +364,11 @@ func TestTransparent(t *testing.T) {
 	if inner.port != 80 {
 		t.Error("the app does not see its connections")
 	}
-	if _, err := around.Handler(model.Model{Remember: 1}, app.Env{}, nil); err == nil {
-		t.Error("an app that serves nothing remembers its callers")
+	vars := map[string]string{"MESHLAB_REMEMBER": "1"}
+	_, err = around.Handler(model.Model{Remember: 1}, app.Env{Vars: vars}, nil)
+	const want = `env MESHLAB_REMEMBER = "1": it is of no use: the app serves nothing`
+	if err == nil || err.Error() != want {
+		t.Errorf("an app that serves nothing: %v, want %s", err, want)
 	}
 }
 

@@ -273,12 +273,13 @@ func after(t *testing.T, c *manual, d time.Duration,
 	t.Helper()
 	answer := make(chan *httptest.ResponseRecorder, 1)
 	go func() { answer <- request() }()
-	if got := <-c.set; got != d {
+	got := <-c.set
+	if got != d {
 		t.Errorf("waits %v, want %v", got, d)
 	}
-	c.advance(d - 1)
+	c.advance(got - 1)
 	if c.pending() != 1 {
-		t.Errorf("does not wait for %v", d)
+		t.Errorf("does not wait for %v", got)
 	}
 	c.advance(1)
 	return <-answer

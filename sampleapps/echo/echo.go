@@ -57,7 +57,8 @@ type Forward struct {
 // service is one pod's app.
 type service struct {
 	env       app.Env
-	status    int // ECHO_STATUS; 0: not set
+	status    int    // ECHO_STATUS; 0: not set
+	body      string // ECHO_BODY; empty: what was seen
 	delay     time.Duration
 	failFirst int
 	reset     bool
@@ -71,10 +72,11 @@ type service struct {
 }
 
 // Handler returns the app; nil when ECHO_REFUSE says that nobody is to listen. Variables:
-// ECHO_STATUS, ECHO_DELAY, ECHO_FAIL_FIRST, ECHO_RESET, ECHO_REFUSE. (ECHO_READY=false concerns the
-// endpoints of the pod, not its app.)
+// ECHO_STATUS, ECHO_BODY (the answer in place of what was seen: a stand-in for another service),
+// ECHO_DELAY, ECHO_FAIL_FIRST, ECHO_RESET, ECHO_REFUSE. ECHO_READY=false, as MESHLAB_READY=false,
+// makes the pod no endpoint: that is not for its app to do.
 func Handler(env app.Env) (http.Handler, error) {
-	s := &service{env: env, keys: map[string]int{}}
+	s := &service{env: env, body: env.Vars["ECHO_BODY"], keys: map[string]int{}}
 	var err error
 	if s.status, err = env.Int("ECHO_STATUS", 0); err != nil {
 		return nil, err
@@ -91,6 +93,9 @@ func Handler(env app.Env) (http.Handler, error) {
 		}
 	}
 	if s.reset, err = env.Flag("ECHO_RESET", false); err != nil {
+		return nil, err
+	}
+	if _, err = env.Flag("ECHO_READY", true); err != nil {
 		return nil, err
 	}
 	refuse, err := env.Flag("ECHO_REFUSE", false)
@@ -143,7 +148,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	respond(w, r, status, seen)
+	respond(w, r, status, s.answer(seen))
 }
 
 // wishOf reads the x-echo-* headers.
@@ -245,7 +250,21 @@ func (s *service) forward(r *http.Request, list string) *Forward {
 	return f
 }
 
-func respond(w http.ResponseWriter, r *http.Request, status int, seen *Seen) {
+// answer is what was seen as JSON, or what is always said.
+func (s *service) answer(seen *Seen) []byte {
+	if s.body != "" {
+		return []byte(s.body)
+	}
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(seen); err != nil {
+		panic("echo: " + err.Error()) // Seen holds nothing that JSON cannot
+	}
+	return body.Bytes()
+}
+
+func respond(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	if status == 0 {
 		status = http.StatusOK
 	}
@@ -263,15 +282,9 @@ func respond(w http.ResponseWriter, r *http.Request, status int, seen *Seen) {
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
 	}
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(seen); err != nil {
-		panic("echo: " + err.Error()) // Seen holds nothing that JSON cannot
-	}
 	if status != http.StatusNoContent && status != http.StatusNotModified {
-		h.Set("Content-Length", strconv.Itoa(body.Len()))
+		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // the client may be gone; 204 and 304 have no body
+	_, _ = w.Write(body) // the client may be gone; 204 and 304 have no body
 }

@@ -65,7 +65,7 @@ func (a *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, st := range a.Script {
 		if err := a.do(st, r.Header); err != nil {
-			a.env.Logger().Warn("isotope", "service", a.Name, "error", err)
+			a.env.Logger().Info("isotope", "service", a.Name, "error", err)
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = io.WriteString(w, err.Error()+"\n")
 			return

@@ -34,6 +34,9 @@ var Names = []string{
 	Latency, Errors, Concurrency, Queue, Startup, ReadyAfter, Ready, Remember,
 }
 
+// OnRequests are those that are about requests, and so need an app that serves some.
+var OnRequests = []string{Latency, Errors, Concurrency, Queue, Remember}
+
 // Unbounded is the Queue of a model that has no bound.
 const Unbounded = math.MaxInt
 
@@ -51,8 +54,8 @@ type Model struct {
 	Remember   int // 0: nothing
 }
 
-// OnRequests says whether it changes or sees requests, and so needs an app that serves some.
-func (m *Model) OnRequests() bool {
+// IsOnRequests says whether it changes or sees requests.
+func (m *Model) IsOnRequests() bool {
 	return m.Latency != nil || len(m.Errors) > 0 || m.Concurrency > 0 || m.Remember > 0
 }
 

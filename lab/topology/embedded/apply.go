@@ -138,6 +138,7 @@ func (m *mesh) plan(
 ) (state, error) {
 	reg, notes := translate.NewRegistry(c, old)
 	for _, p := range reg.Pods {
+		notes = append(notes, CheckModel(p, m.spec.UnknownImage)...)
 		notes = append(notes, CheckOwn(p)...)
 	}
 	if err := refused(notes); err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -51,6 +52,73 @@ spec:
     route: [{destination: {host: details, subset: v1}}]
 `
 
+// bookService is a stand-in for the service outside of the mesh that details v2 asks, over plain
+// text: its sidecar may encrypt.
+const bookService = `
+apiVersion: v1
+kind: Pod
+metadata: {name: books, annotations: {mesh-lab.dev/external-host: www.googleapis.com}}
+spec:
+  containers:
+  - name: books
+    image: mesh-lab/echo
+    ports: [{containerPort: 80}, {containerPort: 443}]
+    env:
+    - name: ECHO_BODY
+      value: '{"items":[{"volumeInfo":{"authors":["W. S."],"publishedDate":"2002","printType":"BOOK",
+        "pageCount":64,"publisher":"Dover","language":"en","industryIdentifiers":[
+        {"type":"ISBN_10","identifier":"0486424618"},{"type":"ISBN_13","identifier":"9780486424613"}]}}]}'
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: details-v2}
+spec:
+  selector: {matchLabels: {app: details, version: v2}}
+  template:
+    metadata: {labels: {app: details, version: v2}}
+    spec:
+      containers:
+      - name: details
+        image: docker.io/istio/examples-bookinfo-details-v2:1.20.3
+        ports: [{containerPort: 9080}]
+        env: [{name: DO_NOT_ENCRYPT, value: "true"}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: details}
+spec:
+  hosts: [details]
+  http: [{route: [{destination: {host: details, subset: v2}}]}]
+`
+
+// originated has the sidecar encrypt what the app sends in plain text.
+const originated = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: books}
+spec:
+  hosts: [www.googleapis.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: books}
+spec:
+  hosts: [www.googleapis.com]
+  http:
+  - match: [{port: 80}]
+    route: [{destination: {host: www.googleapis.com, port: {number: 443}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: books}
+spec:
+  host: www.googleapis.com
+  trafficPolicy:
+    portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE, insecureSkipVerify: true}}]
+`
+
 // look is what a person sees of a page.
 func look(r request.Result) string {
 	var seen []string
@@ -76,6 +144,7 @@ func TestBookinfo(t *testing.T) {
 		t.Run("rotation", func(t *testing.T) { rotation(t, m) })
 		t.Run("gateway", func(t *testing.T) { bookinfoGateway(t, m) })
 		t.Run("jason", func(t *testing.T) { jason(t, m) })
+		t.Run("book service", func(t *testing.T) { externalBook(t, m) })
 	})
 }
 
@@ -146,5 +215,37 @@ func jason(t *testing.T, m topology.Mesh) {
 	r := ask(t, m, request.Spec{From: topology.Outside, URL: "http://any/api/v1/products/0"})[0]
 	if r.Status != 555 {
 		t.Errorf("details by API: %+v", r)
+	}
+}
+
+// externalBook: details v2 has its data from outside of the mesh, in plain text, and encrypted by
+// its sidecar; where the mesh does not let it out, details has none.
+func externalBook(t *testing.T, m topology.Mesh) {
+	const answer = `{"id":0,"author":"W. S.","year":"2002","type":"paperback","pages":64,` +
+		`"publisher":"Dover","language":"English","ISBN-10":"0486424618","ISBN-13":"9780486424613"}`
+	spec := request.Spec{From: topology.Outside, URL: "http://any/api/v1/products/0"}
+	for rules, upstream := range map[string]string{
+		bookService:                        "PassthroughCluster",
+		bookService + "---\n" + originated: "outbound|443||www.googleapis.com",
+	} {
+		if _, err := m.Apply(t.Context(), bundled(t, "bookinfo", rules)); err != nil {
+			t.Fatal(err)
+		}
+		r := ask(t, m, spec)[0]
+		if r.Status != 200 || r.Body != answer {
+			t.Errorf("%s: %d %s", upstream, r.Status, r.Body)
+		}
+		if last := r.Hops[len(r.Hops)-1]; last.Cluster != upstream {
+			t.Errorf("went by %s, want %s", last.Cluster, upstream)
+		}
+	}
+	blocked := bundled(t, "bookinfo", bookService)
+	blocked.Mesh.OutboundTrafficPolicy = &meshconfig.MeshConfig_OutboundTrafficPolicy{
+		Mode: meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY}
+	if _, err := m.Apply(t.Context(), blocked); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(t, m, spec)[0]; r.Status != 400 {
+		t.Errorf("blocked: %d %s", r.Status, r.Body)
 	}
 }

@@ -88,7 +88,8 @@ type state struct {
 	exact  topology.Exactness
 }
 
-// Up starts a mesh; it is ready when every proxy has ACKed. On failure nothing is left behind.
+// Up starts a mesh; it is ready when every proxy has ACKed, and every pod is ready that is to be.
+// On failure nothing is left behind.
 func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
@@ -118,6 +119,9 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 		}
 	}
 	if _, err := m.Apply(ctx, s.Config); err != nil {
+		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
+	}
+	if err := m.awaitReady(ctx); err != nil {
 		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
 	}
 	if m.awaitOwn(ctx, m.owned()); ctx.Err() != nil {

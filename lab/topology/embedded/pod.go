@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 )
 
 // The ports of a sidecar, as Istio has them.
@@ -34,11 +35,12 @@ type pod struct {
 	m    *mesh
 	spec atomic.Pointer[translate.Pod]
 
-	app    answerer        // nil for gateways
-	server *http.Server    // of a bundled app; nil for pure clients
-	ended  context.Context // with the pod
-	end    context.CancelFunc
-	side   sidecar // nil without one
+	app     answerer        // nil for gateways
+	server  *http.Server    // of a bundled app; nil for pure clients
+	ended   context.Context // with the pod
+	end     context.CancelFunc
+	side    sidecar       // nil without one
+	becomes chan struct{} // closed when a pod that begins as not ready is told to be; else nil
 
 	mu        sync.Mutex
 	apps      []net.Listener
@@ -87,6 +89,7 @@ func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
 	p.spec.Store(s)
 	m.net.settle(s.IP, p, s.Role, m.envoys != nil)
 	if err := p.startApp(s); err != nil {
+		m.forget(s.ID())
 		return nil, errors.Join(err, p.close(context.Background()))
 	}
 	if s.Role == translate.Sidecar || s.Role == translate.Gateway {
@@ -144,11 +147,21 @@ func (p *pod) startBundled(s *translate.Pod) error {
 		Closed: p.ended, Seed: clock.Sub(p.m.spec.Seed, "app", s.ID()),
 		Client: &http.Client{Transport: transport, CheckRedirect: noRedirect},
 	})
-	if err != nil || handler == nil {
-		return err // a client app has nothing to serve
+	if err != nil {
+		return located(s, c, err)
+	}
+	behaves, _ := model.Read(env) // Start has read it
+	if handler == nil {
+		p.readyAfter(behaves.ReadyAfter)
+		return nil // a client app has nothing to serve
 	}
 	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
 	p.app = bundledApp{p.server, transport}
+	return p.serveAfter(behaves, func() error { return p.serveApp(s, a) })
+}
+
+// serveApp has the app listen.
+func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {

@@ -1,0 +1,229 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
+)
+
+// A pod's model (sampleapps/model) may have its app listen, and the pod be ready, some time after
+// its start:
+//
+//	start ──────────── STARTUP ──────────── READY_AFTER ──▶
+//	        refuses            listens                      is an endpoint
+//
+// Both are the pod's own business: Apply returns without waiting for them, and that a pod has
+// become ready is pushed on its own. Only the start of a lab waits.
+
+// serveAfter has an app listen, and its pod be ready, when its model says. Caller must hold apply.
+func (p *pod) serveAfter(b model.Model, serve func() error) error {
+	if b.Startup == 0 {
+		p.readyAfter(b.ReadyAfter)
+		return serve()
+	}
+	open := func() {
+		err := serve()
+		if err == nil && p.m.envoys != nil {
+			err = p.m.open(p.m.Registry())
+		}
+		if err != nil && p.ended.Err() == nil {
+			p.m.log.Warn("app does not listen", "pod", p.spec.Load().ID(), "err", err)
+		}
+	}
+	if b.ReadyAfter < b.Startup {
+		p.readyAfter(b.ReadyAfter)
+		p.after(b.Startup, open)
+		return nil
+	}
+	ready := p.holdBack()
+	p.after(b.Startup, func() {
+		open() // before the pod may be ready
+		p.after(b.ReadyAfter-b.Startup, ready)
+	})
+	return nil
+}
+
+// readyAfter has a pod that is not ready at once be so later. Caller must hold apply.
+func (p *pod) readyAfter(d time.Duration) {
+	if d > 0 {
+		p.after(d, p.holdBack())
+	}
+}
+
+// holdBack has a pod begin as not ready, until what it returns is called.
+func (p *pod) holdBack() (ready func()) {
+	p.becomes = make(chan struct{})
+	p.m.holdBack(p.spec.Load().ID())
+	return func() {
+		defer close(p.becomes)
+		err := p.m.setReady(p.ended, p, true)
+		if err != nil && p.ended.Err() == nil && p.m.ended.Err() == nil {
+			p.m.log.Warn("pod is ready, but not all proxies know", "pod", p.spec.Load().ID(),
+				"err", err)
+		}
+	}
+}
+
+// after calls back later, unless the pod has ended.
+func (p *pod) after(d time.Duration, f func()) {
+	stop := p.m.clock.AfterFunc(d, func() {
+		if p.ended.Err() == nil {
+			f()
+		}
+	})
+	context.AfterFunc(p.ended, func() { stop() })
+}
+
+// tellWaiting is how long the start of a lab waits for a pod before it says so.
+const tellWaiting = time.Second
+
+// awaitReady waits until each pod that has begun as not ready is ready, as its model says.
+func (m *mesh) awaitReady(ctx context.Context) error {
+	pods := slices.DeleteFunc(m.running(), func(p *pod) bool {
+		return p.becomes == nil || !p.spec.Load().Ready
+	})
+	slices.SortFunc(pods, func(a, b *pod) int {
+		return strings.Compare(a.spec.Load().ID(), b.spec.Load().ID())
+	})
+	for _, p := range pods {
+		stop := m.clock.AfterFunc(tellWaiting, func() {
+			m.log.Warn("waiting until a pod is ready", "pod", p.spec.Load().ID())
+		})
+		select {
+		case <-p.becomes:
+		case <-p.ended.Done():
+		case <-ctx.Done():
+			stop()
+			return fmt.Errorf("waiting until pod %s is ready: %w", p.spec.Load().ID(), ctx.Err())
+		}
+		stop()
+	}
+	return nil
+}
+
+// CheckModel returns what is wrong with the variables of a pod's model.
+func CheckModel(s *translate.Pod, unknownImage string) []istio.Diagnostic {
+	if spec, err := ownSpec(s); spec != nil || err != nil {
+		return foreign(s, firstContainer(s), "what answers is the user's own")
+	}
+	if s.Role == translate.Gateway {
+		return foreign(s, firstContainer(s), "it is a gateway")
+	}
+	_, c, err := bundled(s, unknownImage)
+	if err != nil {
+		return nil // CheckImage tells
+	}
+	vars := varsOf(c)
+	_, errs := model.Read(vars)
+	return diagnostics(s, c, append(errs, model.Unknown(vars)...))
+}
+
+// CheckApp returns what the bundled app of a pod refuses of its container's variables.
+func CheckApp(s *translate.Pod) []istio.Diagnostic {
+	spec, _ := ownSpec(s)
+	a, c, err := bundled(s, "")
+	if err != nil || spec != nil || s.Role == translate.Gateway {
+		return nil // CheckImage tells
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	_, err = a.Start(app.Env{
+		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
+		Vars: varsOf(c), Image: c.Image, Host: s.Host, Clock: never{}, Closed: ended,
+		Client: http.DefaultClient,
+	})
+	if _, errs := model.Read(varsOf(c)); err == nil || errs != nil {
+		return nil // CheckModel tells
+	}
+	return diagnostics(s, c, split(err))
+}
+
+// never is the clock of an app that does not run.
+type never struct{}
+
+func (never) AfterFunc(time.Duration, func()) func() bool { return func() bool { return true } }
+
+// split takes joined errors apart.
+func split(err error) []error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return all.Unwrap()
+	}
+	return []error{err}
+}
+
+// foreign reports the variables of a model that a pod can not have; whether it is ready it may say.
+func foreign(s *translate.Pod, c corev1.Container, why string) []istio.Diagnostic {
+	var errs []error
+	for _, e := range c.Env {
+		if strings.HasPrefix(e.Name, model.Prefix) && e.Name != model.Ready {
+			errs = append(errs, &model.Problem{
+				Name: e.Name, Value: e.Value,
+				Msg: "only a bundled app behaves by a model, and this pod has none: " + why,
+			})
+		}
+	}
+	return diagnostics(s, c, errs)
+}
+
+func varsOf(c corev1.Container) map[string]string {
+	vars := map[string]string{}
+	for _, e := range c.Env {
+		vars[e.Name] = e.Value
+	}
+	return vars
+}
+
+// variable finds the name in what an app says of its environment: `env SLOW_MS = "x": want ...`.
+var variable = regexp.MustCompile(`^env ([A-Za-z0-9_]+)\b`)
+
+// located says where a container's variable is written that an error is about.
+func located(s *translate.Pod, c corev1.Container, err error) error {
+	errs := split(err)
+	for i, d := range diagnostics(s, c, errs) {
+		if d.Place.Line > 0 {
+			errs[i] = errors.New(d.String())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// diagnostics says where the variables are written that errors are about.
+func diagnostics(s *translate.Pod, c corev1.Container, errs []error) []istio.Diagnostic {
+	var out []istio.Diagnostic
+	for _, err := range errs {
+		d := istio.Diagnostic{Object: "Pod " + s.Namespace + "/" + s.Name, Msg: err.Error()}
+		m := variable.FindStringSubmatch(err.Error())
+		if s.Object != nil && m != nil {
+			d.Object, d.Field = s.Object.Ref(), fieldOf(s, c, m[1])
+			d.Place = s.Object.At(d.Field)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// fieldOf is the path of a container's variable in the object that the pod is of.
+func fieldOf(s *translate.Pod, c corev1.Container, name string) string {
+	spec := "spec.template.spec"
+	if s.Object.Kind == "Pod" {
+		spec = "spec"
+	}
+	i := slices.IndexFunc(s.Containers, func(x corev1.Container) bool { return x.Name == c.Name })
+	j := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == name })
+	if i < 0 || j < 0 {
+		return spec + ".containers"
+	}
+	return fmt.Sprintf("%s.containers[%d].env[%d].value", spec, i, j)
+}
