@@ -68,7 +68,7 @@ var imports = map[string][]string{
 	"meshcore/proxy/probe":      {},
 	"meshcore/envoy":            {"meshcore/xds"},
 	"scenarios/assert":          {"meshcore/clock", "meshcore/observe"},
-	"scenarios":                 {"meshcore/clock", "meshcore/istio", "scenarios/assert"},
+	"scenarios":                 {"meshcore/clock", "meshcore/istio", "sampleapps/model", "scenarios/assert"},
 	"reports":                   {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
 	"reports/fidelity":          {"meshcore/istio"},
 	"sampleapps":                {"sampleapps/*"},

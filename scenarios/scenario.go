@@ -49,6 +49,7 @@ type Workload struct {
 	Name     string       `yaml:"name" about:"the Deployment's name"`
 	Replicas *int         `yaml:"replicas" about:"number of pods"`
 	Env      assert.Pairs `yaml:"env" about:"environment of its containers"`
+	Model    *Model       `yaml:"model" about:"how its pods behave: latency, errors, limits, start"`
 }
 
 // Step is one scene: what is done, in the order written, and then what must have been seen.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +11,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
 
-// override changes a workload's replicas and environment in a configuration of our own.
+// override changes a workload's replicas, environment and model in a configuration of our own.
 func override(c *istio.Config, w scenarios.Workload) error {
 	found := false
 	for i, o := range c.Objects {
@@ -54,8 +55,12 @@ func withOverride(body any, w scenarios.Workload) (any, bool) {
 		n := int32(*w.Replicas)
 		*replicas = &n
 	}
+	env := slices.Clone(w.Env)
+	if w.Model != nil {
+		env = append(env, w.Model.Env()...)
+	}
 	for i := range template.Spec.Containers {
-		for _, e := range w.Env {
+		for _, e := range env {
 			setEnv(&template.Spec.Containers[i], e.Name, e.Value)
 		}
 	}
