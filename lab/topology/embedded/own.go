@@ -317,8 +317,8 @@ func (m *mesh) owned() []*ownApp {
 	return out
 }
 
-// How long it takes until it is said that a command is waited for, and until it is not any more; and
-// how long proxies may keep news of an endpoint's health to themselves (config.cluster.v3,
+// How long it takes until it is said that a command is waited for, and until it is not any more;
+// and how long proxies may keep news of an endpoint's health to themselves (config.cluster.v3,
 // CommonLbConfig.update_merge_window).
 const (
 	mergeWindow = time.Second
