@@ -99,6 +99,7 @@ func clean(err error) error {
 type source struct {
 	files      []string
 	app        string
+	namespace  string // of objects that name none
 	meshConfig string
 	unknown    string
 	exact      bool
@@ -121,7 +122,7 @@ func (e *env) config(s source) (*istio.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o istio.ReadOptions
+	o := istio.ReadOptions{Namespace: s.namespace}
 	if s.meshConfig != "" {
 		data, err := e.readFile(s.meshConfig)
 		if err != nil {
