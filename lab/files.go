@@ -127,8 +127,18 @@ func (e *env) config(s source) (*istio.Config, error) {
 		}
 		o.MeshConfig = &istio.File{Name: s.meshConfig, Data: data}
 	}
-	c, diags := istio.Read(append(in, files...), o)
-	return c, e.diagnose(diags)
+	if s.app == "" {
+		c, diags := istio.Read(files, o)
+		return c, e.diagnose(diags)
+	}
+	base, diags := istio.Read(in, o)
+	if err := e.diagnose(diags); err != nil {
+		return nil, err
+	}
+	// What the files say of an object of the app's takes its place, as if it were applied.
+	o.Base = base
+	c, diags := istio.Read(files, o)
+	return istio.Merge(base, c), e.diagnose(diags)
 }
 
 // diagnose prints warnings and returns errors as one.
