@@ -106,6 +106,12 @@ func translated(c *istio.Config) []istio.Diagnostic {
 	low := stock.NewLowering()
 	seen := map[string]bool{}
 	for _, p := range reg.Pods {
+		for _, x := range embedded.CheckOwn(p) {
+			if s := x.String(); !seen[s] {
+				seen[s] = true
+				diags = append(diags, x)
+			}
+		}
 		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
 			x := istio.Diagnostic{
 				Severity: istio.Warning,
