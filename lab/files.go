@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
-	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
 // maxFile bounds one configuration file; clusters refuse larger objects long before.
@@ -99,6 +99,7 @@ func clean(err error) error {
 type source struct {
 	files      []string
 	app        string
+	namespace  string // of objects that name none
 	meshConfig string
 	unknown    string
 	exact      bool
@@ -108,20 +109,17 @@ type source struct {
 func (e *env) config(s source) (*istio.Config, error) {
 	var in []istio.File
 	if s.app != "" {
-		manifests, ok := sampleapps.Manifests(s.app)
-		if !ok {
-			return nil, usage("no app %q is bundled; one of %s", s.app,
-				strings.Join(sampleapps.Names(), ", "))
+		manifests, err := runner.Bundled(s.app)
+		if err != nil {
+			return nil, usage("--app: %w", err)
 		}
-		for _, m := range manifests {
-			in = append(in, istio.File{Name: m.Name, Data: m.Data})
-		}
+		in = manifests
 	}
 	files, err := e.readFiles(s.files)
 	if err != nil {
 		return nil, err
 	}
-	var o istio.ReadOptions
+	o := istio.ReadOptions{Namespace: s.namespace}
 	if s.meshConfig != "" {
 		data, err := e.readFile(s.meshConfig)
 		if err != nil {
@@ -129,8 +127,18 @@ func (e *env) config(s source) (*istio.Config, error) {
 		}
 		o.MeshConfig = &istio.File{Name: s.meshConfig, Data: data}
 	}
-	c, diags := istio.Read(append(in, files...), o)
-	return c, e.diagnose(diags)
+	if s.app == "" {
+		c, diags := istio.Read(files, o)
+		return c, e.diagnose(diags)
+	}
+	base, diags := istio.Read(in, o)
+	if err := e.diagnose(diags); err != nil {
+		return nil, err
+	}
+	// What the files say of an object of the app's takes its place, as if it were applied.
+	o.Base = base
+	c, diags := istio.Read(files, o)
+	return istio.Merge(base, c), e.diagnose(diags)
 }
 
 // diagnose prints warnings and returns errors as one.
