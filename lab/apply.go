@@ -32,17 +32,17 @@ func deleteCommand(e *env) *cobra.Command {
 }
 
 // change is Client.Apply or Client.Delete.
-type change func(*remote.Client, context.Context, []remote.File) (remote.Applied, error)
+type change func(
+	c *remote.Client, ctx context.Context, namespace string, files []remote.File,
+) (remote.Applied, error)
 
 // changeCommand completes apply and delete, which differ in the call; delete takes names, too.
 func (e *env) changeCommand(c *cobra.Command, call change) *cobra.Command {
 	var files []string
 	var name, namespace string
 	c.Args = none
-	f := c.Flags()
 	if c.Name() == "delete" {
 		c.Args = nil
-		f.StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of what KIND NAME names")
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if (len(files) == 0) == (len(args) < 2) {
@@ -61,14 +61,15 @@ func (e *env) changeCommand(c *cobra.Command, call change) *cobra.Command {
 				return err
 			}
 		}
-		a, err := call(l, c.Context(), send)
+		a, err := call(l, c.Context(), namespace, send)
 		if err != nil {
 			return answered(err)
 		}
 		e.printApplied(a)
 		return nil
 	}
-	f.StringArrayVarP(&files, "filename", "f", nil, "`FILE` or directory, - for stdin")
+	namespaceFlag(c, &namespace, "n")
+	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "`FILE` or directory, - for stdin")
 	labFlag(c, &name)
 	return c
 }

@@ -99,6 +99,7 @@ func clean(err error) error {
 type source struct {
 	files      []string
 	app        string
+	namespace  string // of objects that name none
 	meshConfig string
 	unknown    string
 	exact      bool
@@ -121,7 +122,7 @@ func (e *env) config(s source) (*istio.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o istio.ReadOptions
+	o := istio.ReadOptions{Namespace: s.namespace}
 	if s.meshConfig != "" {
 		data, err := e.readFile(s.meshConfig)
 		if err != nil {
@@ -129,8 +130,18 @@ func (e *env) config(s source) (*istio.Config, error) {
 		}
 		o.MeshConfig = &istio.File{Name: s.meshConfig, Data: data}
 	}
-	c, diags := istio.Read(append(in, files...), o)
-	return c, e.diagnose(diags)
+	if s.app == "" {
+		c, diags := istio.Read(files, o)
+		return c, e.diagnose(diags)
+	}
+	base, diags := istio.Read(in, o)
+	if err := e.diagnose(diags); err != nil {
+		return nil, err
+	}
+	// What the files say of an object of the app's takes its place, as if it were applied.
+	o.Base = base
+	c, diags := istio.Read(files, o)
+	return istio.Merge(base, c), e.diagnose(diags)
 }
 
 // diagnose prints warnings and returns errors as one.

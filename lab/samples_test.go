@@ -30,22 +30,31 @@ func TestSamples(t *testing.T) {
 		files     []string
 		from, url string
 		want      []string
+		flags     []string
 	}{
 		"bookinfo": {bookinfo, "outside", "http://bookinfo.example:8080/productpage", []string{
 			"HTTP 200", "<title>Simple Bookstore App</title>", "text-red-500",
-		}},
+		}, nil},
 		"bookinfo in the mesh": {bookinfo, "ratings-v1", "http://productpage:9080/productpage",
-			[]string{"HTTP 200", "<title>Simple Bookstore App</title>"}},
+			[]string{"HTTP 200", "<title>Simple Bookstore App</title>"}, nil},
 		"tutorial": {tutorial, "outside", "http://customer.example/customer", []string{
 			"HTTP 200", "customer => preference => recommendation v",
-		}},
+		}, nil},
+		// kubectl puts the tutorial into a namespace, -n tutorial; some of its rules name it.
+		"tutorial in its namespace": {
+			append(tutorial, "tutorial/istiofiles/authorization-policy-deny-all.yaml"),
+			"outside", "http://customer.example/customer",
+			[]string{"HTTP 403", "RBAC: access denied", "customer.tutorial.svc.cluster.local"},
+			[]string{"--namespace", "tutorial"},
+		},
 		// Its Deployment has no selector: Kubernetes gave it one in those days.
 		"tutorial of an old API": {tutorial[:1], "recommendation-v2", "http://customer:8080/",
-			[]string{"HTTP 200", "source      recommendation-v2-0", "customer => preference => "}},
+			[]string{"HTTP 200", "source      recommendation-v2-0", "customer => preference => "},
+			nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			args := []string{"request", "--from", test.from}
+			args := append([]string{"request", "--from", test.from}, test.flags...)
 			for _, f := range test.files {
 				args = append(args, "-f", samples+f)
 			}

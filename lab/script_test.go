@@ -31,6 +31,13 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Condition: func(what string) (bool, error) {
+			if what == "python" {
+				_, err := exec.LookPath("python3")
+				if err != nil && strings.Contains(os.Getenv("MESHLAB_REQUIRE"), "python") {
+					return false, fmt.Errorf("python is required: %w", err)
+				}
+				return err == nil, nil
+			}
 			if what != "envoy" {
 				return false, fmt.Errorf("there is no condition %q", what)
 			}
@@ -43,6 +50,11 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MESHLAB_STATE", e.WorkDir+"/state")
 			e.Setenv("NO_COLOR", "1")
+			examples, err := filepath.Abs("../docs/examples")
+			if err != nil {
+				return err
+			}
+			e.Setenv("EXAMPLES", examples)
 			e.Setenv("MESHLAB_ENVOY", os.Getenv("MESHLAB_ENVOY"))
 			e.Values[key{}] = map[string]*process{}
 			return nil

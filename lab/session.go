@@ -251,6 +251,10 @@ func (e *env) lab(
 			return nil, nil, usage("--exact is for a lab of the command's own (-f, --app); " +
 				"`mesh-lab up --exact` is for one that stays")
 		}
+		if s.namespace != "" {
+			return nil, nil, usage("--namespace is for objects of -f or --app; " +
+				"WORKLOAD.NAMESPACE names a workload")
+		}
 		c, err := running(ctx, name)
 		return c, func() error { return nil }, err
 	}
@@ -268,11 +272,22 @@ func sourceFlags(c *cobra.Command, s *source) {
 	f.StringArrayVarP(&s.files, "filename", "f", nil,
 		"`FILE` or directory of YAML or JSON, - for stdin")
 	f.StringVar(&s.app, "app", "", "a bundled app: `NAME` of one that mesh-lab apps lists")
+	short := "n"
+	if c.Name() == "request" || c.Name() == "load" {
+		short = "" // it is how many
+	}
+	namespaceFlag(c, &s.namespace, short)
 	f.StringVar(&s.meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
 	f.StringVar(&s.unknown, "unknown-image", "", "`APP` to run for images that are not bundled")
 	exactFlag(c, &s.exact)
 	c.RegisterFlagCompletionFunc("app", //nolint:errcheck // the flag exists
 		cobra.FixedCompletions(sampleapps.Names(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// namespaceFlag adds --namespace, for objects as they are read.
+func namespaceFlag(c *cobra.Command, namespace *string, short string) {
+	c.Flags().StringVarP(namespace, "namespace", short, "",
+		"`NAMESPACE` of objects that name none (default \"default\")")
 }
 
 // exactFlag adds --exact.

@@ -22,7 +22,8 @@ type suite struct {
 	seeds  []uint64
 	show   *progress
 	log    func(pod string, line []byte) // access logs
-	ended  []chan played                 // of each scenario: takes its end, once
+	own    topology.OwnLog
+	ended  []chan played // of each scenario: takes its end, once
 }
 
 // played is what came of one scenario.
@@ -35,7 +36,8 @@ type played struct {
 func newSuite(
 	ctx context.Context, w *writer, all []*scenarios.Scenario,
 ) (s *suite, err error) {
-	s = &suite{writer: w, all: all, show: newProgress(w.env, all), log: w.accessLog()}
+	s = &suite{writer: w, all: all, show: newProgress(w.env, all), log: w.accessLog(),
+		own: w.ownLog(false)}
 	if s.driver, err = w.driver(); err != nil {
 		return nil, err
 	}
@@ -105,7 +107,7 @@ func (s *suite) one(ctx context.Context, i int) played {
 	run, err := runner.Run(ctx, s.all[i], runner.Options{
 		Driver: s.driver, Topology: s.flags.topology, Proxy: s.flags.proxy, Seed: s.seeds[i],
 		Exact: s.exact, Version: buildVersion(), Log: log, Progress: tell, Now: time.Now(),
-		AccessLog: s.log,
+		AccessLog: s.log, OwnLog: s.own,
 	})
 	s.show.done(i)
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {

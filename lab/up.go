@@ -103,14 +103,19 @@ func claim(name string) (net.Listener, error) {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if c, derr := net.Dial("unix", path); derr == nil {
 			c.Close()
-			return nil, &exitError{exitEnvironment, fmt.Errorf("a lab %q is up already: "+
-				"`mesh-lab down%s`, or give this one another --lab", name, otherLab(name))}
+			return nil, taken(name)
 		}
 		if err = os.Remove(path); err == nil {
 			l, err = net.Listen("unix", path)
 		}
 	}
 	return l, environment(err)
+}
+
+// taken says that there is such a lab.
+func taken(name string) error {
+	return &exitError{exitEnvironment, fmt.Errorf("a lab %q is up already: "+
+		"`mesh-lab down%s`, or give this one another --lab", name, otherLab(name))}
 }
 
 // lock keeps others from claiming a socket in a directory until unlock is called.
@@ -199,11 +204,18 @@ func (e *env) detach(ctx context.Context, name string) error {
 			args = append(args, a)
 		}
 	}
-	log, err := os.CreateTemp("", "mesh-lab-up-")
-	if err != nil {
-		return environment(err)
+	if _, err := running(ctx, name); err == nil {
+		return taken(name)
 	}
-	defer os.Remove(log.Name())
+	path, err := socket(name)
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(strings.TrimSuffix(path, ".sock")+".log",
+		os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return environment(clean(err))
+	}
 	defer log.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -241,11 +253,12 @@ func (e *env) await(cmd *exec.Cmd, r, log *os.File, name string) error {
 	}()
 	if g := <-greeting; g != "" {
 		fmt.Fprint(e.out, g)
-		fmt.Fprintf(e.err, "in the background (pid %d); `mesh-lab down%s` ends it\n",
-			cmd.Process.Pid, otherLab(name))
+		fmt.Fprintf(e.err, "in the background (pid %d), its log is %s; `mesh-lab down%s` ends it\n",
+			cmd.Process.Pid, log.Name(), otherLab(name))
 		return nil
 	}
 	err := <-exited
+	defer os.Remove(log.Name()) // everything is said
 	if _, serr := log.Seek(0, io.SeekStart); serr == nil {
 		io.Copy(e.err, log) //nolint:errcheck // the message is best effort
 	}
@@ -304,6 +317,9 @@ func (e *env) downAll(ctx context.Context) error {
 	var errs []error
 	for _, d := range entries {
 		name, ok := strings.CutSuffix(d.Name(), ".sock")
+		if strings.HasSuffix(d.Name(), ".log") { // of one in the background
+			errs = append(errs, gone(os.Remove(filepath.Join(dir, d.Name()))))
+		}
 		if !ok {
 			continue
 		}

@@ -22,7 +22,7 @@ import (
 )
 
 func validateCommand(e *env) *cobra.Command {
-	var meshConfig string
+	var meshConfig, namespace string
 	c := &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check scenarios and configuration; every problem with file, line and field",
@@ -30,14 +30,17 @@ func validateCommand(e *env) *cobra.Command {
   mesh-lab validate manifests/ istio/
   kustomize build . | mesh-lab validate -`,
 		Args: wants(1, -1, "which file? Scenarios, Kubernetes or Istio YAML, a directory, or -"),
-		RunE: func(_ *cobra.Command, args []string) error { return e.validate(args, meshConfig) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return e.validate(args, meshConfig, namespace)
+		},
 	}
+	namespaceFlag(c, &namespace, "n")
 	c.Flags().StringVar(&meshConfig, "mesh-config", "", "`FILE` with the MeshConfig")
 	outputFlag(e, c, "text", "json")
 	return c
 }
 
-func (e *env) validate(args []string, meshConfig string) error {
+func (e *env) validate(args []string, meshConfig, namespace string) error {
 	files, err := e.readFiles(args)
 	if err != nil {
 		return err
@@ -58,7 +61,7 @@ func (e *env) validate(args []string, meshConfig string) error {
 		}
 	}
 	if len(config) > 0 || meshConfig != "" {
-		d, err := e.checkConfig(config, meshConfig)
+		d, err := e.checkConfig(config, meshConfig, namespace)
 		if err != nil {
 			return err
 		}
@@ -69,8 +72,10 @@ func (e *env) validate(args []string, meshConfig string) error {
 }
 
 // checkConfig reads and translates configuration files, all of them together.
-func (e *env) checkConfig(files []istio.File, meshConfig string) ([]istio.Diagnostic, error) {
-	var o istio.ReadOptions
+func (e *env) checkConfig(
+	files []istio.File, meshConfig, namespace string,
+) ([]istio.Diagnostic, error) {
+	o := istio.ReadOptions{Namespace: namespace}
 	if meshConfig != "" {
 		data, err := e.readFile(meshConfig)
 		if err != nil {
@@ -101,6 +106,12 @@ func translated(c *istio.Config) []istio.Diagnostic {
 	low := stock.NewLowering()
 	seen := map[string]bool{}
 	for _, p := range reg.Pods {
+		for _, x := range embedded.CheckOwn(p) {
+			if s := x.String(); !seen[s] {
+				seen[s] = true
+				diags = append(diags, x)
+			}
+		}
 		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
 			x := istio.Diagnostic{
 				Severity: istio.Warning,

@@ -81,6 +81,11 @@ var imports = map[string][]string{
 	"sampleapps/recommendation": {"sampleapps/app"},
 	"sampleapps/echo":           {"sampleapps/app"},
 	"sampleapps/extauthz":       {"sampleapps/app"},
+	"sampleapps/fortio":         {"sampleapps/app"},
+	"sampleapps/helloworld":     {"sampleapps/app"},
+	"sampleapps/httpbin":        {"sampleapps/app"},
+	"sampleapps/nginx":          {"sampleapps/app"},
+	"sampleapps/servicex":       {"sampleapps/app"},
 	"sampleapps/jwtissuer":      {"sampleapps/app"},
 	"sampleapps/isotope":        {"sampleapps/app"},
 	"lab/topology": {

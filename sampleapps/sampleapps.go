@@ -4,6 +4,7 @@ package sampleapps
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,11 +15,16 @@ import (
 	"github.com/mesh-lab/mesh-lab/sampleapps/customer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
 	"github.com/mesh-lab/mesh-lab/sampleapps/extauthz"
+	"github.com/mesh-lab/mesh-lab/sampleapps/fortio"
+	"github.com/mesh-lab/mesh-lab/sampleapps/helloworld"
+	"github.com/mesh-lab/mesh-lab/sampleapps/httpbin"
 	"github.com/mesh-lab/mesh-lab/sampleapps/isotope"
 	"github.com/mesh-lab/mesh-lab/sampleapps/jwtissuer"
 	"github.com/mesh-lab/mesh-lab/sampleapps/model"
+	"github.com/mesh-lab/mesh-lab/sampleapps/nginx"
 	"github.com/mesh-lab/mesh-lab/sampleapps/preference"
 	"github.com/mesh-lab/mesh-lab/sampleapps/recommendation"
+	"github.com/mesh-lab/mesh-lab/sampleapps/servicex"
 )
 
 // App is one bundled app.
@@ -27,17 +33,40 @@ type App struct {
 	About  string   // what it does and teaches, in a sentence
 	Images []string // repositories that it stands for, of any registry and with any tag
 	Port   int      // where it listens when the manifest names no port; 0: it serves nothing
+	// ImagePort is Port for an image, where images differ; may be nil.
+	ImagePort func(image string) int
 	// AnyPort says that it answers on every port that is asked for.
 	AnyPort bool
 	// HTTP2 says that it takes HTTP/2 without TLS, too, as gRPC needs it.
 	HTTP2 bool
+	// Needs says what an app that is not there yet needs; empty for those that are.
+	Needs string
 	// New makes one pod's app; a nil handler serves nothing.
 	New func(app.Env) (http.Handler, error)
+}
+
+// Missing is the error for an app that is not there yet; nil for one that is.
+func (a App) Missing() error {
+	if a.Needs == "" {
+		return nil
+	}
+	return fmt.Errorf("the app %s is not there yet: it needs %s", a.Name, a.Needs)
+}
+
+// PortOf returns where an image of the app listens when the manifest names no port.
+func (a App) PortOf(image string) int {
+	if a.ImagePort == nil {
+		return a.Port
+	}
+	return a.ImagePort(image)
 }
 
 // Start makes one pod's app. Whoever runs an app calls it, not New: what holds for every app is put
 // around it here.
 func (a App) Start(env app.Env) (http.Handler, error) {
+	if err := a.Missing(); err != nil {
+		return nil, err
+	}
 	m, errs := model.Read(env.Vars)
 	if errs != nil {
 		return nil, errors.Join(errs...)
@@ -56,6 +85,7 @@ var apps = []App{
 		About: "a client without a server: requests and load are sent from it",
 		Images: []string{
 			"mesh-lab/curl", "curlimages/curl", "governmentpaas/curl-ssl", "pstauffer/curl",
+			"tutum/curl",
 		},
 		New: func(app.Env) (http.Handler, error) { return nil, nil },
 	},
@@ -92,6 +122,45 @@ var apps = []App{
 		New:    extauthz.Handler,
 	},
 	{
+		Name: "fortio",
+		About: "fortio's server: echoes with the statuses, delays and sizes that the query asks " +
+			"for; and a client",
+		Images: []string{"fortio/fortio", "istio/fortio"},
+		Port:   8080,
+		New:    fortio.Handler,
+	},
+	{
+		Name:   "greeter",
+		About:  "greets over gRPC",
+		Images: []string{"crossoverjie/k8s-combat"},
+		Needs:  "gRPC",
+	},
+	{
+		Name:   "grpc-echo",
+		About:  "Istio's own test server: answers over HTTP, gRPC and TCP with what it saw",
+		Images: []string{"istio-testing/app", "testing/app"},
+		Needs:  "gRPC and plain TCP",
+	},
+	{
+		Name: "helloworld",
+		About: "says its version and its pod at /hello: versions, localities, and the way in " +
+			"through a gateway",
+		Images: []string{"examples-helloworld-v1", "examples-helloworld-v2"},
+		Port:   5000,
+		New:    helloworld.Handler,
+	},
+	{
+		Name: "httpbin",
+		About: "tells of the request, and answers with what the path asks for (/status/503, " +
+			"/delay/5, /headers): mirrors, circuit breakers, gateways",
+		Images: []string{
+			"mccutchen/go-httpbin", "kennethreitz/httpbin", "kong/httpbin", "mesh-lab/httpbin",
+		},
+		Port:      8080,
+		ImagePort: httpbin.Port,
+		New:       httpbin.Handler,
+	},
+	{
 		Name: "isotope",
 		About: "a service of a graph: calls others, waits and fails as its script says; " +
 			"files with a MockServiceGraph start it",
@@ -106,6 +175,15 @@ var apps = []App{
 		Images: []string{"mesh-lab/jwt-issuer"},
 		Port:   8080,
 		New:    jwtissuer.Handler,
+	},
+	{
+		Name:  "nginx",
+		About: "one page: Full Cycle A, Full Cycle B, or a welcome: weights, stickiness, paths",
+		Images: []string{
+			"mesh-lab/nginx-a", "mesh-lab/nginx-b", "wesleywillians/nginx-ab", "nginx",
+		},
+		Port: 80,
+		New:  nginx.Handler,
 	},
 	{
 		Name:   "preference",
@@ -154,6 +232,20 @@ var apps = []App{
 		},
 		Port: 9080,
 		New:  bookinfo.Reviews,
+	},
+	{
+		Name: "servicex",
+		About: "answers OK, or 504 after some seconds (the variable error=yes): circuit breakers " +
+			"and retries",
+		Images: []string{"mesh-lab/servicex", "wesleywillians/circuit-breaker-example-go"},
+		Port:   8000,
+		New:    servicex.Handler,
+	},
+	{
+		Name:   "tcp-echo",
+		About:  "sends each line back, with a word before it",
+		Images: []string{"istio/tcp-echo-server"},
+		Needs:  "plain TCP",
 	},
 }
 

@@ -546,7 +546,20 @@ func TestImages(t *testing.T) {
 		"docker.io/istio/examples-bookinfo-mongodb:1.20.3":                  "",
 		"notmesh-lab/echo":                                                  "",
 		"mesh-lab/echo2":                                                    "",
-		"nginx":                                                             "",
+		"nginx":                                                             "nginx",
+		"docker.io/library/nginx:1.27":                                      "nginx",
+		"wesleywillians/nginx-ab:b":                                         "nginx",
+		"nginx/nginx-ingress":                                               "",
+		"docker.io/mccutchen/go-httpbin:v2.15.0":                            "httpbin",
+		"docker.io/kennethreitz/httpbin":                                    "httpbin",
+		"docker.io/kong/httpbin:0.1.0":                                      "httpbin",
+		"docker.io/istio/examples-helloworld-v2:1.0":                        "helloworld",
+		"wesleywillians/circuit-breaker-example-go:x":                       "servicex",
+		"fortio/fortio:latest_release":                                      "fortio",
+		"tutum/curl":                                                        "curl",
+		"docker.io/istio/tcp-echo-server:1.3":                               "tcp-echo",
+		"gcr.io/istio-testing/app:latest":                                   "grpc-echo",
+		"crossoverjie/k8s-combat:v1":                                        "greeter",
 	} {
 		a, ok := sampleapps.ByImage(image)
 		if a.Name != want || ok != (want != "") {
@@ -558,8 +571,12 @@ func TestImages(t *testing.T) {
 func TestTable(t *testing.T) {
 	last := ""
 	for _, a := range sampleapps.Apps() {
-		if a.Name <= last || a.About == "" || len(a.Images) == 0 || a.New == nil {
+		there := a.Missing() == nil
+		if a.Name <= last || a.About == "" || len(a.Images) == 0 || (a.New != nil) != there {
 			t.Errorf("%+v", a)
+		}
+		if _, ok := sampleapps.SetOf(a.Name); ok != there {
+			t.Errorf("%s: a set %v, there %v", a.Name, ok, there)
 		}
 		last = a.Name
 	}
@@ -606,9 +623,32 @@ func TestManifests(t *testing.T) {
 		"echo": {
 			"ServiceAccount curl", "Service curl", "Deployment curl", "Service echo", "Deployment echo",
 		},
+		"ext-authz": {
+			"ServiceAccount curl", "Service curl", "Deployment curl", "Service echo",
+			"Deployment echo", "AuthorizationPolicy guard", "ConfigMap istio", "Service ext-authz",
+			"Deployment ext-authz",
+		},
+		"helloworld": {
+			"ServiceAccount curl", "Service curl", "Deployment curl", "DestinationRule helloworld",
+			"Gateway helloworld-gateway", "VirtualService helloworld", "Service helloworld",
+			"Deployment helloworld-v1", "Deployment helloworld-v2",
+		},
+		"httpbin": {
+			"ServiceAccount curl", "Service curl", "Deployment curl", "DestinationRule httpbin",
+			"Service fortio", "Deployment fortio", "Gateway httpbin-gateway",
+			"VirtualService httpbin", "ServiceAccount httpbin", "Service httpbin",
+			"Deployment httpbin-v1", "Deployment httpbin-v2",
+		},
+		"isotope": {"MockServiceGraph "},
 		"jwt-issuer": {
 			"ServiceAccount curl", "Service curl", "Deployment curl", "Service jwt-issuer",
 			"Deployment jwt-issuer",
+		},
+		"nginx": {
+			"Service fortio", "Deployment fortio", "Gateway ingress-gateway-k3s",
+			"VirtualService nginx-vs", "DestinationRule nginx-dr", "Service nginx-service",
+			"Deployment nginx", "Deployment nginx-b", "Service servicex-service",
+			"Deployment servicex", "Deployment servicex-error",
 		},
 	}
 	for bundle, want := range want {
@@ -645,7 +685,7 @@ func objects(t *testing.T, f sampleapps.File) []string {
 		if err != nil {
 			t.Fatalf("%s: %v", f.Name, err)
 		}
-		if o.Metadata.Namespace != "" {
+		if o.Metadata.Namespace != "" && o.Kind != "ConfigMap" { // the mesh's has its place
 			t.Errorf("%s: %s has a namespace", f.Name, o.Metadata.Name)
 		}
 		for _, c := range o.Spec.Template.Spec.Containers {

@@ -37,14 +37,51 @@ var sets = []Set{
 	{
 		Name:    "echo",
 		Teaches: "what a request looks like when it arrives, and what clients see of a bad server",
-		Apps:    []string{"echo"},
+		Apps:    []string{"curl", "echo"},
 		From:    "curl", Try: "http://echo:8080/",
+	},
+	{
+		Name: "ext-authz",
+		Teaches: "an authorizer of one's own beside the mesh's policies: a POST to echo wants " +
+			"the header x-ext-authz: allow",
+		Apps: []string{"ext-authz"},
+		From: "curl", Try: "http://echo:8080/",
+	},
+	{
+		Name:    "helloworld",
+		Teaches: "two versions behind a gateway: weights, localities, one path let in",
+		Apps:    []string{"helloworld"},
+		Open:    "/hello",
+		From:    "curl", Try: "http://helloworld:5000/hello",
+	},
+	{
+		Name: "httpbin",
+		Teaches: "mirrors, circuit breakers under fortio's load, time-outs, and gateways with " +
+			"several hosts, on a server that does as the path says",
+		Apps: []string{"fortio", "httpbin"},
+		Open: "/",
+		From: "curl", Try: "http://httpbin:8000/headers",
+	},
+	{
+		Name: "isotope",
+		Teaches: "how load and failures spread through a graph of services, which is a file of " +
+			"one's own",
+		Apps: []string{"isotope"},
+		From: "client", Try: "http://web:8080/",
 	},
 	{
 		Name:    "jwt-issuer",
 		Teaches: "where tokens and the keys that prove them come from",
 		Apps:    []string{"jwt-issuer"},
 		From:    "curl", Try: "http://jwt-issuer:8080/token",
+	},
+	{
+		Name: "nginx",
+		Teaches: "weights against sticky sessions on two pages that a browser shows; and " +
+			"servicex, which a circuit breaker must take out",
+		Apps: []string{"nginx", "servicex"},
+		Open: "/",
+		From: "fortio", Try: "http://nginx-service:8000/",
 	},
 }
 

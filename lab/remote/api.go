@@ -31,6 +31,12 @@ type File struct {
 	Data []byte `json:"data"`
 }
 
+// change is what is applied or deleted.
+type change struct {
+	Namespace string `json:"namespace,omitempty"` // of objects that name none
+	Files     []File `json:"files"`
+}
+
 // Applied is the answer to apply and delete.
 type Applied struct {
 	Proxies  int           `json:"proxies"`

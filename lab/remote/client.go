@@ -95,14 +95,20 @@ func (c *Client) Info(ctx context.Context) (i Info, err error) {
 	return i, c.call(ctx, "GET", "/info", nil, &i)
 }
 
-// Apply adds and replaces objects; it returns when every proxy has ACKed.
-func (c *Client) Apply(ctx context.Context, files []File) (a Applied, err error) {
-	return a, c.call(ctx, "POST", "/apply", files, &a)
+// Apply adds and replaces objects, in a namespace those that name none; it returns when every proxy
+// has ACKed.
+func (c *Client) Apply(
+	ctx context.Context, namespace string, files []File,
+) (a Applied, err error) {
+	return a, c.call(ctx, "POST", "/apply", change{namespace, files}, &a)
 }
 
-// Delete removes objects; it returns when every proxy has ACKed.
-func (c *Client) Delete(ctx context.Context, files []File) (a Applied, err error) {
-	return a, c.call(ctx, "POST", "/delete", files, &a)
+// Delete removes objects, in a namespace those that name none; it returns when every proxy has
+// ACKed.
+func (c *Client) Delete(
+	ctx context.Context, namespace string, files []File,
+) (a Applied, err error) {
+	return a, c.call(ctx, "POST", "/delete", change{namespace, files}, &a)
 }
 
 // Objects lists the configuration in effect, and the pods that run.

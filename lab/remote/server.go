@@ -122,15 +122,17 @@ func (s *Server) become(
 	w http.ResponseWriter, r *http.Request, verb string,
 	merge func(base, add *istio.Config) *istio.Config,
 ) {
-	var files []File
-	if !decode(w, r, &files) {
+	var c change
+	if !decode(w, r, &c) {
 		return
 	}
-	in := make([]istio.File, 0, len(files))
-	for _, f := range files {
+	in := make([]istio.File, 0, len(c.Files))
+	for _, f := range c.Files {
 		in = append(in, istio.File{Name: f.Name, Data: f.Data})
 	}
-	add, diags := istio.Read(in, istio.ReadOptions{Base: s.mesh.Config()})
+	add, diags := istio.Read(in, istio.ReadOptions{
+		Base: s.mesh.Config(), Namespace: c.Namespace,
+	})
 	var out Applied
 	var problems []string
 	for _, d := range diags {

@@ -30,8 +30,9 @@ type Options struct {
 	Version  string
 	Exact    bool // the proxies enumerate what they would draw
 	Log      *slog.Logger
-	// AccessLog is topology.Spec's.
+	// AccessLog and OwnLog are topology.Spec's.
 	AccessLog func(pod string, line []byte)
+	OwnLog    topology.OwnLog
 	Progress  func(Progress) // called from the runner's goroutine; may be nil
 	Now       time.Time      // when the run begins
 }
@@ -122,6 +123,7 @@ func (r *run) up(ctx context.Context) error {
 	r.mesh, err = r.opt.Driver.Up(ctx, topology.Spec{
 		Config: c, Seed: r.opt.Seed, UnknownImage: r.s.Mesh.UnknownImage, Log: r.opt.Log,
 		KeepHeaders: r.s.KeepHeaders(), Exact: r.opt.Exact, AccessLog: r.opt.AccessLog,
+		OwnLog: r.opt.OwnLog,
 	})
 	if err != nil {
 		return err

@@ -24,8 +24,9 @@ func TestGraphObjects(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := o.At("spec.template.spec.containers[0].env[1].value")
-		fmt.Fprintf(&out, "--- # %s:%d:%d\n%s", p.File, p.Line, p.Column, js)
+		p, n := o.At("spec.template.spec.containers[0].env[1].value"), o.At("spec.replicas")
+		fmt.Fprintf(&out, "--- # %s:%d:%d, replicas %d:%d\n%s", p.File, p.Line, p.Column, n.Line,
+			n.Column, js)
 	}
 	compare(t, "testdata/isotope-good.objects.txt", out.String())
 }
@@ -127,6 +128,11 @@ func TestGraphManyPods(t *testing.T) {
 			t.Errorf("%s: got %s", replicas, text(diags))
 		}
 	}
+}
+
+// TestGraphOwnScript: a service with a script of its own makes no call of the default one.
+func TestGraphOwnScript(t *testing.T) {
+	mustRead(t, "defaults: {script: [{call: a}]}\nservices: [{name: a, script: []}, {name: b}]\n")
 }
 
 // TestGraphBesideClient: a client of the user's own stays, and a graph's service of this name.

@@ -151,7 +151,7 @@ func (p *Page) check() {
 		p.t.Logf("the page shows:\n%s", p.Text())
 	}
 	for _, text := range p.Problems() {
-		p.t.Error("the page: ", text)
+		p.t.Errorf("the page: %s", text)
 	}
 }
 

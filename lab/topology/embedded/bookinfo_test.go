@@ -2,6 +2,8 @@ package embedded_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,18 +15,20 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 )
 
-// toTestUser leads jason to reviews v2, and everybody else to v1.
-const toTestUser = `
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: reviews}
-spec:
-  hosts: [reviews]
-  http:
-  - match: [{headers: {end-user: {exact: jason}}}]
-    route: [{destination: {host: reviews, subset: v2}}]
-  - route: [{destination: {host: reviews, subset: v1}}]
-`
+// examples returns the YAML of docs/bookinfo.md: the lesson's two rules, and the book service.
+func examples(t *testing.T) (toTestUser, slow, books string) {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/bookinfo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("docs/bookinfo.md has %d examples", len(blocks))
+	}
+	toTestUser, slow, _ = strings.Cut(blocks[0][1], "---\n")
+	return toTestUser, slow, blocks[1][1]
+}
 
 // abortForJason breaks ratings for jason alone.
 const abortForJason = `
@@ -52,23 +56,8 @@ spec:
     route: [{destination: {host: details, subset: v1}}]
 `
 
-// bookService is a stand-in for the service outside of the mesh that details v2 asks, over plain
-// text: its sidecar may encrypt.
-const bookService = `
-apiVersion: v1
-kind: Pod
-metadata: {name: books, annotations: {mesh-lab.dev/external-host: www.googleapis.com}}
-spec:
-  containers:
-  - name: books
-    image: mesh-lab/echo
-    ports: [{containerPort: 80}, {containerPort: 443}]
-    env:
-    - name: ECHO_BODY
-      value: '{"items":[{"volumeInfo":{"authors":["W. S."],"publishedDate":"2002","printType":"BOOK",
-        "pageCount":64,"publisher":"Dover","language":"en","industryIdentifiers":[
-        {"type":"ISBN_10","identifier":"0486424618"},{"type":"ISBN_13","identifier":"9780486424613"}]}}]}'
----
+// detailsV2 asks the book service in plain text: its sidecar may encrypt.
+const detailsV2 = `
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: details-v2}
@@ -150,10 +139,11 @@ func TestBookinfo(t *testing.T) {
 
 // rotation: without rules the three versions come in turn, and each page is one trace.
 func rotation(t *testing.T, m topology.Mesh) {
+	pages := request.Spec{From: topology.Outside, URL: "http://any/productpage", Count: 3}
+	ask(t, m, pages) // first handshakes are slow, and productpage waits for 3 s
+	pages.Count = 30
 	got := map[string]int{}
-	for _, r := range ask(t, m, request.Spec{
-		From: topology.Outside, URL: "http://any/productpage", Count: 30,
-	}) {
+	for _, r := range ask(t, m, pages) {
 		got[fmt.Sprint(look(r), ", ", len(r.Hops), " hops")]++
 	}
 	// The gateway, two for productpage, details and reviews each but the first, two for ratings.
@@ -196,11 +186,14 @@ func jason(t *testing.T, m topology.Mesh) {
 		return look(ask(t, m, request.Spec{
 			From: topology.Outside, URL: "http://any/productpage", Headers: headers})[0])
 	}
+	toTestUser, slow, _ := examples(t)
+	slow = strings.Replace(slow, "fixedDelay: 7s", "fixedDelay: 10ms", 1) // which is not too long
 	for _, c := range []struct {
 		rules            []string
 		anonymous, jason string
 	}{
 		{[]string{toTestUser}, "200 ", "200 black, signed in, 9 stars"},
+		{[]string{toTestUser, slow}, "200 ", "200 black, signed in, 9 stars"},
 		{[]string{toTestUser, abortForJason}, "200 ", "200 no ratings, signed in"},
 		{[]string{toTestUser, abortDetails}, "200 no details", "200 black, no details, signed in, 9 stars"},
 	} {
@@ -221,14 +214,15 @@ func jason(t *testing.T, m topology.Mesh) {
 // externalBook: details v2 has its data from outside of the mesh, in plain text, and encrypted by
 // its sidecar; where the mesh does not let it out, details has none.
 func externalBook(t *testing.T, m topology.Mesh) {
-	const answer = `{"id":0,"author":"W. S.","year":"2002","type":"paperback","pages":64,` +
+	const answer = `{"id":0,"author":"William Shakespeare","year":"2002","type":"paperback","pages":64,` +
 		`"publisher":"Dover","language":"English","ISBN-10":"0486424618","ISBN-13":"9780486424613"}`
 	spec := request.Spec{From: topology.Outside, URL: "http://any/api/v1/products/0"}
+	_, _, books := examples(t)
 	for rules, upstream := range map[string]string{
-		bookService:                        "PassthroughCluster",
-		bookService + "---\n" + originated: "outbound|443||www.googleapis.com",
+		detailsV2:                        "PassthroughCluster",
+		detailsV2 + "---\n" + originated: "outbound|443||www.googleapis.com",
 	} {
-		if _, err := m.Apply(t.Context(), bundled(t, "bookinfo", rules)); err != nil {
+		if _, err := m.Apply(t.Context(), bundled(t, "bookinfo", books, rules)); err != nil {
 			t.Fatal(err)
 		}
 		r := ask(t, m, spec)[0]
@@ -239,7 +233,7 @@ func externalBook(t *testing.T, m topology.Mesh) {
 			t.Errorf("went by %s, want %s", last.Cluster, upstream)
 		}
 	}
-	blocked := bundled(t, "bookinfo", bookService)
+	blocked := bundled(t, "bookinfo", books, detailsV2)
 	blocked.Mesh.OutboundTrafficPolicy = &meshconfig.MeshConfig_OutboundTrafficPolicy{
 		Mode: meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY}
 	if _, err := m.Apply(t.Context(), blocked); err != nil {

@@ -24,7 +24,13 @@ import (
 	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(ownRole) != "" {
+		serveOwn()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // customer reads the bundled chain, with further YAML.
 func customer(t *testing.T, more ...string) *istio.Config {

@@ -317,8 +317,11 @@ func (m *mesh) owned() []*ownApp {
 	return out
 }
 
-// How long it takes until it is said that a command is waited for, and until it is not any more.
+// How long it takes until it is said that a command is waited for, and until it is not any more;
+// and how long proxies may keep news of an endpoint's health to themselves (config.cluster.v3,
+// CommonLbConfig.update_merge_window).
 const (
+	mergeWindow = time.Second
 	ownSlow     = 5 * time.Second
 	ownPatience = time.Minute
 )
@@ -327,6 +330,7 @@ const (
 func (m *mesh) awaitOwn(ctx context.Context, services []*ownApp) {
 	patient, cancel := context.WithTimeout(ctx, ownPatience)
 	defer cancel()
+	ready := false
 	for _, a := range services {
 		slow := time.NewTimer(ownSlow)
 		select {
@@ -345,8 +349,17 @@ func (m *mesh) awaitOwn(ctx context.Context, services []*ownApp) {
 			}
 		}
 		slow.Stop()
+		ready = ready || a.service.Problem() == nil
 		if err := a.service.Problem(); err != nil && a.spec.Command == "" {
 			a.say("waiting for %s: %v", a.spec.What(), err)
+		}
+	}
+	if ready {
+		t := time.NewTimer(mergeWindow)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-patient.Done():
 		}
 	}
 }

@@ -157,11 +157,11 @@ func (p *pod) startBundled(s *translate.Pod) error {
 	}
 	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
 	p.app = bundledApp{p.server, transport}
-	return p.serveAfter(behaves, func() error { return p.serveApp(s, a) })
+	return p.serveAfter(behaves, func() error { return p.serveApp(s, a, c.Image) })
 }
 
 // serveApp has the app listen.
-func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
+func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
 	p.m.net.mu.Lock()
 	h := p.m.net.host(s.IP)
 	if a.AnyPort {
@@ -173,7 +173,7 @@ func (p *pod) serveApp(s *translate.Pod, a sampleapps.App) error {
 		}
 	}
 	p.m.net.mu.Unlock()
-	for _, port := range appPorts(s, a) {
+	for _, port := range appPorts(s, a.PortOf(image)) {
 		if _, err := p.listenApp(s.IP, port); err != nil {
 			return err
 		}
@@ -193,10 +193,10 @@ func (p *pod) listens(port uint16) bool {
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // appPorts are the ports that an app listens on: those of its containers, or its own.
-func appPorts(s *translate.Pod, a sampleapps.App) []uint16 {
+func appPorts(s *translate.Pod, own int) []uint16 {
 	ports := containerPorts(s)
-	if len(ports) == 0 && a.Port != 0 {
-		ports = append(ports, uint16(a.Port))
+	if len(ports) == 0 && own != 0 {
+		ports = append(ports, uint16(own))
 	}
 	return ports
 }
@@ -266,11 +266,14 @@ func bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container
 			return a, corev1.Container{}, fmt.Errorf("annotation mesh-lab.dev/app: "+
 				"no app %q is bundled; `mesh-lab apps` lists them", name)
 		}
-		return a, firstContainer(s), nil
+		return a, firstContainer(s), a.Missing()
 	}
+	var later error
 	for _, c := range s.Containers {
 		if a, ok := sampleapps.ByImage(c.Image); ok {
-			return a, c, nil
+			if later = a.Missing(); later == nil {
+				return a, c, nil
+			}
 		}
 	}
 	if unknown != "" {
@@ -281,6 +284,10 @@ func bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container
 			fmt.Errorf("--unknown-image: no app %q is bundled", unknown)
 	}
 	c := firstContainer(s)
+	if later != nil {
+		return sampleapps.App{}, c, fmt.Errorf("image %q: %w; the annotation "+
+			"mesh-lab.dev/app: echo puts another in its place", c.Image, later)
+	}
 	return sampleapps.App{}, c, fmt.Errorf("image %q is not bundled: add the annotation "+
 		"mesh-lab.dev/app: NAME to the pod template, or run with --unknown-image echo "+
 		"(`mesh-lab apps` lists the names)", c.Image)

@@ -52,6 +52,15 @@ func (m *mesh) setReady(ctx context.Context, p *pod, ready bool) error {
 	if stale {
 		return nil
 	}
-	_, err = m.become(ctx, m.Config())
+	if _, err = m.become(ctx, m.Config()); err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.pods[id] != p {
+			return err
+		}
+		if delete(m.unready, id); ready { // nobody knows of it
+			m.unready[id] = true
+		}
+	}
 	return err
 }
