@@ -9,7 +9,7 @@ import (
 // Every bundled scenario reads without a problem, and ends its loads by itself.
 func TestCatalogue(t *testing.T) {
 	want := []string{
-		"breaker", "canary", "faults", "retries", "security/ext-authz", "security/jwt",
+		"breaker", "canary", "faults", "overload", "retries", "security/ext-authz", "security/jwt",
 		"security/least-privilege", "security/migration", "security/rotation", "security/strict",
 		"sticky",
 	}
