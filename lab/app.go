@@ -17,8 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
-	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
 )
@@ -65,20 +65,14 @@ func servers() []string {
 	return names
 }
 
-// noApp is the error for a name that is none of the known ones.
-func noApp(name string, known []string) string {
-	text := fmt.Sprintf("no app %q is bundled", name)
-	if near := istio.Suggest(name, known); near != "" {
-		text += fmt.Sprintf("; is %s meant?", near)
-	}
-	return text + " (`mesh-lab apps` lists them)"
-}
-
 // serveApp serves one app until it is told to end.
 func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	a, ok := sampleapps.Lookup(name)
 	if !ok {
-		return usage("app: %s", noApp(name, servers()))
+		return usage("app: %w", runner.NoApp(name, servers()))
+	}
+	if err := a.Missing(); err != nil {
+		return usage("app: %w", err)
 	}
 	if a.Port == 0 {
 		return usage("app: %s serves nothing: it is a client in a mesh. "+
@@ -88,6 +82,11 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	if err != nil {
 		return err
 	}
+	seed, err := e.seed()
+	if err != nil {
+		return err
+	}
+	alone.Seed = clock.Sub(seed, "app", name)
 	ctx, closed := context.WithCancel(ctx)
 	defer closed()
 	alone.Closed, alone.Log = ctx, e.log

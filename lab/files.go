@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
-	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
 
 // maxFile bounds one configuration file; clusters refuse larger objects long before.
@@ -109,14 +109,11 @@ type source struct {
 func (e *env) config(s source) (*istio.Config, error) {
 	var in []istio.File
 	if s.app != "" {
-		manifests, ok := sampleapps.Manifests(s.app)
-		if !ok {
-			return nil, usage("no app %q is bundled; one of %s", s.app,
-				strings.Join(sampleapps.Names(), ", "))
+		manifests, err := runner.Bundled(s.app)
+		if err != nil {
+			return nil, usage("--app: %w", err)
 		}
-		for _, m := range manifests {
-			in = append(in, istio.File{Name: m.Name, Data: m.Data})
-		}
+		in = manifests
 	}
 	files, err := e.readFiles(s.files)
 	if err != nil {

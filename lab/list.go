@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
 
@@ -80,38 +79,6 @@ func (e *env) item(column int, name, text string) {
 		line += word + " "
 	}
 	fmt.Fprintln(e.out, strings.TrimRight(line, " "))
-}
-
-func appsCommand(e *env) *cobra.Command {
-	c := &cobra.Command{
-		Use:     "apps",
-		Short:   "List the bundled apps, what each teaches, and the images they stand for",
-		Example: "  mesh-lab apps\n  mesh-lab up --app customer",
-		Args:    none,
-		RunE: func(*cobra.Command, []string) error {
-			if e.output == "json" {
-				type row struct {
-					Name   string   `json:"name"`
-					About  string   `json:"about"`
-					Images []string `json:"images"`
-				}
-				rows := []row{}
-				for _, a := range sampleapps.Apps() {
-					rows = append(rows, row{a.Name, a.About, a.Images})
-				}
-				return json.NewEncoder(e.out).Encode(rows)
-			}
-			const column = 16
-			fmt.Fprintf(e.out, "With --app: %s\n\n", strings.Join(sampleapps.Names(), ", "))
-			for _, a := range sampleapps.Apps() {
-				e.item(column, a.Name, a.About)
-				e.item(column, "", "images: "+strings.Join(a.Images, ", "))
-			}
-			return nil
-		},
-	}
-	outputFlag(e, c, "text", "json")
-	return c
 }
 
 func schemaCommand(e *env) *cobra.Command {

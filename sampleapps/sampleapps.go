@@ -81,6 +81,12 @@ func (a App) Start(env app.Env) (http.Handler, error) {
 // apps is the table of all apps.
 var apps = []App{
 	{
+		Name:   "bookinfo-db",
+		About:  "the databases of bookinfo's ratings v2",
+		Images: []string{"examples-bookinfo-mongodb", "examples-bookinfo-mysqldb"},
+		Needs:  "plain TCP",
+	},
+	{
 		Name:  "curl",
 		About: "a client without a server: requests and load are sent from it",
 		Images: []string{

@@ -543,7 +543,7 @@ func TestImages(t *testing.T) {
 		"docker.io/istio/examples-bookinfo-reviews-v3:1.16.2":               "reviews",
 		"localhost:5000/examples-bookinfo-ratings-v-unhealthy@sha256:00":    "ratings",
 		"examples-bookinfo-ratings-v2":                                      "ratings",
-		"docker.io/istio/examples-bookinfo-mongodb:1.20.3":                  "",
+		"docker.io/istio/examples-bookinfo-mongodb:1.20.3":                  "bookinfo-db",
 		"notmesh-lab/echo":                                                  "",
 		"mesh-lab/echo2":                                                    "",
 		"nginx":                                                             "nginx",

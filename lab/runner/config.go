@@ -15,14 +15,11 @@ import (
 func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 	var files []istio.File
 	if s.Mesh.App != "" {
-		manifests, ok := sampleapps.Manifests(s.Mesh.App)
-		if !ok {
-			return nil, fmt.Errorf("%s: mesh.app: no app %q is bundled; one of %s",
-				s.File, s.Mesh.App, strings.Join(sampleapps.Names(), ", "))
+		manifests, err := Bundled(s.Mesh.App)
+		if err != nil {
+			return nil, fmt.Errorf("%s: mesh.app: %w", s.File, err)
 		}
-		for _, f := range manifests {
-			files = append(files, istio.File{Name: f.Name, Data: f.Data})
-		}
+		files = append(files, manifests...)
 	}
 	files = append(files, documents(s, &s.Mesh.Files)...)
 	files = append(files, documents(s, &s.Mesh.Config)...)
@@ -36,6 +33,31 @@ func Configuration(s *scenarios.Scenario) (*istio.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// Bundled returns the manifests of a bundled set, by its name or that of an app in it.
+func Bundled(name string) ([]istio.File, error) {
+	manifests, ok := sampleapps.Manifests(name)
+	if !ok {
+		return nil, NoApp(name, sampleapps.Names())
+	}
+	var files []istio.File
+	for _, f := range manifests {
+		files = append(files, istio.File{Name: f.Name, Data: f.Data})
+	}
+	return files, nil
+}
+
+// NoApp is the error for a name that is none of the known ones.
+func NoApp(name string, known []string) error {
+	if a, ok := sampleapps.Lookup(name); ok && a.Missing() != nil {
+		return a.Missing()
+	}
+	near := ""
+	if k := istio.Suggest(name, known); k != "" {
+		near = fmt.Sprintf("; is %s meant?", k)
+	}
+	return fmt.Errorf("no app %q is bundled%s (`mesh-lab apps` lists them)", name, near)
 }
 
 // read reads files that are to be merged into base, nil for nothing; errors come as an

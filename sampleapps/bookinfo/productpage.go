@@ -3,6 +3,7 @@ package bookinfo
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -106,7 +107,11 @@ func asHTML(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/html; 
 // login takes any password.
 func login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxLogin)
-	if err := r.ParseForm(); err != nil {
+	err := r.ParseForm()
+	if err == nil {
+		err = r.ParseMultipartForm(maxLogin) // for curl -F
+	}
+	if err != nil && !errors.Is(err, http.ErrNotMultipart) {
 		http.Error(w, "login: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -138,7 +143,7 @@ func back(w http.ResponseWriter, r *http.Request) {
 	asHTML(w)
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusFound)
-	fmt.Fprintf(w, "<!doctype html>\n<title>Found</title>\n<p><a href=%q>Back</a></p>\n",
+	fmt.Fprintf(w, "<!doctype html>\n<title>Found</title>\n<p><a href=\"%s\">Back</a></p>\n",
 		template.HTMLEscapeString(to))
 }
 

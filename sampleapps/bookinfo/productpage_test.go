@@ -489,6 +489,13 @@ func TestSession(t *testing.T) {
 	if w.Code != 302 || w.Header().Get("Set-Cookie") != "session=; Path=/; Max-Age=0; HttpOnly" {
 		t.Errorf("login of nobody: %d %v", w.Code, w.Header())
 	}
+	const part = "--b\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\njason\r\n--b--\r\n"
+	r := httptest.NewRequest("POST", "/login", strings.NewReader(part))
+	w = send(h, r, "Content-Type", "multipart/form-data; boundary=b", "Referer", `http://a/"><b>`)
+	if w.Code != 302 || w.Header().Get("Set-Cookie") != cookie+"; Path=/; HttpOnly" ||
+		!strings.Contains(w.Body.String(), `href="http://a/&#34;&gt;&lt;b&gt;"`) {
+		t.Errorf("login by curl -F: %d %v %s", w.Code, w.Header(), w.Body)
+	}
 	if w = login(h, strings.Repeat("x", 5000), page); w.Code != 400 {
 		t.Errorf("login of a very long name: %d", w.Code)
 	}
