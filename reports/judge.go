@@ -100,14 +100,16 @@ func replies(went *StepRun, told *scenarios.Step) []assert.Verdict {
 		}
 		did := nth(went.Did, "request", n)
 		n++
-		if q.Want == nil {
-			continue
-		}
 		var got []assert.Reply
 		if did != nil {
 			got = did.Replies
 		}
-		out = append(out, assert.Replies(q.Name(), q.Want, q.Count, got))
+		if q.Want != nil {
+			out = append(out, assert.Replies(q.Name(), q.Want, q.Count, got))
+		}
+		if q.Some != nil {
+			out = append(out, assert.SomeReply(q.Name(), q.Some, q.Count, got))
+		}
 	}
 	return out
 }

@@ -9,9 +9,11 @@ import (
 // Every bundled scenario reads without a problem, and ends its loads by itself.
 func TestCatalogue(t *testing.T) {
 	want := []string{
-		"breaker", "canary", "faults", "retries", "security/ext-authz", "security/jwt",
-		"security/least-privilege", "security/migration", "security/rotation", "security/strict",
-		"sticky",
+		"bookinfo/abort", "bookinfo/all-v1", "bookinfo/delay", "bookinfo/test-user",
+		"bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults",
+		"overload", "retries",
+		"security/ext-authz", "security/jwt", "security/least-privilege", "security/migration",
+		"security/rotation", "security/strict", "sticky",
 	}
 	if got := Names(); !slices.Equal(got, want) {
 		t.Errorf("bundled are %v, want %v", got, want)

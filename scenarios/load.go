@@ -182,6 +182,9 @@ func (r *Request) Validate() error {
 		return err
 	}
 	r.Count, r.Connections = max(1, r.Count), max(1, r.Connections)
+	if r.Some != nil && r.Count == 1 {
+		return fmt.Errorf("some is for several requests (count); expect is for one")
+	}
 	r.Method, r.Timeout = orGet(r.Method), orDefault(r.Timeout)
 	return nil
 }

@@ -224,6 +224,7 @@ type Request struct {
 	Timeout     time.Duration `yaml:"timeout" about:"of the client; 30s unless said"`
 	Secure      `yaml:",inline"`
 	Want        *assert.WantReply `yaml:"expect" about:"what each reply must be"`
+	Some        *assert.WantReply `yaml:"some" about:"what at least one reply must be"`
 }
 
 // Name is how verdicts call the request.

@@ -19,6 +19,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
 
 // Options are how a scenario is run.
@@ -29,6 +30,7 @@ type Options struct {
 	Seed     uint64
 	Version  string
 	Exact    bool // the proxies enumerate what they would draw
+	FailFast bool // end with the first step that does not pass
 	Log      *slog.Logger
 	// AccessLog and OwnLog are topology.Spec's.
 	AccessLog func(pod string, line []byte)
@@ -106,6 +108,10 @@ func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run,
 			r.out.Header.Stopped = err.Error()
 			return r.out, err
 		}
+		if o.FailFast && !r.passes() {
+			r.out.Header.Stopped = "the first step that did not pass was to be the last"
+			break
+		}
 	}
 	return r.out, nil
 }
@@ -157,6 +163,15 @@ func describe(m topology.Mesh) reports.MeshRun {
 		}
 	}
 	return out
+}
+
+// passes says whether the steps so far do.
+func (r *run) passes() bool {
+	r.out.History = r.mesh.Recorder().Snapshot()
+	res, err := reports.Judge(r.out)
+	return err == nil && !slices.ContainsFunc(res.Steps, func(s reports.StepResult) bool {
+		return s.Verdict != assert.Pass
+	})
 }
 
 // exactness remembers what the proxies enumerate; each configuration adds to it.

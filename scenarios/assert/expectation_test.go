@@ -399,3 +399,27 @@ func TestNumbersAreReadable(t *testing.T) {
 		t.Error(count(1234567), count(-1000), count(999))
 	}
 }
+
+// Of several replies, some may have to be as others need not.
+func TestSomeReply(t *testing.T) {
+	want := &WantReply{Contains: "star", Count: Numbers{{Name: "star", Number: Exact(2)}}}
+	replies := []Reply{{Body: "star"}, {Body: "star star"}, {Body: ""}}
+	for _, c := range []struct {
+		sent    int
+		replies []Reply
+		want    Outcome
+	}{
+		{3, replies, Pass},
+		{4, replies, Pass},
+		{2, []Reply{replies[0], replies[2]}, Fail},
+		{2, replies[:1], Inconclusive},
+	} {
+		if v := SomeReply("r", want, c.sent, c.replies); v.Outcome != c.want {
+			t.Errorf("%d of %d: %+v", len(c.replies), c.sent, v)
+		}
+	}
+	if v := Replies("r", want, 3, replies); v.Outcome != Fail ||
+		v.Reason != `reply 0: "star" is 1 times in the body` {
+		t.Errorf("%+v", v)
+	}
+}

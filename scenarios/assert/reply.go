@@ -87,6 +87,22 @@ func Replies(name string, want *WantReply, sent int, replies []Reply) Verdict {
 	return v
 }
 
+// SomeReply judges the replies of an exact request: at least one of those that there must be sent
+// must be as wanted.
+func SomeReply(name string, want *WantReply, sent int, replies []Reply) Verdict {
+	v := Replies(name, want, sent, replies)
+	v.Wanted = "at least one of " + want.String()
+	right := func(r Reply) bool { return want.differs(&r) == "" }
+	switch {
+	case slices.ContainsFunc(replies, right):
+		v.Outcome, v.Reason, v.Evidence = Pass, "", nil
+	case len(replies) < sent || sent == 0:
+		v.Outcome = Inconclusive
+		v.Reason = fmt.Sprintf("%d of %d requests were sent", len(replies), sent)
+	}
+	return v
+}
+
 // String says what is wanted.
 func (w *WantReply) String() string {
 	var parts []string
