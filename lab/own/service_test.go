@@ -246,6 +246,9 @@ func TestQuit(t *testing.T) {
 	if second := b.pids(2)[1]; second == first {
 		t.Error("it is the same process")
 	}
+	if all := b.all(); strings.Index(all, "ready false") > strings.LastIndex(all, "pid ") {
+		t.Errorf("it was not told before the next start: %s", all)
+	}
 	until(t, b.all, func() bool { return strings.Count(b.all(), "ready true") == 2 })
 	if _, err := get(b, 8080); err != nil {
 		t.Error(err)
