@@ -37,6 +37,12 @@ func TestSamples(t *testing.T) {
 		}, nil},
 		"bookinfo in the mesh": {bookinfo, "ratings-v1", "http://productpage:9080/productpage",
 			[]string{"HTTP 200", "<title>Simple Bookstore App</title>"}, nil},
+		"httpbin": {[]string{"httpbin"}, "outside", "http://httpbin.example/status/418",
+			[]string{"HTTP 418", "I'm a teapot!"}, nil},
+		"httpbin and fortio": {[]string{"httpbin"}, "fortio-deploy", "http://httpbin:8000/get",
+			[]string{"HTTP 200", "from httpbin-0 (v1)"}, nil},
+		"helloworld": {[]string{"helloworld"}, "outside", "http://hello.example/hello",
+			[]string{"HTTP 200", "Hello version: v"}, nil},
 		"tutorial": {tutorial, "outside", "http://customer.example/customer", []string{
 			"HTTP 200", "customer => preference => recommendation v",
 		}, nil},
@@ -72,8 +78,11 @@ func TestSamples(t *testing.T) {
 func TestSamplesValid(t *testing.T) {
 	t.Parallel()
 	err := filepath.WalkDir(samples, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			runs(t, "validate", path)
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if said := runs(t, "validate", path); strings.Contains(said, "is not bundled") {
+			t.Errorf("an image is not known:\n%s", said)
 		}
 		return err
 	})

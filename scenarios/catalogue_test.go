@@ -10,7 +10,8 @@ import (
 func TestCatalogue(t *testing.T) {
 	want := []string{
 		"bookinfo/abort", "bookinfo/all-v1", "bookinfo/delay", "bookinfo/test-user",
-		"bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults", "retries",
+		"bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults",
+		"overload", "retries",
 		"security/ext-authz", "security/jwt", "security/least-privilege", "security/migration",
 		"security/rotation", "security/strict", "sticky",
 	}
