@@ -29,6 +29,7 @@ import (
 // hasty is a clock whose waits are short; it notes how long they were to be.
 type hasty struct {
 	*clock.Real
+	hear  func(string)
 	mu    sync.Mutex
 	waits []time.Duration
 }
@@ -38,6 +39,7 @@ func (h *hasty) AfterFunc(d time.Duration, f func()) func() bool {
 	defer h.mu.Unlock()
 	if d >= time.Second {
 		h.waits = append(h.waits, d)
+		h.hear(fmt.Sprint("wait ", d))
 	}
 	return h.Real.AfterFunc(min(d, 5*time.Millisecond), f)
 }
@@ -95,6 +97,7 @@ func (b *bed) all() string {
 func start(t *testing.T, s *own.Spec, change func(*own.Options), env ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, clock: &hasty{Real: clock.NewReal()}, more: make(chan struct{})}
+	b.clock.hear = b.hear
 	o := own.Options{
 		Spec: s, Clock: b.clock,
 		Env:  func() []string { return append(os.Environ(), append(env, "POD_NAME=mine-0")...) },
@@ -246,8 +249,8 @@ func TestQuit(t *testing.T) {
 	if second := b.pids(2)[1]; second == first {
 		t.Error("it is the same process")
 	}
-	if all := b.all(); strings.Index(all, "ready false") > strings.LastIndex(all, "pid ") {
-		t.Errorf("it was not told before the next start: %s", all)
+	if all := b.all(); strings.Index(all, "ready false") > strings.Index(all, "wait 1s") {
+		t.Errorf("it was not told before the pause: %s", all)
 	}
 	until(t, b.all, func() bool { return strings.Count(b.all(), "ready true") == 2 })
 	if _, err := get(b, 8080); err != nil {
