@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 )
 
 // appFlags are those of an app that runs alone.
@@ -94,6 +95,10 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	if err != nil {
 		return usage("app %s: %w", name, err)
 	}
+	behaves, _ := model.Read(alone.Vars) // Start has read it
+	if !alone.Wait(ctx, behaves.Startup) {
+		return ctx.Err()
+	}
 	at := cmp.Or(f.listen, fmt.Sprintf("127.0.0.1:%d", a.Port))
 	l, err := listen(at)
 	if err != nil {
@@ -144,6 +149,10 @@ func (f *appFlags) pod(a sampleapps.App) (app.Env, error) {
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
 			return app.Env{}, usage("--env %q: want NAME=VALUE", kv)
+		}
+		if k == model.Ready || k == model.ReadyAfter {
+			return app.Env{}, usage("--env %s: only in a mesh are there endpoints that are ready "+
+				"or not", k)
 		}
 		vars[k] = v
 	}
