@@ -21,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
+	"github.com/mesh-lab/mesh-lab/sampleapps/model"
 )
 
 // appFlags are those of an app that runs alone.
@@ -91,8 +92,12 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	defer closed()
 	alone.Closed, alone.Log = ctx, e.log
 	h, err := a.Start(alone)
-	if err != nil {
+	startup, bad := modelAlone(alone.Vars)
+	if err = errors.Join(err, bad); err != nil {
 		return usage("app %s: %w", name, err)
+	}
+	if !alone.Wait(ctx, startup) {
+		return ctx.Err()
 	}
 	at := cmp.Or(f.listen, fmt.Sprintf("127.0.0.1:%d", a.Port))
 	l, err := listen(at)
@@ -104,6 +109,24 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	failed := make(chan error, 1)
 	go func() { failed <- app.Serve(srv, l, l.Addr().(*net.TCPAddr).Port) }()
 	return e.untilTold(ctx, srv, failed)
+}
+
+// modelAlone returns when an app without a mesh begins to listen, and refuses what of its model only
+// a mesh could carry out.
+func modelAlone(vars map[string]string) (startup time.Duration, err error) {
+	m, errs := model.Read(vars)
+	if errs != nil {
+		return 0, nil // Start has told
+	}
+	errs = model.Unknown(vars)
+	for _, name := range []string{model.Ready, model.ReadyAfter} {
+		if v := vars[name]; v != "" {
+			errs = append(errs, &model.Problem{
+				Name: name, Value: v, Msg: "an app that runs alone is nobody's endpoint",
+			})
+		}
+	}
+	return m.Startup, errors.Join(errs...)
 }
 
 // untilTold lets a server run until a signal comes, and then end what is under way.
