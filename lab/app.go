@@ -92,11 +92,11 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	defer closed()
 	alone.Closed, alone.Log = ctx, e.log
 	h, err := a.Start(alone)
-	startup, bad := modelAlone(alone.Vars)
-	if err = errors.Join(err, bad); err != nil {
+	if err = errors.Join(append(model.Unknown(alone.Vars), err)...); err != nil {
 		return usage("app %s: %w", name, err)
 	}
-	if !alone.Wait(ctx, startup) {
+	behaves, _ := model.Read(alone.Vars) // Start has read it
+	if !alone.Wait(ctx, behaves.Startup) {
 		return ctx.Err()
 	}
 	at := cmp.Or(f.listen, fmt.Sprintf("127.0.0.1:%d", a.Port))
@@ -109,24 +109,6 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	failed := make(chan error, 1)
 	go func() { failed <- app.Serve(srv, l, l.Addr().(*net.TCPAddr).Port) }()
 	return e.untilTold(ctx, srv, failed)
-}
-
-// modelAlone returns when an app without a mesh begins to listen, and refuses what of its model only
-// a mesh could carry out.
-func modelAlone(vars map[string]string) (startup time.Duration, err error) {
-	m, errs := model.Read(vars)
-	if errs != nil {
-		return 0, nil // Start has told
-	}
-	errs = model.Unknown(vars)
-	for _, name := range []string{model.Ready, model.ReadyAfter} {
-		if v := vars[name]; v != "" {
-			errs = append(errs, &model.Problem{
-				Name: name, Value: v, Msg: "an app that runs alone is nobody's endpoint",
-			})
-		}
-	}
-	return m.Startup, errors.Join(errs...)
 }
 
 // untilTold lets a server run until a signal comes, and then end what is under way.
@@ -167,6 +149,10 @@ func (f *appFlags) pod(a sampleapps.App) (app.Env, error) {
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
 			return app.Env{}, usage("--env %q: want NAME=VALUE", kv)
+		}
+		if k == model.Ready || k == model.ReadyAfter {
+			return app.Env{}, usage("--env %s: only in a mesh are there endpoints that are ready "+
+				"or not", k)
 		}
 		vars[k] = v
 	}

@@ -197,7 +197,7 @@ func TestHttpbin(t *testing.T) {
 		"GET /redirect/2": 302, "GET /bearer": 401, "GET /basic-auth/u/p": 401, "GET /cache": 200,
 		"GET /delay/0": 200, "GET /delay/5ms": 200, "GET /delay/11": 400, "GET /delay/10001ms": 400,
 		"GET /delay/-1": 400, "GET /nothing": 404, "GET /bytes/2000000": 400,
-		"GET /status/200:0": 400, // where httpbin panics
+		"GET /status/200:0,503:0": 400, "GET /status/200:-1,503:NaN": 400, // where httpbin panics
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		if w := ask(h, method, path); w.Code != want {
