@@ -298,6 +298,21 @@ func TestStubborn(t *testing.T) {
 	}
 }
 
+// TestApart: a command that leaves its process group is ended all the same: in order, or at once.
+func TestApart(t *testing.T) {
+	for _, patience := range []time.Duration{time.Minute, 0} {
+		b := start(t, spec(t, "", nil), nil, role+"=apart")
+		b.await("^ready true$")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		b.Stop(ctx)
+		cancel()
+		gone(t, b.pids(1)[0])
+		if asked := strings.Contains(b.all(), "asked to end"); asked != (patience > 0) {
+			t.Errorf("with %v to end in, asked to end: %v", patience, asked)
+		}
+	}
+}
+
 // TestKilled: Stop with a context that is over kills at once: the command hears no SIGTERM.
 func TestKilled(t *testing.T) {
 	b := start(t, spec(t, "", nil), nil, role+"=serve")
