@@ -92,7 +92,7 @@ func (e *env) serveApp(ctx context.Context, name string, f *appFlags) error {
 	defer closed()
 	alone.Closed, alone.Log = ctx, e.log
 	h, err := a.Start(alone)
-	if err != nil {
+	if err = errors.Join(append(model.Unknown(alone.Vars), err)...); err != nil {
 		return usage("app %s: %w", name, err)
 	}
 	behaves, _ := model.Read(alone.Vars) // Start has read it

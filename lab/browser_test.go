@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,13 +32,17 @@ func openBookshop(t *testing.T, args ...string) *bookshop {
 	command := slices.Concat([]string{"env"}, b.env, []string{"mesh-lab", "up"}, args)
 	d := launch(t, "lab", command...)
 	address := d.await(`gateway istio-ingressgateway\S* port \d+: http://\S+`)
+	address = address[strings.LastIndex(address, "/")+1:]
+	if args[0] == "--app" {
+		d.await("open http://" + regexp.QuoteMeta(address) + "/productpage\n")
+	}
 	t.Cleanup(func() { // after the browser's end
 		d.signal(os.Interrupt)
 		if code := d.exit(); code != 130 {
 			t.Errorf("the lab ended with status %d", code)
 		}
 	})
-	b.page = chromium.Open(t, address[strings.LastIndex(address, "/")+1:])
+	b.page = chromium.Open(t, address)
 	return b
 }
 

@@ -11,7 +11,7 @@ func TestCatalogue(t *testing.T) {
 	want := []string{
 		"bookinfo/abort", "bookinfo/all-v1", "bookinfo/delay", "bookinfo/test-user",
 		"bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults",
-		"overload", "retries",
+		"httpbin/circuit-breaker", "httpbin/ingress", "httpbin/mirror", "overload", "retries",
 		"security/ext-authz", "security/jwt", "security/least-privilege", "security/migration",
 		"security/rotation", "security/strict", "sticky",
 	}

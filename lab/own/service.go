@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -184,30 +185,49 @@ func dialLocal(ctx context.Context, at string) (net.Conn, error) {
 	return c, err
 }
 
-// The ports that commands are given: below those that systems give to whoever asks for any.
+// The ports that services get, below those that systems give to whoever asks for any: those that
+// commands are told to listen on, and above them those that we hold ourselves.
 const (
 	firstPort = 20_000
-	portRange = 12_000
+	portRange = 6_000
 )
+
+// given numbers the ports that commands have got: a command binds its port later than it gets it,
+// and must not find another there. Processes begin at places of their own.
+var given atomic.Uint64
+
+// commandPort returns a port that nobody has now, or has had for long.
+func commandPort() (net.Listener, error) {
+	for range 200 {
+		n := uint64(os.Getpid())*101 + given.Add(1)
+		if l, err := listenAt(firstPort + n%portRange); err == nil {
+			return l, nil
+		}
+	}
+	return listenAt(0)
+}
 
 // FreePort returns a port of 127.0.0.1 that nobody has, by preference the one that a number stands
 // for.
 func FreePort(preferred uint64) (net.Listener, error) {
 	for i := range uint64(200) {
-		port := firstPort + (preferred+i*i)%portRange
-		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10)))
+		l, err := listenAt(firstPort + portRange + (preferred+i*i)%portRange)
 		if err == nil {
 			return l, nil
 		}
 	}
-	return net.Listen("tcp4", "127.0.0.1:0")
+	return listenAt(0)
+}
+
+func listenAt(port uint64) (net.Listener, error) {
+	return net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10)))
 }
 
 // allot chooses the ports of a command that is about to start.
 func (s *Service) allot() error {
 	ports := map[uint16]uint16{}
 	for _, p := range s.o.Spec.Ports {
-		l, err := FreePort(rand.Uint64()) // a port is nobody's verdict
+		l, err := commandPort()
 		if err != nil {
 			return err
 		}

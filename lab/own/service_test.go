@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,6 +29,7 @@ import (
 // hasty is a clock whose waits are short; it notes how long they were to be.
 type hasty struct {
 	*clock.Real
+	hear  func(string)
 	mu    sync.Mutex
 	waits []time.Duration
 }
@@ -37,6 +39,7 @@ func (h *hasty) AfterFunc(d time.Duration, f func()) func() bool {
 	defer h.mu.Unlock()
 	if d >= time.Second {
 		h.waits = append(h.waits, d)
+		h.hear(fmt.Sprint("wait ", d))
 	}
 	return h.Real.AfterFunc(min(d, 5*time.Millisecond), f)
 }
@@ -94,6 +97,7 @@ func (b *bed) all() string {
 func start(t *testing.T, s *own.Spec, change func(*own.Options), env ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, clock: &hasty{Real: clock.NewReal()}, more: make(chan struct{})}
+	b.clock.hear = b.hear
 	o := own.Options{
 		Spec: s, Clock: b.clock,
 		Env:  func() []string { return append(os.Environ(), append(env, "POD_NAME=mine-0")...) },
@@ -244,6 +248,9 @@ func TestQuit(t *testing.T) {
 	b.await("exit status 0; it starts again in 1s$")
 	if second := b.pids(2)[1]; second == first {
 		t.Error("it is the same process")
+	}
+	if all := b.all(); strings.Index(all, "ready false") > strings.Index(all, "wait 1s") {
+		t.Errorf("it was not told before the pause: %s", all)
 	}
 	until(t, b.all, func() bool { return strings.Count(b.all(), "ready true") == 2 })
 	if _, err := get(b, 8080); err != nil {
@@ -397,7 +404,11 @@ func TestOwnerIsKilled(t *testing.T) {
 
 // TestForward: an address is ready while something answers there.
 func TestForward(t *testing.T) {
-	l, err := own.FreePort(7)
+	// Nobody but this test is at this address; without such addresses, at this port.
+	l, err := net.Listen("tcp4", "127.1.2.3:0")
+	if err != nil {
+		l, err = own.FreePort(7)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

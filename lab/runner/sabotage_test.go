@@ -179,3 +179,22 @@ func rulesOf(t *testing.T, d *scenarios.Document, only func(version string) bool
 	}
 	return out
 }
+
+// TestFailFast ends with the first step that does not pass, and says so.
+func TestFailFast(t *testing.T) {
+	step := "- {request: {from: curl, to: \"http://customer:8080/\", expect: {status: STATUS}}}\n"
+	story := "name: s\nmesh: {app: customer}\nsteps:\n"
+	for _, status := range []string{"200", "404", "200"} {
+		story += strings.Replace(step, "STATUS", status, 1)
+	}
+	s, diags := scenarios.Parse("s.yaml", []byte(story))
+	for _, d := range diags {
+		t.Fatal(d)
+	}
+	run, err := runner.Run(t.Context(), s, runner.Options{
+		Driver: embedded.Driver{}, Topology: "embedded", Proxy: "meshcore", FailFast: true,
+	})
+	if err != nil || len(run.Header.Steps) != 2 || run.Header.Stopped == "" {
+		t.Errorf("%v: %d steps, stopped %q", err, len(run.Header.Steps), run.Header.Stopped)
+	}
+}

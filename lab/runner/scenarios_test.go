@@ -43,6 +43,7 @@ func testScenarios(t *testing.T, d embedded.Driver) {
 	}
 	for _, name := range scenarios.Names() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for seed := range uint64(times) {
 				res := play(t, name, d, 1000+seed)
 				if res.Verdict != assert.Pass {

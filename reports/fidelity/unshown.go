@@ -4,6 +4,7 @@ package fidelity
 const (
 	byDefault = "its one value is the default"
 	unread    = "no proxy reads it, and no request depends on it"
+	behind    = "it is about what is behind the proxy, as lab/topology/embedded tests it"
 )
 
 // reasons says why nothing shows a field that is carried out.
@@ -31,6 +32,10 @@ var reasons = map[string]string{
 
 	"MeshConfig.extensionProviders.envoyExtAuthzHttp.clearRouteCache": "only false is carried out",
 	"MeshConfig.extensionProviders.envoyExtAuthzGrpc.clearRouteCache": "only false is carried out",
+
+	"annotation mesh-lab.dev/command":     behind,
+	"annotation mesh-lab.dev/command-dir": behind,
+	"annotation mesh-lab.dev/forward-to":  behind,
 
 	"Gateway.servers.port.targetPort": "a Gateway that has it is refused: it is a ServiceEntry's",
 }

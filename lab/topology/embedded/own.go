@@ -318,10 +318,10 @@ func (m *mesh) owned() []*ownApp {
 }
 
 // How long it takes until it is said that a command is waited for, and until it is not any more;
-// and how long proxies may keep news of an endpoint's health to themselves (config.cluster.v3,
-// CommonLbConfig.update_merge_window).
+// and a little more than proxies may keep news of an endpoint's health to themselves, a second
+// (config.cluster.v3, CommonLbConfig.update_merge_window).
 const (
-	mergeWindow = time.Second
+	mergeWindow = 1100 * time.Millisecond
 	ownSlow     = 5 * time.Second
 	ownPatience = time.Minute
 )
