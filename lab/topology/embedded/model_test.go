@@ -188,6 +188,44 @@ func TestBadModel(t *testing.T) {
 	}
 }
 
+// TestVariablesOfThePod: a variable may be something that the pod knows of itself; what can not be
+// filled is not set, and warned of.
+func TestVariablesOfThePod(t *testing.T) {
+	const text = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello}
+spec:
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello, track: canary}}
+    spec:
+      containers:
+        - name: hello
+          image: docker.io/istio/examples-helloworld-v1
+          env:
+            - {name: HOSTNAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+            - name: SERVICE_VERSION
+              valueFrom: {fieldRef: {fieldPath: "metadata.labels['track']"}}
+            - name: PASSWORD
+              valueFrom: {secretKeyRef: {name: secret, key: password}}
+`
+	m := up(t, read(t, text))
+	r := ask(t, m, request.Spec{From: "hello", URL: "http://localhost:5000/hello"})[0]
+	if r.Body != "Hello version: canary, instance: hello-0\n" {
+		t.Errorf("%+v", r)
+	}
+	const want = "x.yaml:18:15: Deployment default/hello " +
+		"spec.template.spec.containers[0].env[2].valueFrom: of these the lab fills fieldRef only; " +
+		"write the value of PASSWORD; it is not set"
+	notes := m.(interface{ Notes() []istio.Diagnostic }).Notes()
+	if !slices.ContainsFunc(notes, func(d istio.Diagnostic) bool {
+		return d.Severity == istio.Warning && d.String() == want
+	}) {
+		t.Errorf("%v\nwant %s", notes, want)
+	}
+}
+
 // TestLimit sends a batch to a pod that has two workers, 20 ms a request: whatever else the machine
 // does, the k-th answer can not come before k/2 of these. It remembers who called.
 func TestLimit(t *testing.T) { onBoth(t, testLimit) }

@@ -137,10 +137,7 @@ func (p *pod) startBundled(s *translate.Pod) error {
 		MaxIdleConnsPerHost: 256, DisableCompression: true, IdleConnTimeout: 90 * time.Second,
 	}
 	p.app = bundledApp{transport: transport}
-	env := map[string]string{"HOSTNAME": s.Name}
-	for _, e := range c.Env {
-		env[e.Name] = e.Value
-	}
+	env := varsOf(s, c)
 	handler, err := a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
 		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
