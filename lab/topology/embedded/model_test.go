@@ -95,7 +95,7 @@ func TestStartup(t *testing.T) { onBoth(t, testStartup) }
 func testStartup(t *testing.T, d embedded.Driver) {
 	began := time.Now()
 	v1 := "v1; MESHLAB_STARTUP=150ms; MESHLAB_READY_AFTER=300ms"
-	m := upOn(t, d, modelled(t, v1, "v0; MESHLAB_READY=false"))
+	m := upOn(t, d, modelled(t, v1, "v0; MESHLAB_READY= false"))
 	if took := time.Since(began); took < 300*time.Millisecond {
 		t.Errorf("up in %v, before its pod is ready", took)
 	}
