@@ -160,12 +160,7 @@ func (f *appFlags) pod(a sampleapps.App) (app.Env, error) {
 	return app.Env{
 		Pod: vars["HOSTNAME"], Workload: a.Name, Namespace: "default", Version: f.version,
 		Vars: vars, Clock: clock.NewReal(),
-		Client: &http.Client{
-			Transport: transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return http.ErrUseLastResponse // no sample app follows redirects
-			},
-		},
+		Client: app.Client(transport),
 	}, nil
 }
 
