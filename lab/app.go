@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -161,12 +160,7 @@ func (f *appFlags) pod(a sampleapps.App) (app.Env, error) {
 	return app.Env{
 		Pod: vars["HOSTNAME"], Workload: a.Name, Namespace: "default", Version: f.version,
 		Vars: vars, Clock: clock.NewReal(),
-		Client: &http.Client{
-			Transport: transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return http.ErrUseLastResponse // no sample app follows redirects
-			},
-		},
+		Client: app.Client(transport),
 	}, nil
 }
 
@@ -208,9 +202,9 @@ func (g *logged) Take(l net.Listener, port int) net.Listener {
 // ServeHTTP logs also what ends in a panic: a connection that the app breaks off.
 func (g *logged) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	s := &statusWriter{ResponseWriter: w}
+	s := &app.Writer{ResponseWriter: w}
 	defer func() {
-		status := strconv.Itoa(cmp.Or(s.status, http.StatusOK))
+		status := strconv.Itoa(cmp.Or(s.Status, http.StatusOK))
 		if p := recover(); p != nil {
 			status = "-"
 			defer panic(p)
@@ -221,29 +215,4 @@ func (g *logged) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			float64(time.Since(began).Microseconds())/1000)
 	}()
 	g.Handler.ServeHTTP(s, r)
-}
-
-// statusWriter remembers a response's status.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if w.status < http.StatusOK { // what came before were informational ones
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController; Flush and Hijack are for who asserts them.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *statusWriter) Flush() {
-	_ = http.NewResponseController(w.ResponseWriter).Flush() // what can not be flushed waits
-}
-
-func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.status = http.StatusSwitchingProtocols
-	return http.NewResponseController(w.ResponseWriter).Hijack()
 }

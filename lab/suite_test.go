@@ -9,74 +9,100 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
 
-// meeting is a driver whose meshes come up when so many have met; the last to come goes first, each
-// with an error that names it.
+// meeting is a driver whose meshes come up, each with an error that names it, when they are let.
 type meeting struct {
-	atOnce int
-
-	mu           sync.Mutex
-	here         []chan struct{}
-	inside, most int
-	began        []string
+	mu    sync.Mutex
+	here  []chan struct{} // of each that waits
+	began []string
 }
 
-// Up waits for the others.
+// Up waits.
 func (m *meeting) Up(_ context.Context, s topology.Spec) (topology.Mesh, error) {
 	name, leave := s.Config.Objects[0].Name, make(chan struct{})
 	m.mu.Lock()
 	m.began, m.here = append(m.began, name), append(m.here, leave)
-	m.inside++
-	m.most = max(m.most, m.inside)
-	if len(m.here) == m.atOnce {
-		for _, c := range slices.Backward(m.here) {
-			close(c)
-		}
-		m.here = nil
-	}
 	m.mu.Unlock()
 	<-leave
-	m.mu.Lock()
-	m.inside--
-	m.mu.Unlock()
 	return nil, errors.New("no mesh for " + name)
+}
+
+// letGo lets all that wait go, the last one first, and returns how many they were.
+func (m *meeting) letGo() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.here)
+	for _, c := range slices.Backward(m.here) {
+		close(c)
+	}
+	m.here = nil
+	return n
+}
+
+// suiteOf makes a suite of scenarios whose meshes meet.
+func suiteOf(t *testing.T, m *meeting, names ...string) *suite {
+	t.Helper()
+	var all []*scenarios.Scenario
+	for _, name := range names {
+		text := strings.ReplaceAll(alone, "NAME", name)
+		s, problems := scenarios.Parse(name+".yaml", []byte(text))
+		for _, p := range problems {
+			t.Fatal(p)
+		}
+		all = append(all, s)
+	}
+	e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, log: slog.New(slog.DiscardHandler)}
+	s, err := newSuite(t.Context(), &writer{env: e, outputs: &outputs{}}, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.driver = m
+	return s
 }
 
 // TestSuite has scenarios run at a time, as many as are allowed, and tells of them in their order.
 func TestSuite(t *testing.T) {
-	for _, atOnce := range []int{1, 2, 3, 6} {
-		var all []*scenarios.Scenario
-		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
-			text := strings.ReplaceAll(alone, "NAME", name)
-			s, problems := scenarios.Parse(name+".yaml", []byte(text))
-			for _, p := range problems {
-				t.Fatal(p)
+	for _, atOnce := range []int{1, 2, 3, 6, 7} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &meeting{}
+			s := suiteOf(t, m, "a", "b", "c", "d", "e", "f")
+			told := make(chan error, 1)
+			go func() {
+				_, err := s.play(t.Context(), atOnce)
+				told <- err
+			}()
+			for left := len(s.all); left > 0; {
+				synctest.Wait()
+				n := m.letGo()
+				if n != min(atOnce, left) {
+					t.Fatalf("-j %d: %d at a time", atOnce, n)
+				}
+				left -= n
 			}
-			all = append(all, s)
-		}
-		var out, stderr bytes.Buffer
-		e := &env{out: &out, err: &stderr, log: slog.New(slog.DiscardHandler)}
-		m := &meeting{atOnce: atOnce}
-		s, err := newSuite(t.Context(), &writer{env: e, outputs: &outputs{}}, all)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.driver = m
-		_, err = s.play(t.Context(), atOnce)
-		if m.most != atOnce {
-			t.Errorf("%d at a time, want %d", m.most, atOnce)
-		}
-		var told []string
-		for line := range strings.Lines(err.Error()) {
-			told = append(told, line[:1])
-		}
-		if got := strings.Join(told, ""); got != "abcdef" {
-			t.Errorf("-j %d: told in the order %s:\n%v", atOnce, got, err)
-		}
+			var want []string
+			for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+				want = append(want, name+": no mesh for "+name)
+			}
+			if err := <-told; err == nil || err.Error() != strings.Join(want, "\n") {
+				t.Errorf("-j %d: got %v", atOnce, err)
+			}
+		})
+	}
+}
+
+// TestSuiteInterrupted begins nothing when an interrupt has come.
+func TestSuiteInterrupted(t *testing.T) {
+	m := &meeting{}
+	s := suiteOf(t, m, "a", "b")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if outcomes, err := s.play(ctx, 1); len(outcomes) > 0 || err != nil || len(m.began) > 0 {
+		t.Errorf("got %v, %v; began %v", outcomes, err, m.began)
 	}
 }
 
@@ -89,21 +115,3 @@ mesh:
     metadata: {name: NAME}
 steps: [{wait: 1s}]
 `
-
-// TestSuiteInterrupted begins nothing when an interrupt has come.
-func TestSuiteInterrupted(t *testing.T) {
-	s, _ := scenarios.Parse("a.yaml", []byte(alone))
-	e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, log: slog.New(slog.DiscardHandler)}
-	w := &writer{env: e, outputs: &outputs{}}
-	su, err := newSuite(t.Context(), w, []*scenarios.Scenario{s, s})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &meeting{atOnce: 1}
-	su.driver = m
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if outcomes, err := su.play(ctx, 1); len(outcomes) > 0 || err != nil || len(m.began) > 0 {
-		t.Errorf("got %v, %v; began %v", outcomes, err, m.began)
-	}
-}

@@ -41,22 +41,32 @@ func (p Pod) field(path string) (string, bool) {
 	return "", false
 }
 
+// Value returns the value of a container's variable; a problem, whose field is below the variable,
+// says that the lab can not fill it.
+func (p Pod) Value(e corev1.EnvVar) (string, *ProblemError) {
+	if e.ValueFrom == nil {
+		return e.Value, nil
+	}
+	if e.ValueFrom.FieldRef == nil {
+		return "", &ProblemError{Field: "valueFrom", Msg: "of these the lab fills fieldRef only; " +
+			"write the value of " + e.Name}
+	}
+	value, ok := p.field(e.ValueFrom.FieldRef.FieldPath)
+	if !ok {
+		return "", &ProblemError{Field: "valueFrom.fieldRef.fieldPath", Msg: fmt.Sprintf(
+			"%q is not carried out; one of metadata.name, metadata.namespace, "+
+				"metadata.labels['KEY'], metadata.annotations['KEY'], "+
+				"spec.serviceAccountName, status.podIP", e.ValueFrom.FieldRef.FieldPath)}
+	}
+	return value, nil
+}
+
 // checkEnv refuses variables that the lab can not fill.
 func checkEnv(c corev1.Container) error {
 	for i, e := range c.Env {
-		if e.ValueFrom == nil {
-			continue
-		}
-		field := fmt.Sprintf("containers[0].env[%d].valueFrom", i)
-		if e.ValueFrom.FieldRef == nil {
-			return &ProblemError{Field: field, Msg: "of these the lab fills fieldRef only; " +
-				"write the value of " + e.Name}
-		}
-		if _, ok := (Pod{}).field(e.ValueFrom.FieldRef.FieldPath); !ok {
-			return &ProblemError{Field: field + ".fieldRef.fieldPath", Msg: fmt.Sprintf(
-				"%q is not carried out; one of metadata.name, metadata.namespace, "+
-					"metadata.labels['KEY'], metadata.annotations['KEY'], "+
-					"spec.serviceAccountName, status.podIP", e.ValueFrom.FieldRef.FieldPath)}
+		if _, p := (Pod{}).Value(e); p != nil {
+			p.Field = fmt.Sprintf("containers[0].env[%d].%s", i, p.Field)
+			return p
 		}
 	}
 	return nil
@@ -74,10 +84,7 @@ func Environ(p Pod, c corev1.Container, proxy string, services []string) []strin
 		"POD_IP="+p.IP)
 	env = slices.Concat(env, ProxyVariables(proxy), services)
 	for _, e := range c.Env {
-		value := e.Value
-		if e.ValueFrom != nil {
-			value, _ = p.field(e.ValueFrom.FieldRef.FieldPath)
-		}
+		value, _ := p.Value(e) // checkEnv has seen it
 		env = append(env, e.Name+"="+value)
 	}
 	return env

@@ -55,9 +55,32 @@ func (g *group) add(c *exec.Cmd) {
 }
 
 // terminate asks all processes to end.
-func (g *group) terminate() {
-	_ = syscall.Kill(-g.guard.Process.Pid, syscall.SIGTERM) // its processes may have ended
-	_ = syscall.Kill(-g.guard.Process.Pid, syscall.SIGCONT) // one that is stopped must wake to end
+func (g *group) terminate(command int) {
+	for _, pid := range []int{-g.guard.Process.Pid, g.apart(command)} {
+		if pid != 0 { // its processes may have ended; one that is stopped must wake to end
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	}
+}
+
+// apart is whom a signal is sent for a command that has left the group, as with setsid: the group
+// that it leads now, or itself; 0 while it is in ours.
+func (g *group) apart(command int) int {
+	switch in, err := syscall.Getpgid(command); {
+	case err != nil, in == g.guard.Process.Pid:
+		return 0
+	case in == command:
+		return -command
+	}
+	return command
+}
+
+// killApart ends a command that has left the group.
+func (g *group) killApart(command int) {
+	if pid := g.apart(command); pid != 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
 }
 
 // kill ends what is left of the group. It may be called again: the group's number is nobody else's

@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 }
 
 // command is a service: "serve" serves, "stubborn" does not end by SIGTERM, "tree" has a child of
-// its own, "child" is that, "crash" ends at once, "quit" when it is asked for /quit.
+// its own, "child" is that, "apart" leaves its process group, "crash" ends at once, "quit" when it is
+// asked for /quit.
 func command(r string) {
 	fmt.Println("pid", os.Getpid())
 	switch r {
@@ -42,6 +43,11 @@ func command(r string) {
 	case "child":
 		signal.Ignore(syscall.SIGTERM)
 		select {}
+	case "apart":
+		if _, err := syscall.Setsid(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "tree":
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), role+"=child")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -165,6 +166,8 @@ func (s *Service) askExec(ctx context.Context, words []string) error {
 	}
 	c := exec.CommandContext(ctx, path, words[1:]...)
 	c.Dir, c.Env = s.o.Spec.Dir, slices.Concat(s.o.Env(), s.portEnv())
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // with its own children
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = time.Second
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("its readiness probe %q: %w: %s", strings.Join(words, " "), err,

@@ -354,7 +354,7 @@ func (s *Service) attend(c *exec.Cmd, g *group, out *output) error {
 	select {
 	case err = <-ended:
 	case <-s.ctx.Done():
-		err = s.terminate(g, ended)
+		err = s.terminate(c.Process.Pid, g, ended)
 	}
 	cancel()
 	<-watched
@@ -367,19 +367,20 @@ func (s *Service) attend(c *exec.Cmd, g *group, out *output) error {
 const grace = 4 * time.Second
 
 // terminate ends a command in order, if it does so in time.
-func (s *Service) terminate(g *group, ended <-chan error) error {
+func (s *Service) terminate(command int, g *group, ended <-chan error) error {
 	s.mu.Lock()
 	ctx, cancel := context.WithTimeout(s.stopBy, grace)
 	s.mu.Unlock()
 	defer cancel()
 	if ctx.Err() == nil {
-		g.terminate()
+		g.terminate(command)
 	}
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
 	}
+	g.killApart(command)
 	g.kill()
 	return <-ended
 }

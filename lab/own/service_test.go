@@ -290,6 +290,26 @@ func TestExecProbe(t *testing.T) {
 	b.await("^ready true$")
 }
 
+// TestExecProbeChildren: of a probe that takes too long nothing is left, its own children included.
+func TestExecProbeChildren(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "children")
+	start(t, spec(t, "", func(c *corev1.Container) {
+		c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{
+			Exec: &corev1.ExecAction{Command: []string{
+				"sh", "-c", `sleep 1000 & echo $! >>` + file + `; wait`}}}}
+	}), nil, role+"=serve")
+	children := func() []string {
+		text, _ := os.ReadFile(file)
+		return strings.Fields(string(text))
+	}
+	until(t, func() string { return "no second probe" }, func() bool { return len(children()) > 1 })
+	pid, err := strconv.Atoi(children()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone(t, pid)
+}
+
 // TestStubborn: a command that does not end by SIGTERM is killed, and its children with it.
 func TestStubborn(t *testing.T) {
 	for _, r := range []string{"stubborn", "tree"} {
@@ -301,6 +321,21 @@ func TestStubborn(t *testing.T) {
 		cancel()
 		for _, pid := range pids {
 			gone(t, pid)
+		}
+	}
+}
+
+// TestApart: a command that leaves its process group is ended all the same: in order, or at once.
+func TestApart(t *testing.T) {
+	for _, patience := range []time.Duration{time.Minute, 0} {
+		b := start(t, spec(t, "", nil), nil, role+"=apart")
+		b.await("^ready true$")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		b.Stop(ctx)
+		cancel()
+		gone(t, b.pids(1)[0])
+		if asked := strings.Contains(b.all(), "asked to end"); asked != (patience > 0) {
+			t.Errorf("with %v to end in, asked to end: %v", patience, asked)
 		}
 	}
 }

@@ -156,7 +156,6 @@ func (r *run) kill(ctx context.Context, names []string, did *reports.Did) error 
 			if err := k.Kill(ctx, p.ID()); err != nil {
 				return fmt.Errorf("kill %s: %w", p.ID(), err)
 			}
-			r.killed = append(r.killed, p.ID())
 			r.mesh.Recorder().Fault(observe.Fault{From: at, Kind: "kill", Target: p.ID(), Fired: 1})
 		}
 	}

@@ -30,7 +30,7 @@ func play(t *testing.T, name string, d embedded.Driver, seed uint64) *reports.Re
 	for _, d := range diags {
 		t.Fatal(d)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	run, err := runner.Run(ctx, s, runner.Options{
 		Driver: d, Topology: "embedded", Proxy: "meshcore", Seed: seed, Version: "test",

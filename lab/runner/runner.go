@@ -72,7 +72,6 @@ type run struct {
 	mesh   topology.Mesh
 	config *istio.Config
 	jars   request.Jars
-	killed []string         // pods to start again at the end
 	beside []reports.Did    // what was done while the step's loads ran
 	cut    *observe.History // as it was before an interrupt broke requests off
 }
@@ -213,9 +212,6 @@ func (r *run) place(c *istio.Config) {
 
 // finish completes the record when everything has ended.
 func (r *run) finish() {
-	for _, p := range r.killed {
-		r.mesh.(topology.Killer).Restart(context.Background(), p) //nolint:errcheck // the mesh ends
-	}
 	r.out.Header.Duration = r.mesh.Clock().Now().Sub(0)
 	r.out.History = r.mesh.Recorder().Snapshot()
 	if r.cut != nil {

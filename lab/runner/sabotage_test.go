@@ -62,7 +62,7 @@ func TestSabotage(t *testing.T) {
 
 // mustNotPass plays a scenario until a step does not pass; the error is that none is so.
 func mustNotPass(ctx context.Context, s *scenarios.Scenario) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	run, err := runner.Run(ctx, s, runner.Options{
 		Driver: embedded.Driver{}, Topology: "embedded", Proxy: "meshcore", Seed: 7,

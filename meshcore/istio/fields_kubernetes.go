@@ -163,7 +163,7 @@ var kubernetesFields = fieldTable{
 	"core/v1.EnvVar": rules(
 		carried("name value"),
 		noEffect(
-			"bundled apps read ECHO_ variables only, and their pod is known to them",
+			"no proxy sees it: apps are given fieldRef; other sources are not set, with a warning",
 			"valueFrom",
 		),
 	),

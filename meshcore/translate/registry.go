@@ -280,7 +280,7 @@ var readyVariables = []string{"MESHLAB_READY", "ECHO_READY"}
 // is for the app to refuse.
 func saysUnready(c corev1.Container) bool {
 	return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
-		ready, err := strconv.ParseBool(e.Value)
+		ready, err := strconv.ParseBool(strings.TrimSpace(e.Value))
 		return slices.Contains(readyVariables, e.Name) && err == nil && !ready
 	})
 }

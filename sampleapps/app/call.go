@@ -9,6 +9,16 @@ import (
 	"time"
 )
 
+// Client is an app's Client over a transport: redirects are answers, which no sample app follows.
+func Client(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
+}
+
 // Call is an outgoing GET.
 type Call struct {
 	URL    string

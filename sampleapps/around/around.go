@@ -96,11 +96,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == CallersPath:
 		h.callers.ServeHTTP(w, r)
 	default:
-		seen := &recorder{ResponseWriter: w}
-		defer func() { h.callers.count(r, seen.status) }()
+		seen := &app.Writer{ResponseWriter: w}
+		defer func() { h.callers.count(r, seen.Status) }()
 		h.serve(seen, r)
-		if seen.status == 0 && r.Context().Err() == nil {
-			seen.status = http.StatusOK // net/http writes it for a handler that has not
+		if seen.Status == 0 && r.Context().Err() == nil {
+			seen.Status = http.StatusOK // net/http writes it for a handler that has not
 		}
 	}
 }

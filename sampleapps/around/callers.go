@@ -1,10 +1,8 @@
 package around
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/json"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -132,46 +130,4 @@ func splitOutside(s string, separator byte) []string {
 		}
 	}
 	return append(out, s[from:])
-}
-
-// recorder notes the status of an answer.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader notes a final status; 101 is final, too.
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Write notes that no status was said.
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
-	return r.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController find the writer beneath.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// Flush sends what is written.
-func (r *recorder) Flush() {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
-	_ = http.NewResponseController(r.ResponseWriter).Flush() // not every writer can
-}
-
-// Hijack gives the connection to the app.
-func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c, rw, err := http.NewResponseController(r.ResponseWriter).Hijack()
-	if err == nil {
-		r.status = http.StatusSwitchingProtocols
-	}
-	return c, rw, err
 }

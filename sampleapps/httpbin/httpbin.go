@@ -7,8 +7,6 @@
 package httpbin
 
 import (
-	"bufio"
-	"net"
 	"net/http"
 	"strings"
 
@@ -54,48 +52,15 @@ type guard struct {
 
 func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.env.Logger().Info("request", "pod", g.env.Pod, "path", r.URL.Path)
-	gw := &writer{ResponseWriter: w}
+	gw := &app.Writer{ResponseWriter: w} // httpbin wants every writer to flush and to hijack
 	defer func() {
 		switch p := recover(); {
 		case p == nil:
-		case p == http.ErrAbortHandler || gw.begun:
+		case p == http.ErrAbortHandler || gw.Status != 0:
 			panic(http.ErrAbortHandler)
 		default:
 			app.Text(w, http.StatusBadRequest, "httpbin can not do this\n")
 		}
 	}()
 	g.inner.ServeHTTP(gw, r)
-}
-
-// writer is what httpbin takes every writer for, whoever wraps it: one that flushes and hijacks.
-type writer struct {
-	http.ResponseWriter
-	begun bool
-}
-
-// WriteHeader notes that there is an answer.
-func (w *writer) WriteHeader(status int) {
-	w.begun = true
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write notes that there is an answer.
-func (w *writer) Write(b []byte) (int, error) {
-	w.begun = true
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Flush sends what is written.
-func (w *writer) Flush() {
-	_ = http.NewResponseController(w.ResponseWriter).Flush() // not every writer can
-}
-
-// Hijack gives the connection to the app.
-func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	w.begun = w.begun || err == nil
-	return c, rw, err
 }

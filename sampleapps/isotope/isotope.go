@@ -3,7 +3,6 @@
 package isotope
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -106,16 +105,8 @@ func (a *server) do(st step, in http.Header) error {
 	case st.Concurrent != nil:
 		return a.all(st.Concurrent, in)
 	}
-	a.env.Wait(a.life(), st.Sleep)
+	a.env.Wait(a.env.Life(), st.Sleep)
 	return nil
-}
-
-// life is the pod's.
-func (a *server) life() context.Context {
-	if a.env.Closed == nil {
-		return context.Background()
-	}
-	return a.env.Closed
 }
 
 // all carries out steps at once and waits for all of them; the errors are told in the steps' order.
@@ -147,7 +138,7 @@ func (a *server) call(c *call, in http.Header) error {
 	if c.Size > 0 {
 		body = noise(c.Size)
 	}
-	out, err := http.NewRequestWithContext(a.life(), http.MethodGet, "http://"+c.Hostname, body)
+	out, err := http.NewRequestWithContext(a.env.Life(), http.MethodGet, "http://"+c.Hostname, body)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,6 @@ type Model struct {
 	// ReadyAfter is when the pod is ready, since its start: when its app listens, unless said. One
 	// that is earlier makes it an endpoint that refuses, as in a cluster without a readiness probe.
 	ReadyAfter time.Duration
-	NeverReady bool
 	Remember   int // 0: nothing
 }
 
@@ -88,7 +87,6 @@ func Read(vars map[string]string) (Model, []error) {
 	r.read(ReadyAfter, func(v string) (err error) { m.ReadyAfter, err = duration(v); return })
 	r.read(Ready, func(v string) error {
 		ready, err := ParseReady(v)
-		m.NeverReady = !ready
 		if err == nil && !ready && vars[ReadyAfter] != "" {
 			return fmt.Errorf("such a pod is never ready, but %s says when it is", ReadyAfter)
 		}

@@ -60,7 +60,7 @@ func TestRead(t *testing.T) {
 		},
 		{
 			map[string]string{"MESHLAB_READY": "false"},
-			model.Model{Queue: model.Unbounded, NeverReady: true},
+			model.Model{Queue: model.Unbounded},
 		},
 	} {
 		got, errs := model.Read(c.vars)

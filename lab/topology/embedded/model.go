@@ -113,7 +113,8 @@ func (m *mesh) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// CheckModel returns what is wrong with the variables of a pod's model.
+// CheckModel returns what is wrong with the variables of a pod's model, and warns of those of a
+// bundled app that can not be filled.
 func CheckModel(s *translate.Pod, unknownImage string) []istio.Diagnostic {
 	if spec, err := ownSpec(s); spec != nil || err != nil {
 		return foreign(s, firstContainer(s), "what answers is the user's own")
@@ -125,9 +126,9 @@ func CheckModel(s *translate.Pod, unknownImage string) []istio.Diagnostic {
 	if err != nil {
 		return nil // CheckImage tells
 	}
-	vars := varsOf(c)
+	vars := varsOf(s, c)
 	_, errs := model.Read(vars)
-	return diagnostics(s, c, append(errs, model.Unknown(vars)...))
+	return append(diagnostics(s, c, append(errs, model.Unknown(vars)...)), unfilled(s, c)...)
 }
 
 // CheckApp returns what the bundled app of a pod refuses of its container's variables.
@@ -141,10 +142,10 @@ func CheckApp(s *translate.Pod) []istio.Diagnostic {
 	end()
 	_, err = a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
-		Vars: varsOf(c), Image: c.Image, Host: s.Host, Clock: never{}, Closed: ended,
+		Vars: varsOf(s, c), Image: c.Image, Host: s.Host, Clock: never{}, Closed: ended,
 		Client: http.DefaultClient,
 	})
-	if _, errs := model.Read(varsOf(c)); err == nil || errs != nil {
+	if _, errs := model.Read(varsOf(s, c)); err == nil || errs != nil {
 		return nil // CheckModel tells
 	}
 	return diagnostics(s, c, split(err))
@@ -177,12 +178,32 @@ func foreign(s *translate.Pod, c corev1.Container, why string) []istio.Diagnosti
 	return diagnostics(s, c, errs)
 }
 
-func varsOf(c corev1.Container) map[string]string {
-	vars := map[string]string{}
+// varsOf is the environment of a bundled app. What can not be filled is not set.
+func varsOf(s *translate.Pod, c corev1.Container) map[string]string {
+	vars := map[string]string{"HOSTNAME": s.Name}
 	for _, e := range c.Env {
-		vars[e.Name] = e.Value
+		if value, problem := downward(s).Value(e); problem == nil {
+			vars[e.Name] = value
+		}
 	}
 	return vars
+}
+
+// unfilled warns of variables of a bundled app that can not be filled.
+func unfilled(s *translate.Pod, c corev1.Container) []istio.Diagnostic {
+	var out []istio.Diagnostic
+	for _, e := range c.Env {
+		_, problem := downward(s).Value(e)
+		if problem == nil || s.Object == nil {
+			continue
+		}
+		field := strings.TrimSuffix(fieldOf(s, c, e.Name), "value") + problem.Field
+		out = append(out, istio.Diagnostic{
+			Severity: istio.Warning, Place: s.Object.At(field), Object: s.Object.Ref(),
+			Field: field, Msg: problem.Msg + "; it is not set",
+		})
+	}
+	return out
 }
 
 // variable finds the name in what an app says of its environment: `env SLOW_MS = "x": want ...`.
@@ -216,10 +237,7 @@ func diagnostics(s *translate.Pod, c corev1.Container, errs []error) []istio.Dia
 
 // fieldOf is the path of a container's variable in the object that the pod is of.
 func fieldOf(s *translate.Pod, c corev1.Container, name string) string {
-	spec := "spec.template.spec"
-	if s.Object.Kind == "Pod" {
-		spec = "spec"
-	}
+	spec := templateField(s, "spec")
 	i := slices.IndexFunc(s.Containers, func(x corev1.Container) bool { return x.Name == c.Name })
 	j := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == name })
 	if i < 0 || j < 0 {

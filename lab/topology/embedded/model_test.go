@@ -95,7 +95,7 @@ func TestStartup(t *testing.T) { onBoth(t, testStartup) }
 func testStartup(t *testing.T, d embedded.Driver) {
 	began := time.Now()
 	v1 := "v1; MESHLAB_STARTUP=150ms; MESHLAB_READY_AFTER=300ms"
-	m := upOn(t, d, modelled(t, v1, "v0; MESHLAB_READY=false"))
+	m := upOn(t, d, modelled(t, v1, "v0; MESHLAB_READY= false"))
 	if took := time.Since(began); took < 300*time.Millisecond {
 		t.Errorf("up in %v, before its pod is ready", took)
 	}
@@ -185,6 +185,44 @@ func TestBadModel(t *testing.T) {
 		`spec.template.spec.containers[0].env[1].value: env ECHO_READY = "maybe": want true or false`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
+// TestVariablesOfThePod: a variable may be something that the pod knows of itself; what can not be
+// filled is not set, and warned of.
+func TestVariablesOfThePod(t *testing.T) {
+	const text = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello}
+spec:
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello, track: canary}}
+    spec:
+      containers:
+        - name: hello
+          image: docker.io/istio/examples-helloworld-v1
+          env:
+            - {name: HOSTNAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+            - name: SERVICE_VERSION
+              valueFrom: {fieldRef: {fieldPath: "metadata.labels['track']"}}
+            - name: PASSWORD
+              valueFrom: {secretKeyRef: {name: secret, key: password}}
+`
+	m := up(t, read(t, text))
+	r := ask(t, m, request.Spec{From: "hello", URL: "http://localhost:5000/hello"})[0]
+	if r.Body != "Hello version: canary, instance: hello-0\n" {
+		t.Errorf("%+v", r)
+	}
+	const want = "x.yaml:18:15: Deployment default/hello " +
+		"spec.template.spec.containers[0].env[2].valueFrom: of these the lab fills fieldRef only; " +
+		"write the value of PASSWORD; it is not set"
+	notes := m.(interface{ Notes() []istio.Diagnostic }).Notes()
+	if !slices.ContainsFunc(notes, func(d istio.Diagnostic) bool {
+		return d.Severity == istio.Warning && d.String() == want
+	}) {
+		t.Errorf("%v\nwant %s", notes, want)
 	}
 }
 

@@ -71,17 +71,21 @@ func CheckOwn(s *translate.Pod) []istio.Diagnostic {
 	if !ok || s.Object == nil {
 		return nil
 	}
-	prefix := "spec.template."
-	if s.Object.Kind == "Pod" {
-		prefix = ""
-	}
-	field := prefix + "spec." + p.Field
+	field := templateField(s, "spec."+p.Field)
 	if p.Annotation != "" {
-		field = prefix + "metadata.annotations[" + p.Annotation + "]"
+		field = templateField(s, "metadata.annotations["+p.Annotation+"]")
 	}
 	return []istio.Diagnostic{{
 		Place: s.Object.At(field), Object: s.Object.Ref(), Field: field, Msg: p.Msg,
 	}}
+}
+
+// templateField is where a field of a pod is written in the object that the pod is of.
+func templateField(s *translate.Pod, field string) string {
+	if s.Object.Kind == "Pod" {
+		return field
+	}
+	return "spec.template." + field
 }
 
 // startOwn prepares a service of the user's own: it begins when the pod's proxy is configured.
@@ -100,10 +104,7 @@ func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
 	}
 	a.proxy.ServeProxy(l)
 	a.proxyAt = l.Addr().String()
-	who := own.Pod{
-		Name: s.Name, Namespace: s.Namespace, IP: s.IP.String(), ServiceAccount: s.ServiceAccount,
-		Labels: s.Labels, Annotations: s.Annotations,
-	}
+	who := downward(s)
 	o := own.Options{
 		Spec: spec, Clock: p.m.clock, Log: p.m.log.With("pod", s.ID()),
 		Env: func() []string {
@@ -127,6 +128,14 @@ func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
 	return nil
 }
 
+// downward is what a pod's containers may know of it.
+func downward(s *translate.Pod) own.Pod {
+	return own.Pod{
+		Name: s.Name, Namespace: s.Namespace, IP: s.IP.String(), ServiceAccount: s.ServiceAccount,
+		Labels: s.Labels, Annotations: s.Annotations,
+	}
+}
+
 // where is the place of a pod's annotation.
 func where(s *translate.Pod, spec *own.Spec) string {
 	if s.Object == nil {
@@ -136,11 +145,7 @@ func where(s *translate.Pod, spec *own.Spec) string {
 	if spec.Command != "" {
 		name = own.CommandAnnotation
 	}
-	prefix := "spec.template."
-	if s.Object.Kind == "Pod" {
-		prefix = ""
-	}
-	at := s.Object.At(prefix + "metadata.annotations[" + name + "]")
+	at := s.Object.At(templateField(s, "metadata.annotations["+name+"]"))
 	return fmt.Sprintf("%s:%d:%d: %s", at.File, at.Line, at.Column, s.Object.Ref())
 }
 

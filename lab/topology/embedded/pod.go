@@ -137,15 +137,12 @@ func (p *pod) startBundled(s *translate.Pod) error {
 		MaxIdleConnsPerHost: 256, DisableCompression: true, IdleConnTimeout: 90 * time.Second,
 	}
 	p.app = bundledApp{transport: transport}
-	env := map[string]string{"HOSTNAME": s.Name}
-	for _, e := range c.Env {
-		env[e.Name] = e.Value
-	}
+	env := varsOf(s, c)
 	handler, err := a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
 		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
 		Closed: p.ended, Seed: clock.Sub(p.m.spec.Seed, "app", s.ID()),
-		Client: &http.Client{Transport: transport, CheckRedirect: noRedirect},
+		Client: app.Client(transport),
 	})
 	if err != nil {
 		return located(s, c, err)
@@ -188,9 +185,6 @@ func (p *pod) listens(port uint16) bool {
 	_, ok := p.m.Registry().ServicePort(s, port)
 	return ok || s.Role == translate.External
 }
-
-// noRedirect hands redirects to the app: no sample app follows them.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // appPorts are the ports that an app listens on: those of its containers, or its own.
 func appPorts(s *translate.Pod, own int) []uint16 {
@@ -364,7 +358,9 @@ func (m *mesh) stop(ctx context.Context, p *pod) error {
 // close drains the proxy, then ends everything of the pod.
 func (p *pod) close(ctx context.Context) error {
 	var errs []error
-	p.end()
+	p.mu.Lock()
+	p.end() // and from now on nothing begins to listen
+	p.mu.Unlock()
 	if p.side != nil {
 		errs = append(errs, p.side.close(ctx))
 	}
