@@ -137,8 +137,8 @@ const keep = 20_000
 
 // bring starts a mesh of its own for one command; fixed publishes gateways on their own ports.
 func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, uint64, error) {
-	c, err := e.config(s)
-	if err != nil {
+	var c *istio.Config
+	if err := leavable(ctx, func() (err error) { c, err = e.config(s); return err }); err != nil {
 		return nil, 0, err
 	}
 	seed, err := e.seed()

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"sync"
@@ -35,4 +36,17 @@ func (s *signals) call(sig os.Signal) bool {
 		f()
 	}
 	return f != nil
+}
+
+// leavable calls f, which holds nothing that would have to be cleaned up: it reads and computes.
+// When ctx ends first it is left behind, and the process ends without it.
+func leavable(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

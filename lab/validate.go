@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"gopkg.in/yaml.v3"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
@@ -18,6 +20,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 )
 
@@ -30,8 +33,8 @@ func validateCommand(e *env) *cobra.Command {
   mesh-lab validate manifests/ istio/
   kustomize build . | mesh-lab validate -`,
 		Args: wants(1, -1, "which file? Scenarios, Kubernetes or Istio YAML, a directory, or -"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return e.validate(args, meshConfig, namespace)
+		RunE: func(c *cobra.Command, args []string) error {
+			return e.validate(c.Context(), args, meshConfig, namespace)
 		},
 	}
 	namespaceFlag(c, &namespace, "n")
@@ -40,14 +43,29 @@ func validateCommand(e *env) *cobra.Command {
 	return c
 }
 
-func (e *env) validate(args []string, meshConfig, namespace string) error {
-	files, err := e.readFiles(args)
-	if err != nil {
-		return err
-	}
-	var config []istio.File
+func (e *env) validate(
+	ctx context.Context, args []string, meshConfig, namespace string,
+) error {
 	var diags []istio.Diagnostic
 	checked := 0
+	if err := leavable(ctx, func() (err error) {
+		diags, checked, err = e.check(args, meshConfig, namespace)
+		return err
+	}); err != nil {
+		return err
+	}
+	return e.printDiagnostics(diags, checked)
+}
+
+// check checks files, and returns how many there were.
+func (e *env) check(
+	args []string, meshConfig, namespace string,
+) (diags []istio.Diagnostic, checked int, err error) {
+	files, err := e.readFiles(args)
+	if err != nil {
+		return nil, 0, err
+	}
+	var config []istio.File
 	for _, f := range files {
 		if !isScenario(f.Data) {
 			config = append(config, f)
@@ -63,12 +81,12 @@ func (e *env) validate(args []string, meshConfig, namespace string) error {
 	if len(config) > 0 || meshConfig != "" {
 		d, err := e.checkConfig(config, meshConfig, namespace)
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
 		diags = append(diags, d...)
 		checked += len(config)
 	}
-	return e.printDiagnostics(diags, checked)
+	return diags, checked, nil
 }
 
 // checkConfig reads and translates configuration files, all of them together.
@@ -104,6 +122,7 @@ func translated(c *istio.Config) []istio.Diagnostic {
 	reg, diags := translate.NewRegistry(c, nil)
 	t := translate.New(c, reg).SystemRoots(roots.System())
 	low := stock.NewLowering()
+	known := accepted{}
 	seen := map[string]bool{}
 	for _, p := range reg.Pods {
 		for _, x := range embedded.CheckOwn(p) {
@@ -136,7 +155,7 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		// What the data plane would refuse is told before anything runs.
 		snap, err := low.Snapshot(snap)
 		if err == nil && !hasError(d) {
-			err = engine.New(engine.Options{Node: p.ID()}).Update(0, snap)
+			err = known.take(p.ID(), snap)
 		}
 		if err != nil {
 			d = append(d, istio.Diagnostic{
@@ -152,6 +171,41 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		}
 	}
 	return diags
+}
+
+// accepted are the clusters, endpoints and routes that our data plane has been found to take. Of
+// thousands of proxies nearly all of these are the same messages, and they stand for themselves:
+// whether one is taken does not depend on the others.
+type accepted map[proto.Message]bool
+
+// take says what a proxy refuses of a snapshot.
+func (a accepted) take(node string, s *xds.Snapshot) error {
+	fresh := *s
+	fresh.Clusters, fresh.Endpoints = without(a, s.Clusters), without(a, s.Endpoints)
+	fresh.Routes = without(a, s.Routes)
+	if err := engine.New(engine.Options{Node: node}).Update(0, &fresh); err != nil {
+		return err
+	}
+	add(a, fresh.Clusters)
+	add(a, fresh.Endpoints)
+	add(a, fresh.Routes)
+	return nil
+}
+
+func without[M proto.Message](a accepted, all map[string]M) map[string]M {
+	out := map[string]M{}
+	for name, m := range all {
+		if !a[m] {
+			out[name] = m
+		}
+	}
+	return out
+}
+
+func add[M proto.Message](a accepted, all map[string]M) {
+	for _, m := range all {
+		a[m] = true
+	}
 }
 
 // checkScenario checks the configuration that a scenario names.

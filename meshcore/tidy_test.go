@@ -128,7 +128,7 @@ var imports = map[string][]string{
 		"meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "sampleapps",
-		"sampleapps/app", "sampleapps/model", "scenarios", "scenarios/assert",
+		"sampleapps/app", "sampleapps/model", "scenarios", "scenarios/assert", "meshcore/xds",
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},

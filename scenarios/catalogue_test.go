@@ -9,8 +9,8 @@ import (
 // Every bundled scenario reads without a problem, and ends its loads by itself.
 func TestCatalogue(t *testing.T) {
 	want := []string{
-		"bookinfo/abort", "bookinfo/all-v1", "bookinfo/delay", "bookinfo/test-user",
-		"bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults",
+		"bookinfo/abort", "bookinfo/all-v1", "bookinfo/delay", "bookinfo/overload",
+		"bookinfo/test-user", "bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults",
 		"httpbin/circuit-breaker", "httpbin/ingress", "httpbin/mirror", "overload", "retries",
 		"security/ext-authz", "security/jwt", "security/least-privilege", "security/migration",
 		"security/rotation", "security/strict", "sticky",

@@ -38,6 +38,7 @@ type settings struct {
 	idle     time.Duration // stream_idle_timeout
 	portable bool
 	tls      bool // both sides, mutual
+	late     *late
 }
 
 type limits struct{ connections, pending, requests uint32 }
@@ -52,6 +53,7 @@ type bed struct {
 	records chan observe.Request
 	tls     *tls.Config // of clients; nil: plain
 	id      identity    // of everybody, with TLS
+	late    *late
 }
 
 // logical addresses of the bed.
@@ -82,7 +84,8 @@ func listen(t testing.TB) net.Listener {
 
 func newBed(t testing.TB, s settings) *bed {
 	t.Helper()
-	b := &bed{t: t, up: listen(t), mirror: listen(t), records: make(chan observe.Request, 10000)}
+	b := &bed{t: t, up: listen(t), mirror: listen(t), records: make(chan observe.Request, 10000),
+		late: s.late}
 	if s.refuse {
 		b.up.Close()
 	}
@@ -110,8 +113,13 @@ func (b *bed) start(s settings, config *xds.Snapshot) {
 	t := b.t
 	t.Helper()
 	c := clock.NewReal()
+	var now clock.Clock = c
+	if b.late != nil {
+		b.late.Clock = c
+		now = b.late
+	}
 	b.p = New(Options{
-		Engine: newEngine(t, c), Network: b, Clock: c, Seed: 1, Sink: b,
+		Engine: newEngine(t, c), Network: b, Clock: now, Seed: 1, Sink: b,
 		portable: s.portable, AccessLog: s.lines,
 	})
 	t.Cleanup(func() { b.p.Close() })
@@ -146,7 +154,11 @@ func (b *bed) Dial(ctx context.Context, _ netip.Addr, to engine.Address) (net.Co
 		return nil, fmt.Errorf("unexpected upstream %s", to)
 	}
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp4", l.Addr().String())
+	c, err := d.DialContext(ctx, "tcp4", l.Addr().String())
+	if err == nil && b.late != nil {
+		c = lateConn{c, b.late}
+	}
+	return c, err
 }
 
 // peer is a raw connection of a test: the client, or the upstream.

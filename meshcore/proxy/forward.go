@@ -27,14 +27,23 @@ func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intac
 	d.watchBegin()
 	defer d.watchEnd()
 	for {
-		if ev := d.arm(&dir); ev.Kind != 0 {
+		ev := d.arm(&dir)
+		// What has come in time is passed on: Envoy's parser takes it in the read that brings it.
+		late := ev.Kind == engine.Timeout && w.up.Buffered()
+		if ev.Kind != 0 && !late {
 			return d.cut(ev)
+		}
+		if late {
+			w.up.setDeadline(d.p, dir.Deadline) //nolint:errcheck // the read will say so
 		}
 		b, fin, err := w.up.ReadBody()
 		d.disarm()
 		if err != nil {
 			if isTimeout(err) {
 				w.up.deadline = true
+				if late {
+					return d.cut(ev)
+				}
 				continue
 			}
 			return d.cut(resetBy(err))
