@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
@@ -177,7 +178,13 @@ func (e *env) openScenarios(arg string) ([]*scenarios.Scenario, error) {
 		s.File = name // as it is run again
 		return []*scenarios.Scenario{s}, bare(e.diagnose(diags))
 	}
-	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(arg, "./") {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, clean(err)
+	}
+	if near := istio.Suggest(name, scenarios.Names()); near != "" {
+		return nil, fmt.Errorf("no file and no bundled scenario %q; is %s meant?", arg, near)
+	}
+	if !strings.ContainsAny(arg, "./") {
 		return nil, fmt.Errorf("no file and no bundled scenario %q; bundled are %s", arg,
 			strings.Join(scenarios.Names(), ", "))
 	}

@@ -6,6 +6,7 @@ package own
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -81,6 +82,9 @@ func Parse(
 	var err error
 	if isForward {
 		s.Forward, err = forwards(forward)
+		if err == nil {
+			err = s.checkForward()
+		}
 	} else {
 		err = s.checkCommand()
 	}
@@ -92,6 +96,17 @@ func Parse(
 	}
 	s.Probe, err = readProbe(c, isForward)
 	return s, err
+}
+
+// checkForward wants ports that the pod has: nothing would ever come for others.
+func (s *Spec) checkForward() error {
+	for _, port := range slices.Sorted(maps.Keys(s.Forward)) {
+		if port != 0 && len(s.Ports) > 0 && !slices.Contains(s.Ports, port) {
+			return annotation(ForwardAnnotation,
+				"%d is no port of the pod's containers; they have %d", port, s.Ports)
+		}
+	}
+	return nil
 }
 
 // checkCommand wants a command line that can be split, and a port for what it serves.

@@ -39,9 +39,13 @@ func TestParse(t *testing.T) {
 		{in: map[string]string{forward: "10.0.0.7:80"}, want: "0=10.0.0.7:80"},
 		{in: map[string]string{forward: "[::1]:80"}, want: "0=[::1]:80"},
 		{
-			in:   map[string]string{forward: "8080=localhost:3000, 9090=3001"},
-			want: "8080=localhost:3000 9090=localhost:3001",
+			in:    map[string]string{forward: "8080=localhost:3000, 9090=3001"},
+			ports: "none",
+			want:  "8080=localhost:3000 9090=localhost:3001",
 		},
+		{in: map[string]string{forward: "8080=3000"}, want: "8080=localhost:3000"},
+		{in: map[string]string{forward: "9090=3001"},
+			want: "9090 is no port of the pod's containers; they have [8080]"},
 		{
 			in:   map[string]string{forward: "3000", command: "a"},
 			want: "forward-to: mesh-lab.dev/command is there, too: a pod has one of them",

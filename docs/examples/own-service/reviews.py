@@ -17,8 +17,8 @@ RATINGS = os.environ.get("RATINGS", "http://ratings:9080")
 PASSED_ON = ["x-request-id", "traceparent", "tracestate", "end-user", "user-agent", "cookie"]
 
 REVIEWS = {
-    "Reviewer1": "An extremely entertaining play by Shakespeare. I am writing this one myself!",
-    "Reviewer2": "Absolutely fun and entertaining. And it runs on my laptop.",
+    "Reviewer1": "Nobody on this stage knows who is who. Neither did I, until I began to debug it.",
+    "Reviewer2": "Four stars. The fifth comes when this service has left my laptop.",
 }
 
 
