@@ -157,6 +157,23 @@ var joins = map[string]struct {
 			{id: "b", path: "/2", connection: 2, start: 10, takes: 5, status: 404}},
 		want:  []string{"/2 404"},
 		later: []string{"/1 200 503@11"}, times: slowAttempts},
+	"the clock was set back": {
+		entries: []entry{
+			{up: true, id: "a", path: "/1", connection: 1, start: 9, status: 200},
+			{id: "a", path: "/1", connection: 1, start: 10, takes: 5, attempts: 1, status: 200}},
+		want: []string{"/1 200 200@9"}},
+	"the clock was set forward, and the attempt comes late": {
+		entries: []entry{
+			{id: "a", path: "/1", connection: 1, start: 10, takes: 5, attempts: 1, status: 200},
+			{up: true, id: "a", path: "/1", connection: 1, start: 16, status: 200}},
+		want: []string{"/1 200 200@16"}},
+	"the clock was set in the first of two with one ID": {
+		entries: []entry{
+			{up: true, id: "a", path: "/", connection: 1, start: 9, status: 200},
+			{up: true, id: "a", path: "/", connection: 1, start: 21, status: 201},
+			{id: "a", path: "/", connection: 1, start: 10, takes: 5, attempts: 1, status: 200},
+			{id: "a", path: "/", connection: 1, start: 20, takes: 5, attempts: 1, status: 201}},
+		want: []string{"/ 200 200@9", "/ 201 201@21"}},
 	"one connection, one ID": {
 		entries: []entry{
 			{up: true, id: "a", path: "/", connection: 1, start: 11, status: 200},

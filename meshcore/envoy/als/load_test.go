@@ -133,7 +133,10 @@ func TestEveryRecord(t *testing.T) {
 	for _, r := range records {
 		paths[r.Path] = true
 		if len(r.Attempts) != 1 || r.Attempts[0].Status != 200 || r.Status != 200 {
-			t.Fatalf("%+v", r)
+			n := e.s.node(self.Name)
+			n.mu.Lock()
+			t.Errorf("%+v\nleft over: %+v", r, n.tries)
+			n.mu.Unlock()
 		}
 	}
 	if len(records) != n || len(paths) != n || e.s.Dropped(self.Name) != 0 {

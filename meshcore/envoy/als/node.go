@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -143,13 +144,19 @@ func (n *node) attempt(e *datav3.HTTPAccessLogEntry) {
 // owner finds the request that waits for an attempt or a copy; -1: none. A copy begins right behind
 // the first attempt, so that it belongs to the request that began last. Caller must hold mu.
 func (n *node) owner(t *try, connection uint64) int {
-	best := -1
-	for i, x := range n.waiting {
-		if x.owns(t, connection) && (best < 0 || x.began() > n.waiting[best].began()) {
-			best = i
+	for _, slack := range slacks {
+		best := -1
+		for i, x := range n.waiting {
+			if x.owns(t, connection, slack) &&
+				(best < 0 || x.began() > n.waiting[best].began()) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			return best
 		}
 	}
-	return best
+	return -1
 }
 
 // hold keeps one in the order of starts. Caller must hold mu.
@@ -220,14 +227,18 @@ func (n *node) collect(x *exchange) {
 
 // claim gives x what belongs to it and returns what is left. Caller must hold mu.
 func (n *node) claim(x *exchange, list []try, connection uint64) []try {
-	kept := list[:0]
-	for i := range list {
-		if x.owns(&list[i], connection) {
-			x.take(&list[i], connection)
-			n.held--
-		} else {
-			kept = append(kept, list[i])
+	kept := list
+	for _, slack := range slacks {
+		left := kept[:0]
+		for i := range kept {
+			if x.owns(&kept[i], connection, slack) {
+				x.take(&kept[i], connection)
+				n.held--
+			} else {
+				left = append(left, kept[i])
+			}
 		}
+		kept = left
 	}
 	clear(list[len(kept):])
 	if len(kept) == 0 && list != nil && len(n.free) < 64 {
@@ -238,20 +249,27 @@ func (n *node) claim(x *exchange, list []try, connection uint64) []try {
 
 // owns says whether an attempt or a copy belongs to the request. The ID alone does not tell: a
 // client may use one again and again. But a connection of HTTP/1 has one request at a time.
-func (x *exchange) owns(t *try, connection uint64) bool {
+func (x *exchange) owns(t *try, connection uint64, slack time.Duration) bool {
 	r := &x.record
 	if t.id != x.id || t.path != x.path {
 		return false
 	}
 	if connection == 0 {
-		return len(r.Mirrors) < x.mirrors && (x.late || x.spans(t.Start, x.began()))
+		return len(r.Mirrors) < x.mirrors && (x.late || x.spans(t.Start, x.began(), 0))
 	}
-	return connection == x.connection && len(r.Attempts) < x.attempts && x.spans(t.Start, r.Start)
+	return connection == x.connection && len(r.Attempts) < x.attempts &&
+		x.spans(t.Start, r.Start, slack)
 }
 
-// spans says whether an instant lies between another one and the request's end.
-func (x *exchange) spans(at, from clock.Instant) bool {
-	return at >= from && at <= x.record.Start.Add(x.record.Duration)
+// slacks are how far outside of its request an attempt may have begun: not at all, or, if there is
+// no request that it fits, any time. Envoy takes starts from the system clock and durations from a
+// steady one (stream_info_impl.h): a thread that loses its processor between the two readings, or
+// a clock that is set, moves one against the other. Entries of one connection come in order.
+var slacks = [...]time.Duration{0, time.Hour}
+
+// spans says whether an instant lies between another one and the request's end, give or take slack.
+func (x *exchange) spans(at, from clock.Instant, slack time.Duration) bool {
+	return at >= from.Add(-slack) && at <= x.record.Start.Add(x.record.Duration+slack)
 }
 
 // began is when copies can have begun at the earliest: behind the first attempt.
