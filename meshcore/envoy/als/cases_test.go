@@ -2,9 +2,11 @@ package als
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,14 +61,20 @@ func hang(_ *backend, c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 // echo sends back what comes.
 func echo(_ *backend, c net.Conn) { _, _ = io.Copy(c, c) }
 
-// refused is an address where nobody listens.
+// refused is an address where nobody listens, and nobody can while the test runs: it is bound.
 func refused() string {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
 	if err != nil {
 		panic(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }
 
 func retry(n uint32, on string) *routev3.RetryPolicy {
