@@ -54,6 +54,7 @@ func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
 func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
 	began, old := m.clock.Now(), m.current()
 	m.fetchKeys(ctx, c) // from what runs already
+	waiting := m.heldBack()
 	next, err := m.plan(ctx, c, old.reg)
 	if err != nil {
 		return topology.Applied{}, err
@@ -61,7 +62,7 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	if err := m.start(ctx, next.reg); err != nil {
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, false))
 	}
-	if m.heldBack() { // some of what has been started is not ready yet
+	if !maps.Equal(waiting, m.heldBack()) { // what has been started is not as what it replaces
 		if next, err = m.plan(ctx, c, old.reg); err != nil {
 			return topology.Applied{}, errors.Join(err, m.back(ctx, old, false))
 		}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"maps"
 )
 
 // A pod whose app takes its time, or whose readiness probe fails, is no endpoint of its Services.
@@ -22,11 +23,11 @@ func (m *mesh) forget(id string) {
 	delete(m.unready, id)
 }
 
-// heldBack says whether some pod is not ready.
-func (m *mesh) heldBack() bool {
+// heldBack returns which pods are not ready.
+func (m *mesh) heldBack() map[string]bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.unready) > 0
+	return maps.Clone(m.unready)
 }
 
 // setReady changes whether a pod is ready, and returns when every proxy knows. A pod that has ended
