@@ -269,7 +269,7 @@ func Lookup(name string) (App, bool) {
 
 // ByImage returns the app that an image stands for.
 func ByImage(image string) (App, bool) {
-	repository := repositoryOf(image)
+	repository, _ := app.SplitImage(image)
 	for _, a := range apps {
 		for _, known := range a.Images {
 			if repository == known || strings.HasSuffix(repository, "/"+known) {
@@ -278,13 +278,4 @@ func ByImage(image string) (App, bool) {
 		}
 	}
 	return App{}, false
-}
-
-// repositoryOf takes tag and digest off an image's name; a port of the registry stays.
-func repositoryOf(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
-		image = image[:colon]
-	}
-	return image
 }

@@ -73,19 +73,23 @@ func (e *Env) Flag(name string, fallback bool) (bool, error) {
 
 // Tag returns the tag of the image: "v2" of "quay.io/some/app:v2"; empty without one.
 func (e *Env) Tag() string {
-	_, tag, _ := strings.Cut(e.imageAndTag(), ":")
+	_, tag := SplitImage(e.Image)
 	return tag
 }
 
 // ImageName returns the last part of the image's name: "app" of "quay.io/some/app:v2".
 func (e *Env) ImageName() string {
-	name, _, _ := strings.Cut(e.imageAndTag(), ":")
-	return name
+	repository, _ := SplitImage(e.Image)
+	return repository[strings.LastIndexByte(repository, '/')+1:]
 }
 
-func (e *Env) imageAndTag() string {
-	image, _, _ := strings.Cut(e.Image, "@")
-	return image[strings.LastIndexByte(image, '/')+1:]
+// SplitImage takes tag and digest off an image's name; a port of the registry stays.
+func SplitImage(image string) (repository, tag string) {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		return image[:colon], image[colon+1:]
+	}
+	return image, ""
 }
 
 var versionTag = regexp.MustCompile(`^(v\d+)([.-].*)?$`)
