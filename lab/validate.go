@@ -124,30 +124,25 @@ func translated(c *istio.Config) []istio.Diagnostic {
 	low := stock.NewLowering()
 	known := accepted{}
 	seen := map[string]bool{}
-	for _, p := range reg.Pods {
-		for _, x := range embedded.CheckOwn(p) {
+	tell := func(found ...istio.Diagnostic) {
+		for _, x := range found {
 			if s := x.String(); !seen[s] {
 				seen[s] = true
 				diags = append(diags, x)
 			}
 		}
+	}
+	for _, p := range reg.Pods {
+		tell(embedded.CheckOwn(p)...)
 		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
-			x := istio.Diagnostic{
+			tell(istio.Diagnostic{
 				Severity: istio.Warning,
 				Place:    p.Object.At("spec.template.spec.containers[0].image"),
 				Object:   p.Object.Ref(), Msg: err.Error(),
-			}
-			if s := x.String(); !seen[s] {
-				seen[s] = true
-				diags = append(diags, x)
-			}
+			})
 		}
-		for _, x := range append(embedded.CheckModel(p, ""), embedded.CheckApp(p)...) {
-			if s := x.String(); !seen[s] {
-				seen[s] = true
-				diags = append(diags, x)
-			}
-		}
+		tell(embedded.CheckModel(p, "")...)
+		tell(embedded.CheckApp(p)...)
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue
 		}
@@ -157,17 +152,12 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		if err == nil && !hasError(d) {
 			err = known.take(p.ID(), snap)
 		}
+		tell(d...)
 		if err != nil {
-			d = append(d, istio.Diagnostic{
+			tell(istio.Diagnostic{
 				Place: p.Object.At(""), Object: p.Object.Ref(),
 				Msg: "its proxy refuses: " + err.Error(),
 			})
-		}
-		for _, x := range d {
-			if s := x.String(); !seen[s] {
-				seen[s] = true
-				diags = append(diags, x)
-			}
 		}
 	}
 	return diags
