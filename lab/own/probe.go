@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -133,11 +132,7 @@ func (s *Service) askHTTP(ctx context.Context, p Probe) error {
 	scheme := strings.ToLower(cmp.Or(string(p.http.Scheme), "http"))
 	to := scheme + "://" + net.JoinHostPort("localhost", strconv.Itoa(int(p.port))) +
 		"/" + strings.TrimPrefix(p.http.Path, "/")
-	u, err := url.Parse(to)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)
 	if err != nil {
 		return err
 	}
@@ -153,7 +148,8 @@ func (s *Service) askHTTP(ctx context.Context, p Probe) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 399 {
-		return fmt.Errorf("its readiness probe %s is answered with %s", u.RequestURI(), res.Status)
+		return fmt.Errorf("its readiness probe %s is answered with %s", r.URL.RequestURI(),
+			res.Status)
 	}
 	return nil
 }

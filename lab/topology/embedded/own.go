@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -47,21 +46,18 @@ func ownSpec(s *translate.Pod) (*own.Spec, error) {
 	}
 	spec, err := own.Parse(s.Annotations, firstContainer(s), containerPorts(s), dir)
 	if spec != nil && s.Role == translate.Gateway {
-		return nil, &own.ProblemError{Annotation: cmp.Or(
-			firstOf(s.Annotations, own.CommandAnnotation, own.ForwardAnnotation)),
+		return nil, &own.ProblemError{Annotation: annotationOf(spec),
 			Msg: "this pod is a gateway, which has no service of its own"}
 	}
 	return spec, err
 }
 
-// firstOf returns the first of some names that a map has.
-func firstOf(in map[string]string, names ...string) string {
-	for _, n := range names {
-		if _, ok := in[n]; ok {
-			return n
-		}
+// annotationOf is the annotation that says what answers.
+func annotationOf(spec *own.Spec) string {
+	if spec.Command != "" {
+		return own.CommandAnnotation
 	}
-	return ""
+	return own.ForwardAnnotation
 }
 
 // CheckOwn returns what is wrong with a pod's service of the user's own.
@@ -141,11 +137,7 @@ func where(s *translate.Pod, spec *own.Spec) string {
 	if s.Object == nil {
 		return s.ID()
 	}
-	name := own.ForwardAnnotation
-	if spec.Command != "" {
-		name = own.CommandAnnotation
-	}
-	at := s.Object.At(templateField(s, "metadata.annotations["+name+"]"))
+	at := s.Object.At(templateField(s, "metadata.annotations["+annotationOf(spec)+"]"))
 	return fmt.Sprintf("%s:%d:%d: %s", at.File, at.Line, at.Column, s.Object.Ref())
 }
 
