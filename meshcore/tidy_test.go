@@ -134,6 +134,8 @@ var imports = map[string][]string{
 	"testdata/envoy":    {"meshcore/envoy"},
 	"testdata/page":     {},
 	"testdata/chromium": {},
+	"testdata/wait":     {},
+	"testdata/apps":     {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},
 	".":                 {"lab"},
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
 	"github.com/mesh-lab/mesh-lab/sampleapps/echo"
+	"github.com/mesh-lab/mesh-lab/testdata/apps"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -81,26 +82,8 @@ func start(t *testing.T, name string, env app.Env) http.Handler {
 
 func client(n network) *http.Client { return &http.Client{Transport: n} }
 
-func vars(kv ...string) map[string]string {
-	m := map[string]string{}
-	for i := 0; i < len(kv); i += 2 {
-		m[kv[i]] = kv[i+1]
-	}
-	return m
-}
-
-func ask(h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
-	return send(h, httptest.NewRequest(method, path, nil), header...)
-}
-
-func send(h http.Handler, r *http.Request, header ...string) *httptest.ResponseRecorder {
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
+// How they are called.
+var vars, ask, send = apps.Vars, apps.Ask, apps.Send
 
 func expect(t *testing.T, w *httptest.ResponseRecorder, status int, body string) {
 	t.Helper()

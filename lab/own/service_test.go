@@ -24,6 +24,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/lab/own"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/testdata/wait"
 )
 
 // hasty is a clock whose waits are short; it notes how long they were to be.
@@ -143,7 +144,7 @@ func spec(t *testing.T, arguments string, change func(*corev1.Container)) *own.S
 func (b *bed) pids(n int) []int {
 	b.t.Helper()
 	var out []int
-	until(b.t, b.all, func() bool {
+	wait.Until(b.t, b.all, func() bool {
 		out = nil
 		for _, m := range regexp.MustCompile(`(?m)^pid (\d+)$`).FindAllStringSubmatch(b.all(), -1) {
 			pid, _ := strconv.Atoi(m[1])
@@ -154,25 +155,10 @@ func (b *bed) pids(n int) []int {
 	return out
 }
 
-// until waits for what tells nobody of it.
-func until(t *testing.T, now func() string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(time.Minute)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("not so: %s", now())
-		}
-	}
-}
-
 // gone wants a process to end, waiting for what the kernel and its parent have yet to do.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	until(t, func() string { return fmt.Sprintf("process %d is gone", pid) }, func() bool {
+	wait.Until(t, func() string { return fmt.Sprintf("process %d is gone", pid) }, func() bool {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		zombie := err == nil && strings.Contains(string(text), ") Z ")
 		return syscall.Kill(pid, 0) != nil || zombie
@@ -252,7 +238,7 @@ func TestQuit(t *testing.T) {
 	if all := b.all(); strings.Index(all, "ready false") > strings.Index(all, "wait 1s") {
 		t.Errorf("it was not told before the pause: %s", all)
 	}
-	until(t, b.all, func() bool { return strings.Count(b.all(), "ready true") == 2 })
+	wait.Until(t, b.all, func() bool { return strings.Count(b.all(), "ready true") == 2 })
 	if _, err := get(b, 8080); err != nil {
 		t.Error(err)
 	}
@@ -267,7 +253,7 @@ func TestReadinessProbe(t *testing.T) {
 			HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromString("web")}}}
 	}), nil, role+"=serve", "READY_FILE="+file)
 	problem := func() string { return fmt.Sprint(b.Problem()) }
-	until(t, problem, func() bool {
+	wait.Until(t, problem, func() bool {
 		return strings.Contains(problem(), "/ready is answered with 503")
 	})
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -302,7 +288,7 @@ func TestExecProbeChildren(t *testing.T) {
 		text, _ := os.ReadFile(file)
 		return strings.Fields(string(text))
 	}
-	until(t, func() string { return "no second probe" }, func() bool { return len(children()) > 1 })
+	wait.Until(t, func() string { return "no second probe" }, func() bool { return len(children()) > 1 })
 	pid, err := strconv.Atoi(children()[0])
 	if err != nil {
 		t.Fatal(err)

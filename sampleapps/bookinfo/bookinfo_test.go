@@ -21,6 +21,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
 	"github.com/mesh-lab/mesh-lab/sampleapps/bookinfo"
+	"github.com/mesh-lab/mesh-lab/testdata/apps"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -160,26 +161,8 @@ func start(t testing.TB, make maker, env app.Env) http.Handler {
 	return h
 }
 
-func vars(kv ...string) map[string]string {
-	m := map[string]string{}
-	for i := 0; i < len(kv); i += 2 {
-		m[kv[i]] = kv[i+1]
-	}
-	return m
-}
-
-func ask(h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
-	return send(h, httptest.NewRequest(method, path, nil), header...)
-}
-
-func send(h http.Handler, r *http.Request, header ...string) *httptest.ResponseRecorder {
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
+// How they are called.
+var vars, ask, send = apps.Vars, apps.Ask, apps.Send
 
 const isJSON = "application/json"
 

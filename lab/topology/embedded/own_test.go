@@ -22,6 +22,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/testdata/wait"
 )
 
 // ownRole makes this test binary a service: who calls it, what it is told, and what its upstream
@@ -130,21 +131,6 @@ func upOwn(t *testing.T, d embedded.Driver, c *istio.Config) (topology.Mesh, *he
 	return m, h
 }
 
-// until asks again and again, for what becomes so by itself.
-func until(t *testing.T, what func() string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(time.Minute)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatal(what())
-		}
-	}
-}
-
 func askMine(t *testing.T, m topology.Mesh, path string) request.Result {
 	t.Helper()
 	return ask(t, m, request.Spec{From: "curl", URL: "http://mine" + path})[0]
@@ -165,7 +151,7 @@ func testOwnCommand(t *testing.T, d embedded.Driver) {
 	base := customer(t, fmt.Sprintf(mineYAML, 2, own.CommandAnnotation, `"`+self+`"`))
 	m, said := upOwn(t, d, base)
 	seen := map[string]bool{}
-	until(t, said.String, func() bool { // a proxy may be late to learn who is ready
+	wait.Until(t, said.String, func() bool { // a proxy may be late to learn who is ready
 		pod, _, _ := strings.Cut(askMine(t, m, "/").Body, " ")
 		seen[pod] = true
 		return seen["mine-0"] && seen["mine-1"]
@@ -214,7 +200,7 @@ func crashAndKill(t *testing.T, m topology.Mesh, said *heard) {
 	}
 	becomes := func(answer string) {
 		t.Helper()
-		until(t, said.String, func() bool {
+		wait.Until(t, said.String, func() bool {
 			return strings.HasPrefix(askMine(t, m, "/").Body, answer+" ")
 		})
 	}
@@ -223,11 +209,11 @@ func crashAndKill(t *testing.T, m topology.Mesh, said *heard) {
 		t.Errorf("a crash looks like %+v", r)
 	}
 	crashed := "mine-0.default/main: now it crashes\nmine-0.default/main: mesh-lab: "
-	until(t, said.String, func() bool {
+	wait.Until(t, said.String, func() bool {
 		return strings.Contains(said.String(), crashed) &&
 			strings.Contains(said.String(), ": exit status 7; it starts again in 1s\n")
 	})
-	until(t, said.String, func() bool { return strings.Count(said.String(), ": it serves\n") >= 3 })
+	wait.Until(t, said.String, func() bool { return strings.Count(said.String(), ": it serves\n") >= 3 })
 	becomes("mine-0")
 	if err := killer.Restart(t.Context(), "mine-1.default"); err != nil {
 		t.Fatal(err)
@@ -276,8 +262,8 @@ func testOwnForward(t *testing.T, d embedded.Driver) {
 	s.Listener = l
 	s.Start()
 	defer s.Close()
-	until(t, said.String, func() bool { return owner(m)[0].Problem == nil })
-	until(t, said.String, func() bool { return askMine(t, m, "/").Status == 200 })
+	wait.Until(t, said.String, func() bool { return owner(m)[0].Problem == nil })
+	wait.Until(t, said.String, func() bool { return askMine(t, m, "/").Status == 200 })
 	r := askMine(t, m, "/")
 	if !strings.HasPrefix(r.Body, "mine mine ") || !strings.Contains(r.Body, "/sa/curl") {
 		t.Errorf("%+v", r)
@@ -294,8 +280,8 @@ func testOwnForward(t *testing.T, d embedded.Driver) {
 		t.Errorf("by the proxy: %q %v", b, err)
 	}
 	s.Close()
-	until(t, said.String, func() bool { return owner(m)[0].Problem != nil })
-	until(t, said.String, func() bool { return askMine(t, m, "/").Hops[0].Flags == "UH" })
+	wait.Until(t, said.String, func() bool { return owner(m)[0].Problem != nil })
+	wait.Until(t, said.String, func() bool { return askMine(t, m, "/").Hops[0].Flags == "UH" })
 }
 
 // TestOwnIsRefused: what can not be is said with its place, and nothing is left behind.
