@@ -181,14 +181,20 @@ func (c *Checker) repeat(
 		test = support // what has failed decides what comes: the draws are not independent
 		e.Least, e.Most = min(e.Least, inOrderLeast), min(e.Most, inOrder)
 	}
+	ask, alone := c.Pair.askFresh, false
 	for n := 0; n < e.Most; {
 		specs := make([]request.Spec, max(e.Least, min(n, e.Most-n)))
 		for i := range specs {
 			specs[i] = spec(n + i)
 		}
-		a, b, err := c.Pair.askFresh(ctx, specs)
+		a, b, err := ask(ctx, specs)
 		if err != nil {
 			return false, err
+		}
+		if !alone && (drags(a) || drags(b)) {
+			ask, alone = c.Pair.askAlone, true
+			ta, tb, n = tally{}, tally{}, 0
+			continue
 		}
 		for i := range specs {
 			ta[view(OutcomeOf(&a[i])).text()]++
@@ -206,6 +212,17 @@ func (c *Checker) repeat(
 		}
 	}
 	return false, nil
+}
+
+// drags says whether a connection to a host failed at once. Envoy then fails whoever waits for one
+// to the same host, too (ConnPoolImplBase::purgePendingStreams, source/common/conn_pool/
+// conn_pool_base.cc): what such requests leave depends on their company.
+func drags(rs []request.Result) bool {
+	return slices.ContainsFunc(rs, func(r request.Result) bool {
+		return r.DurationMS < long && slices.ContainsFunc(r.Hops, func(h request.Hop) bool {
+			return h.Reporter == "source" && h.UpstreamFailure != ""
+		})
+	})
 }
 
 // distributions compares the shares of what is random: one request for each kind of it.
@@ -286,10 +303,11 @@ func (c *Checker) random(specs []request.Spec, a []request.Result) []string {
 	return out
 }
 
+const long = 1000 // ms
+
 // slow says whether a request asks its backend to wait, or waited for long: a quick one says as
 // much.
 func slow(s *request.Spec, r *request.Result) bool {
-	const long = 1000 // ms
 	return r.DurationMS > long || slices.ContainsFunc(s.Headers, func(h string) bool {
 		return strings.HasPrefix(h, "x-echo-delay:")
 	})

@@ -118,6 +118,13 @@ func (p *Pair) askFresh(
 	return p.send(ctx, specs, request.BatchOptions{Connections: connections, Fresh: true})
 }
 
+// askAlone is askFresh with one request at a time.
+func (p *Pair) askAlone(
+	ctx context.Context, specs []request.Spec,
+) (a, b []request.Result, err error) {
+	return p.send(ctx, specs, request.BatchOptions{Connections: 1, Fresh: true})
+}
+
 func (p *Pair) send(
 	ctx context.Context, specs []request.Spec, o request.BatchOptions,
 ) (a, b []request.Result, err error) {

@@ -298,7 +298,11 @@ func playCase(
 			t.Logf("not compared: %s: %s", w.ID, why)
 			continue
 		}
-		results := play(t, ctx, m, w)
+		failing := ""
+		if d.Proxy == "envoy" {
+			failing = unlucky[id]
+		}
+		results := playAll(t, ctx, m, w, failing)
 		r := &recorded.Requests[j]
 		if anyPod[id] != "" || d.Proxy == "envoy" && drawn[id] != "" {
 			r.anyPod()
