@@ -176,24 +176,22 @@ func (c *Checker) repeat(
 	e Effort,
 ) (bool, error) {
 	ta, tb := tally{}, tally{}
-	test := distance
+	test, atOnce := distance, connections
 	if limited(c.Pair.config) {
-		test = support // what has failed decides what comes: the draws are not independent
+		test, atOnce = support, 1 // what has failed decides what comes: draws are not independent
 		e.Least, e.Most = min(e.Least, inOrderLeast), min(e.Most, inOrder)
 	}
-	ask, alone := c.Pair.askFresh, false
 	for n := 0; n < e.Most; {
 		specs := make([]request.Spec, max(e.Least, min(n, e.Most-n)))
 		for i := range specs {
 			specs[i] = spec(n + i)
 		}
-		a, b, err := ask(ctx, specs)
+		a, b, err := c.Pair.askFresh(ctx, specs, atOnce)
 		if err != nil {
 			return false, err
 		}
-		if !alone && (drags(a) || drags(b)) {
-			ask, alone = c.Pair.askAlone, true
-			ta, tb, n = tally{}, tally{}, 0
+		if atOnce > 1 && (drags(a) || drags(b)) {
+			ta, tb, n, atOnce = tally{}, tally{}, 0, 1
 			continue
 		}
 		for i := range specs {
@@ -303,7 +301,8 @@ func (c *Checker) random(specs []request.Spec, a []request.Result) []string {
 	return out
 }
 
-const long = 1000 // ms
+// long is from when on a request is a slow one, in milliseconds.
+const long = 1000
 
 // slow says whether a request asks its backend to wait, or waited for long: a quick one says as
 // much.

@@ -35,3 +35,36 @@ func TestEnvoy(t *testing.T) {
 		t.Errorf("%s", report(t, r))
 	}
 }
+
+// mistaken has clients speak TLS to servers that take plain text alone.
+const mistaken = `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: plain, namespace: shop}
+spec: {mtls: {mode: DISABLE}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: shop}
+spec:
+  host: a.shop.svc.cluster.local
+  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}
+`
+
+// TestCompany compares connections that fail: with one, a real Envoy fails all requests that wait
+// for the same host, and how many these are is no difference between data planes.
+func TestCompany(t *testing.T) {
+	envoy.Binary(t)
+	r := newRun(t, nil)
+	r.B.Name, r.B.Driver = "envoy", embedded.Driver{Proxy: "envoy", Dir: t.TempDir()}
+	src := fixed(mistaken)
+	src.Mesh = access.Mesh
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := r.Fuzz(ctx, src, 1); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Findings) > 0 || r.Tally.Configs != 1 || r.Tally.Random == 0 {
+		t.Errorf("%+v\n%s", r.Tally, report(t, r))
+	}
+}

@@ -110,19 +110,12 @@ func (p *Pair) ask(ctx context.Context, specs []request.Spec) (a, b []request.Re
 	return p.send(ctx, specs, request.BatchOptions{Connections: connections})
 }
 
-// askFresh is ask with a connection for each request: what is drawn for each connection (the pod
-// behind a TCP proxy, a new cookie) is then drawn for each request.
+// askFresh is ask with a connection for each request, and so many at a time: what is drawn for each
+// connection (the pod behind a TCP proxy, a new cookie) is then drawn for each request.
 func (p *Pair) askFresh(
-	ctx context.Context, specs []request.Spec,
+	ctx context.Context, specs []request.Spec, atOnce int,
 ) (a, b []request.Result, err error) {
-	return p.send(ctx, specs, request.BatchOptions{Connections: connections, Fresh: true})
-}
-
-// askAlone is askFresh with one request at a time.
-func (p *Pair) askAlone(
-	ctx context.Context, specs []request.Spec,
-) (a, b []request.Result, err error) {
-	return p.send(ctx, specs, request.BatchOptions{Connections: 1, Fresh: true})
+	return p.send(ctx, specs, request.BatchOptions{Connections: atOnce, Fresh: true})
 }
 
 func (p *Pair) send(
