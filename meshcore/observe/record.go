@@ -109,13 +109,23 @@ type Push struct {
 	Nack    string        `json:"nack,omitempty"` // the proxy's reason, empty for an ACK
 }
 
-// Fault is one thing that was broken, with its receipt.
+// Fault is one thing that was broken, with its receipt: how often and when it took effect, from the
+// place where it acts.
 type Fault struct {
-	From   clock.Instant `json:"from_ns"`
-	Until  clock.Instant `json:"until_ns,omitempty"`
-	Kind   string        `json:"kind"`
-	Target string        `json:"target"`
-	Fired  int64         `json:"fired"` // how often it took effect
+	ID       int           `json:"id,omitempty"` // of one that is recorded again as it goes on; from 1
+	From     clock.Instant `json:"from_ns"`
+	Until    clock.Instant `json:"until_ns,omitempty"` // when it was healed; 0: it was not, or it is a moment
+	Name     string        `json:"name,omitempty"`
+	Kind     string        `json:"kind"`
+	Target   string        `json:"target"`
+	Fired    int64         `json:"fired"`           // how often it took effect
+	Unit     string        `json:"unit,omitempty"`  // what Fired counts
+	Bytes    int64         `json:"bytes,omitempty"` // that it held, delayed or dropped
+	First    clock.Instant `json:"first_ns,omitempty"`
+	Last     clock.Instant `json:"last_ns,omitempty"`
+	Evidence []string      `json:"evidence,omitempty"` // what the place said where it acts
+	// Skipped is why it was not done, where a topology can not.
+	Skipped string `json:"skipped,omitempty"`
 }
 
 // Change is something that the run did: a step begun, a configuration applied, a host ejected. The

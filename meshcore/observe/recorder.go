@@ -96,10 +96,18 @@ func (c *Recorder) Push(p Push) {
 	c.pushes = latest(c.pushes, c.keep)
 }
 
-// Fault records something that was broken.
+// Fault records something that was broken, or changes the one that has the same ID.
 func (c *Recorder) Fault(f Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if f.ID != 0 {
+		for i := range c.faults {
+			if c.faults[i].ID == f.ID {
+				c.faults[i] = f
+				return
+			}
+		}
+	}
 	c.faults = latest(append(c.faults, f), c.keep)
 }
 
