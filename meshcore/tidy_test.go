@@ -93,9 +93,10 @@ var imports = map[string][]string{
 		"meshcore/xds",
 	},
 	"meshcore/envoy/relocate": {"meshcore/xds"},
+	"lab/topology/live":       {"meshcore/*", "lab/topology"},
 	"lab/topology/embedded": {
-		"meshcore/*", "lab/own", "lab/topology", "sampleapps", "sampleapps/app",
-		"sampleapps/model",
+		"meshcore/*", "lab/own", "lab/topology", "lab/topology/live", "sampleapps",
+		"sampleapps/app", "sampleapps/model",
 	},
 	"lab/logfile": {},
 	"lab/own":     {"meshcore/clock"},

@@ -104,8 +104,8 @@ type ControlFault struct {
 // Receipt says how often and when a fault took effect, from the place where it acts.
 type Receipt struct {
 	Fired int64         `json:"fired"`           // in Unit; 0: it did nothing
-	Unit  string        `json:"unit"`            // what is counted: "connections reset", "packets dropped"
-	Bytes int64         `json:"bytes,omitempty"` // that were held, delayed or dropped, where it is known
+	Unit  string        `json:"unit"`            // such as "connections reset"
+	Bytes int64         `json:"bytes,omitempty"` // held, delayed or dropped, where known
 	First clock.Instant `json:"first_ns,omitempty"`
 	Last  clock.Instant `json:"last_ns,omitempty"`
 	// Evidence is what the place itself said, such as a container's exit event.
@@ -129,7 +129,7 @@ type Broken interface {
 	// Change gives the fault another strength while it lasts (Link, CPU, Delay); kind and targets
 	// stay.
 	Change(ctx context.Context, f Fault) error
-	// Heal ends it, and returns when what it broke is as before: pods run, are ready and configured,
-	// links pass. It may be called again. The Receipt is as it was at the end.
+	// Heal ends it, and returns when what it broke is as before: pods run, are ready and
+	// configured, links pass. It may be called again. The Receipt is as it was at the end.
 	Heal(ctx context.Context) error
 }

@@ -112,9 +112,9 @@ type Push struct {
 // Fault is one thing that was broken, with its receipt: how often and when it took effect, from the
 // place where it acts.
 type Fault struct {
-	ID       int           `json:"id,omitempty"` // of one that is recorded again as it goes on; from 1
+	ID       int           `json:"id,omitempty"` // from 1; the same as it goes on
 	From     clock.Instant `json:"from_ns"`
-	Until    clock.Instant `json:"until_ns,omitempty"` // when it was healed; 0: it was not, or it is a moment
+	Until    clock.Instant `json:"until_ns,omitempty"` // healed; 0: not, or a moment
 	Name     string        `json:"name,omitempty"`
 	Kind     string        `json:"kind"`
 	Target   string        `json:"target"`
