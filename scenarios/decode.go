@@ -3,6 +3,7 @@ package scenarios
 import (
 	"encoding"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -146,9 +147,14 @@ func setScalar(text string, v reflect.Value) error {
 			return fmt.Errorf("%q is no whole number", text)
 		}
 		v.SetInt(int64(i))
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		v.SetBool(text == "true")
 	case reflect.Float64:
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil || !(f >= 0) {
+		f, err := parseNumber(text)
+		if err != nil {
 			return fmt.Errorf("%q is no number", text)
 		}
 		v.SetFloat(f)
@@ -156,6 +162,15 @@ func setScalar(text string, v reflect.Value) error {
 		panic("scenarios: no reader for " + v.Type().String())
 	}
 	return nil
+}
+
+// parseNumber reads a number that is not negative.
+func parseNumber(text string) (float64, error) {
+	f, err := strconv.ParseFloat(text, 64)
+	if err == nil && !(f >= 0 && f <= math.MaxFloat64) {
+		err = strconv.ErrRange
+	}
+	return f, err
 }
 
 // list fills a slice; a single value stands for a list of one.

@@ -71,6 +71,8 @@ func Parse(file string, text []byte) (*Scenario, []istio.Diagnostic) {
 		}
 	}
 	d.value(root, reflect.ValueOf(s).Elem(), "")
+	s.nameFaults(d)
+	s.expand()
 	slices.SortStableFunc(d.problems, func(a, b istio.Diagnostic) int {
 		if a.Place.Line != b.Place.Line {
 			return a.Place.Line - b.Place.Line
@@ -101,15 +103,14 @@ func (s *Scenario) Validate() error {
 	}
 	for _, n := range s.Needs {
 		if !slices.Contains(powers, n) {
-			return fmt.Errorf("needs: unknown power %q; known are %s", n,
-				strings.Join(powers, ", "))
+			return fmt.Errorf("needs: unknown power %q; %s", n, oneOf(n, powers))
 		}
 	}
 	return nil
 }
 
 // powers are what a topology may or may not be able to do.
-var powers = []string{"kill", "exec", "rotate", "control plane"}
+var powers = append([]string{"exec", "rotate"}, FaultKinds()...)
 
 // Validate says what is wrong with an exec.
 func (e *Exec) Validate() error {
@@ -278,6 +279,10 @@ func (s *Scenario) Resolve(fsys fs.FS) []istio.Diagnostic {
 	}
 	read(&s.Mesh.Files)
 	read(&s.Mesh.Config)
+	for i := range s.Rollback {
+		read(s.Rollback[i].Apply)
+		read(s.Rollback[i].Delete)
+	}
 	for _, step := range s.Steps {
 		for i := range step.Actions {
 			read(step.Actions[i].Apply)

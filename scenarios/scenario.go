@@ -24,11 +24,13 @@ import (
 type Scenario struct {
 	Name      string        `yaml:"name" about:"one word; how reports call it"`
 	About     string        `yaml:"about" about:"what it shows, in a sentence"`
-	Needs     []string      `yaml:"needs" about:"powers that the topology must have: kill, exec"`
+	Needs     []string      `yaml:"needs" about:"powers that the topology must have: exec, pause"`
 	Alpha     Rate          `yaml:"falseAlarm" about:"how often a right mesh may fail: 1e-6"`
 	Tolerance assert.Points `yaml:"tolerance" about:"how far shares may be off: 5%"`
 	Mesh      Mesh          `yaml:"mesh" about:"what is set up before the first step"`
+	Steady    *Steady       `yaml:"steady" about:"what must hold before the story and after it"`
 	Steps     []Step        `yaml:"steps" about:"the story, scene by scene"`
+	Rollback  Rollback      `yaml:"rollback" about:"what is done in the end, whatever has happened"`
 
 	File string `yaml:"-"` // path as it was given
 	Text []byte `yaml:"-"` // the file itself
@@ -58,6 +60,7 @@ type Step struct {
 	Actions []Action
 	Expect  []assert.Expectation
 	Place   istio.Place
+	Steady  Phase // of a step that the scenario's steady state has made
 }
 
 // inFlight returns how many of the step's requests may be under way at a time.
@@ -76,8 +79,9 @@ type Action struct {
 	Apply   *Documents // apply configuration and wait for every proxy's ACK
 	Delete  *Documents // delete the objects in it
 	Scale   []Scale    // change numbers of replicas
-	Kill    []string   // stop pods or workloads
-	Restart []string   // start them again
+	Fault   *Fault     // break something
+	Heal    []string   // end faults by name, or all
+	Restart []string   // start killed pods or workloads again
 	Rotate  Rotate     // issue certificates anew
 	Exec    *Exec      // call a pod's own app on localhost
 	Wait    time.Duration
@@ -86,8 +90,8 @@ type Action struct {
 	Place   istio.Place
 }
 
-// Kind returns the action's key: apply, delete, scale, kill, restart, rotate, exec, wait, load,
-// request.
+// Kind returns the action's key: apply, delete, scale, restart, rotate, exec, wait, load, request,
+// heal, or that of a fault: kill, pause, ...
 func (a *Action) Kind() string {
 	switch {
 	case a.Apply != nil:
@@ -96,8 +100,10 @@ func (a *Action) Kind() string {
 		return "delete"
 	case a.Scale != nil:
 		return "scale"
-	case a.Kill != nil:
-		return "kill"
+	case a.Fault != nil:
+		return a.Fault.Kind
+	case a.Heal != nil:
+		return "heal"
 	case a.Restart != nil:
 		return "restart"
 	case a.Rotate != "":

@@ -34,8 +34,7 @@ type changeShape struct {
 	Apply   Documents `yaml:"apply" about:"configuration: files, or objects written here"`
 	Delete  Documents `yaml:"delete" about:"configuration to delete"`
 	Scale   scaleList `yaml:"scale" about:"number of replicas of each workload"`
-	Kill    []string  `yaml:"kill" about:"pods or workloads to stop"`
-	Restart []string  `yaml:"restart" about:"pods or workloads to start again"`
+	Restart []string  `yaml:"restart" about:"killed pods or workloads to start again"`
 	Rotate  Rotate    `yaml:"rotate" about:"certificates: issue all of them anew, now"`
 	Exec    []Exec    `yaml:"exec" about:"calls of pods' own apps on localhost, past the mesh"`
 }
@@ -56,6 +55,45 @@ type meanwhileShape struct {
 	Wait        time.Duration `yaml:"wait" about:"time that passes before the next"`
 }
 
+// rollbackShape is what is done in the end, as it is written; Rollback.decode reads it.
+type rollbackShape struct {
+	changeShape `yaml:",inline"`
+	Wait        time.Duration `yaml:"wait" about:"time that passes before the next"`
+}
+
+// steadyShape is a steady state as it is written; Steady.decode reads it.
+type steadyShape struct {
+	Name    string      `yaml:"name" about:"how reports call it; steady state unless said"`
+	Load    []Load      `yaml:"load" about:"traffic before the story, and again after it"`
+	Request []Request   `yaml:"request" about:"exact requests, before the story and after it"`
+	Expect  expectShape `yaml:"expect" about:"what must hold before, and again after"`
+	During  expectShape `yaml:"during" about:"how far it may bend while the story is told"`
+}
+
+// story makes an object of a struct's fields, the faults, and their end.
+func (g *schemer) story(t reflect.Type) object {
+	out := g.structure(t)
+	properties := out["properties"].(object)
+	for i := range faultKinds {
+		k := &faultKinds[i]
+		one := g.def("fault "+k.key, func() object {
+			return g.structure(reflect.TypeOf(k.shape()).Elem())
+		})
+		if k.words != nil {
+			one = object{"anyOf": []any{one, object{"type": "string"}}}
+		}
+		properties[k.key] = described(listed(one), k.about)
+	}
+	properties["heal"] = described(g.schema(reflect.TypeFor[[]string]()),
+		"ends faults, by their names, or all")
+	return out
+}
+
+// listed is one, or a list of them.
+func listed(one object) object {
+	return object{"anyOf": []any{one, object{"type": "array", "items": one}}}
+}
+
 // expectShape is a step's list of expectations.
 type expectShape struct{}
 
@@ -72,10 +110,19 @@ func (g *schemer) schema(t reflect.Type) object {
 	p := reflect.PointerTo(t)
 	switch {
 	case t == reflect.TypeFor[Step]():
-		return g.def("step", func() object { return g.structure(reflect.TypeFor[stepShape]()) })
+		return g.def("step", func() object { return g.story(reflect.TypeFor[stepShape]()) })
 	case t == reflect.TypeFor[Meanwhile]():
 		return g.def("meanwhile",
-			func() object { return g.structure(reflect.TypeFor[meanwhileShape]()) })
+			func() object { return g.story(reflect.TypeFor[meanwhileShape]()) })
+	case t == reflect.TypeFor[Rollback]():
+		return listed(g.def("rollback",
+			func() object { return g.structure(reflect.TypeFor[rollbackShape]()) }))
+	case t == reflect.TypeFor[Steady]():
+		return g.def("steady", func() object { return g.structure(reflect.TypeFor[steadyShape]()) })
+	case t == reflect.TypeFor[Bandwidth]() || t == reflect.TypeFor[Size]():
+		return object{"type": []string{"string", "integer"}, "pattern": `^[0-9.]+([KM]i?)?B?(/s)?$`}
+	case t == reflect.TypeFor[Portion]():
+		return object{"type": "string", "pattern": `^[0-9.]+\s*%$`}
 	case t == reflect.TypeFor[Rotate]():
 		return object{"const": "certificates"}
 	case t == reflect.TypeFor[Documents]():
@@ -102,9 +149,11 @@ func (g *schemer) schema(t reflect.Type) object {
 		if t.Elem() == reflect.TypeFor[Step]() {
 			return object{"type": "array", "items": one, "minItems": 1}
 		}
-		return object{"anyOf": []any{one, object{"type": "array", "items": one}}}
+		return listed(one)
 	case reflect.Struct:
 		return g.def(strings.ToLower(t.Name()), func() object { return g.structure(t) })
+	case reflect.Bool:
+		return object{"type": "boolean"}
 	case reflect.Int:
 		return object{"type": "integer", "minimum": 0}
 	case reflect.Float64:

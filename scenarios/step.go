@@ -15,13 +15,13 @@ import (
 
 // stepKeys are a step's keys; those of actions may be written in any order, which is the order in
 // which they are done.
-var stepKeys = []string{
-	"name", "apply", "delete", "scale", "kill", "restart", "rotate", "exec", "wait", "load",
-	"request", "expect",
-}
+var stepKeys = slices.Concat(
+	[]string{"name"}, changeKeys, []string{"wait", "load", "request"}, FaultKinds(),
+	[]string{"heal", "expect"},
+)
 
-// laterKeys are known, but not carried out yet.
-var laterKeys = []string{"pause", "resume", "partition", "delay", "heal", "control plane"}
+// changeKeys are the actions that change the mesh, faults aside.
+var changeKeys = []string{"apply", "delete", "scale", "restart", "rotate", "exec"}
 
 // decode reads a step: its actions in the order written.
 func (s *Step) decode(d *decoder, n *yaml.Node, field string) {
@@ -37,10 +37,10 @@ func (s *Step) decode(d *decoder, n *yaml.Node, field string) {
 			expect = e.value
 		case slices.Contains(stepKeys, key):
 			s.action(d, e, at)
-		case slices.Contains(laterKeys, key):
-			d.report(e.key, at, "is not carried out yet")
+		case key == "resume":
+			d.report(e.key, at, "unknown key; heal ends a pause, and every other fault")
 		default:
-			d.unknown(e.key, field, append(stepKeys, laterKeys...))
+			d.unknown(e.key, field, stepKeys)
 		}
 	}
 	if s.Name == "" {
@@ -78,7 +78,7 @@ func (s *Step) waits() bool {
 	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind() == "wait" })
 }
 
-// action reads what one key of a step does; loads and requests may be lists.
+// action reads what one key of a step does; loads, requests and faults may be lists.
 func (s *Step) action(d *decoder, e entry, field string) {
 	a := Action{Place: istio.Place{File: d.file, Line: e.key.Line, Column: e.key.Column}}
 	into := func(v any) { d.value(e.value, reflect.ValueOf(v).Elem(), field) }
@@ -91,8 +91,8 @@ func (s *Step) action(d *decoder, e entry, field string) {
 		var scales scaleList
 		into(&scales)
 		a.Scale = scales
-	case "kill":
-		into(&a.Kill)
+	case "heal":
+		into(&a.Heal)
 	case "restart":
 		into(&a.Restart)
 	case "rotate":
@@ -123,6 +123,13 @@ func (s *Step) action(d *decoder, e entry, field string) {
 			s.Actions = append(s.Actions, Action{Request: &all[i], Place: a.Place})
 		}
 		return
+	default:
+		all := d.faults(e.key.Value, e.value, field)
+		for i := range all {
+			all[i].Place = a.Place
+			s.Actions = append(s.Actions, Action{Fault: &all[i], Place: a.Place})
+		}
+		return
 	}
 	s.Actions = append(s.Actions, a)
 }
@@ -134,9 +141,7 @@ func (s *Step) action(d *decoder, e entry, field string) {
 type Meanwhile []Action
 
 // meanwhileKeys are the actions that may go on beside a load.
-var meanwhileKeys = []string{
-	"apply", "delete", "scale", "kill", "restart", "rotate", "exec", "wait",
-}
+var meanwhileKeys = slices.Concat(changeKeys, []string{"wait"}, FaultKinds(), []string{"heal"})
 
 // decode reads a mapping of actions.
 func (m *Meanwhile) decode(d *decoder, n *yaml.Node, field string) {

@@ -33,8 +33,10 @@ func (r *run) act(
 		return r.delete(ctx, a.Delete, did)
 	case a.Scale != nil:
 		return r.scale(ctx, a.Scale, did)
-	case a.Kill != nil:
-		return r.kill(ctx, a.Kill, did)
+	case a.Fault != nil && a.Fault.Kind == "kill" && a.Fault.Part == "":
+		return r.kill(ctx, a.Fault.Pods, did)
+	case a.Fault != nil, a.Heal != nil:
+		return fmt.Errorf("%s: is not carried out yet", a.Kind())
 	case a.Restart != nil:
 		return r.restart(ctx, a.Restart, did)
 	case a.Rotate != "":
