@@ -28,6 +28,16 @@ func Optional(nodes ...string) Option {
 	}
 }
 
+// Aside names nodes that are given theirs and that nobody waits for, as they are broken. What they
+// refuse is no refusal of the Set.
+func Aside(nodes ...string) Option {
+	return func(p *plan) {
+		for _, n := range nodes {
+			p.aside[n] = true
+		}
+	}
+}
+
 // Patience has a Set go on without proxies that refuse, or that answer later than d in a stage, as
 // istiod does: each proxy is its own. Who refuses or is late is given nothing of the later stages,
 // so that another Set is needed once it answers. The Result names both.
@@ -48,6 +58,7 @@ type plan struct {
 	oneStep  bool
 	patience time.Duration // 0: without an end, and a refusal is one
 	optional map[string]bool
+	aside    map[string]bool
 	targets  map[string]sets // by node
 	bases    map[string]sets // what each node may have in force when the Set begins
 	changed  map[string]bool
@@ -144,6 +155,7 @@ func whole(_ kind, _, target *set) *set { return target }
 func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*plan, error) {
 	p := &plan{
 		optional: map[string]bool{},
+		aside:    map[string]bool{},
 		targets:  make(map[string]sets, len(snapshots)),
 		bases:    make(map[string]sets, len(snapshots)),
 		changed:  map[string]bool{},
@@ -207,11 +219,11 @@ func (s *Server) begin(
 		if touched {
 			changed, p.changed[key] = true, true
 		}
-		w.pending[n] = p.optional[key]
-	}
-	for n := range w.pending {
 		if n.stream != nil {
 			n.stream.signal()
+		}
+		if !p.aside[key] {
+			w.pending[n] = p.optional[key]
 		}
 	}
 	// Whoever refused and is offered nothing newer fails the stage at once; in a fixed order, so

@@ -10,6 +10,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/identity"
 )
 
@@ -181,7 +182,7 @@ func testBadCertificate(t *testing.T, d embedded.Driver) {
 		if _, err := m.(topology.Rotator).RotateCertificates(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := embedded.Certify(t.Context(), m, pod, s); err != nil {
+		if err := m.(*live.Mesh).Certify(t.Context(), pod, s); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
@@ -22,29 +24,24 @@ var sockets atomic.Int64
 
 // Capture opens a unix socket whose connections are the pod's connections to an address: its
 // sidecar takes them with that original destination, as if iptables had redirected them.
-func (m *mesh) Capture(from, address string) (network, at string, release func(), err error) {
-	c, err := m.client(from)
+func (w *world) Capture(
+	c live.Client, to netip.AddrPort,
+) (network, at string, release func(), err error) {
+	l, remove, err := w.net.unixSocket()
 	if err != nil {
 		return "", "", nil, err
 	}
-	to, err := m.resolve(c.namespace, address)
-	if err != nil {
-		return "", "", nil, err
-	}
-	l, remove, err := m.net.unixSocket()
-	if err != nil {
-		return "", "", nil, err
-	}
-	if c.pod != nil && c.pod.spec.Load().Role == translate.Sidecar && c.pod.side != nil {
-		stop, err := c.pod.side.capture(l, to)
+	p, _ := c.Pod.(*pod)
+	if p != nil && p.Spec().Role == translate.Sidecar && p.side != nil {
+		stop, err := p.side.capture(l, to)
 		if err != nil {
 			remove()
 			return "", "", nil, errors.Join(err, l.Close())
 		}
 		return "unix", l.Addr().String(), func() { stop(); remove() }, nil
 	}
-	r := m.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
-		return m.dialAs(ctx, c, to)
+	r := w.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return w.Dial(ctx, c, to)
 	})
 	return "unix", l.Addr().String(), func() { r.close(); remove() }, nil
 }
@@ -95,7 +92,7 @@ type relay struct {
 }
 
 // relay begins to pass on what comes to a socket.
-func (m *mesh) relay(
+func (w *world) relay(
 	l net.Listener, dial func(context.Context, net.Conn) (net.Conn, error),
 ) *relay {
 	r := &relay{l: l, dial: dial}

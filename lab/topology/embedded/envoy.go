@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
@@ -28,7 +29,7 @@ import (
 // envoys is what the real Envoys of a lab have in common: the binary, where their files are, and
 // the service that takes their access logs.
 type envoys struct {
-	m       *mesh
+	w       *world
 	binary  envoy.Binary
 	dir     string
 	control string // the socket of the control plane
@@ -52,26 +53,26 @@ type noEnvoyError struct{ error }
 func (*noEnvoyError) Is(target error) bool { return target == topology.ErrEnvoy }
 
 // startEnvoys prepares a lab for real Envoys.
-func (m *mesh) startEnvoys(ctx context.Context) error {
-	if m.net.block == 0 {
+func (w *world) startEnvoys(ctx context.Context) error {
+	if w.net.block == 0 {
 		return fmt.Errorf("%w needs a loopback address for each pod, as Linux has them; "+
 			"--proxy meshcore does without", topology.ErrEnvoy)
 	}
 	e := &envoys{
-		m: m, dead: map[string]error{}, told: make(chan struct{}),
+		w: w, dead: map[string]error{}, told: make(chan struct{}),
 		virtual: map[netip.AddrPort]*relay{},
-		control: m.net.socketName("control"), reports: m.net.socketName("reports"),
+		control: w.net.socketName("control"), reports: w.net.socketName("reports"),
 	}
 	var err error
 	if e.binary, err = envoy.Locate(ctx); err != nil {
 		return &noEnvoyError{err}
 	}
-	if e.dir, err = os.MkdirTemp(m.runDir, "envoy-"); err != nil {
+	if e.dir, err = os.MkdirTemp(w.runDir, "envoy-"); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
-	m.log.Info("real Envoys", "version", e.binary.Version, "found by", e.binary.From, "logs", e.dir)
-	m.envoys = e
-	err = m.local.Listen(func() (net.Listener, error) { return net.Listen("unix", e.control) })
+	w.log.Info("real Envoys", "version", e.binary.Version, "found by", e.binary.From, "logs", e.dir)
+	w.envoys = e
+	err = w.local.Listen(func() (net.Listener, error) { return net.Listen("unix", e.control) })
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func (m *mesh) startEnvoys(ctx context.Context) error {
 		return fmt.Errorf("embedded: access log service: %w", err)
 	}
 	e.logs = als.New(als.Options{
-		Clock: m.clock, Sink: m.rec, Node: e.node, Place: m.net.logical, Workload: e.workload,
-		KeepHeaders: m.spec.KeepHeaders,
+		Clock: w.clock, Sink: w.rec, Node: e.node, Place: w.net.logical, Workload: e.workload,
+		KeepHeaders: w.spec.KeepHeaders,
 	})
 	e.server = grpc.NewServer(control.GRPCOptions()...)
 	e.logs.Register(e.server)
@@ -92,21 +93,19 @@ func (m *mesh) startEnvoys(ctx context.Context) error {
 // node says who a proxy is that reports.
 func (e *envoys) node(id string) (als.Proxy, bool) {
 	parsed, err := xds.ParseNodeID(id)
-	e.m.mu.RLock()
-	defer e.m.mu.RUnlock()
-	p := e.m.pods[parsed.Key()]
+	p := e.w.mesh.Pod(parsed.Key())
 	if err != nil || p == nil {
 		return als.Proxy{}, false
 	}
-	s := p.spec.Load()
-	return als.Proxy{Name: s.ID(), Workload: workloadOf(s)}, true
+	s := p.Spec()
+	return als.Proxy{Name: s.ID(), Workload: live.WorkloadOf(s)}, true
 }
 
 // workload says who is at a logical address.
 func (e *envoys) workload(at netip.AddrPort) observe.Workload {
-	for _, p := range e.m.Registry().Pods {
+	for _, p := range e.w.mesh.Registry().Pods {
 		if p.IP == at.Addr() {
-			return workloadOf(p)
+			return live.WorkloadOf(p)
 		}
 	}
 	return observe.Workload{}
@@ -132,10 +131,8 @@ func (e *envoys) explain(err error) error {
 	if !errors.As(err, &nack) {
 		return err
 	}
-	e.m.mu.RLock()
-	p := e.m.pods[nack.Node]
-	e.m.mu.RUnlock()
-	if p == nil {
+	p, ok := e.w.mesh.Pod(nack.Node).(*pod)
+	if !ok {
 		return err
 	}
 	side, ok := p.side.(*envoySidecar)
@@ -231,29 +228,29 @@ type envoySidecar struct {
 }
 
 // outbound is the socket that takes what a pod's app sends.
-func (e *envoys) outbound(pod string) string { return e.m.net.socketName("outbound." + pod) }
+func (e *envoys) outbound(pod string) string { return e.w.net.socketName("outbound." + pod) }
 
 // startEnvoy starts the pod's Envoy. It has no configuration until the next push.
 func (p *pod) startEnvoy(s *translate.Pod) error {
-	e := p.m.envoys
-	ejections := als.Ejections{Proxy: s.ID(), Instant: p.m.clock.Instant, Place: p.m.net.logical}
+	e := p.w.envoys
+	ejections := als.Ejections{Proxy: s.ID(), Instant: p.w.clock.Instant, Place: p.w.net.logical}
 	var lines func([]byte)
-	if take := p.m.spec.AccessLog; take != nil {
+	if take := p.w.spec.AccessLog; take != nil {
 		lines = func(line []byte) { take(s.ID(), line) }
 	}
 	process, err := envoy.Start(p.ended, envoy.Options{
 		AccessLog: lines,
-		Binary:    e.binary, Name: s.ID(), Dir: e.dir, Log: p.m.log,
-		Node:    &corev3.Node{Id: nodeID(s), Cluster: s.Workload + "." + s.Namespace},
+		Binary:    e.binary, Name: s.ID(), Dir: e.dir, Log: p.w.log,
+		Node:    &corev3.Node{Id: live.NodeID(s), Cluster: s.Workload + "." + s.Namespace},
 		Control: e.control, Reports: e.reports, Delta: true,
-		Source: p.m.net.place(netip.AddrPortFrom(s.IP, 0)).Addr(),
+		Source: p.w.net.place(netip.AddrPortFrom(s.IP, 0)).Addr(),
 		Ejections: func(line []byte) {
 			c, ok, err := ejections.Change(line)
 			switch {
 			case err != nil:
-				p.m.log.Warn("outlier event", "pod", s.ID(), "err", err)
+				p.w.log.Warn("outlier event", "pod", s.ID(), "err", err)
 			case ok:
-				p.m.rec.Change(c)
+				p.w.rec.Change(c)
 			}
 		},
 	})
@@ -276,9 +273,9 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 
 // capture passes a socket's connections on with the header that says where they go.
 func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), err error) {
-	c := client{addr: s.pod.spec.Load().IP, namespace: s.pod.spec.Load().Namespace, pod: s.pod}
-	r := s.pod.m.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
-		return s.pod.m.dialAs(ctx, c, to)
+	c := live.Client{Addr: s.pod.Spec().IP, Namespace: s.pod.Spec().Namespace, Pod: s.pod}
+	r := s.pod.w.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return s.pod.w.Dial(ctx, c, to)
 	})
 	return r.close, nil
 }
@@ -315,7 +312,7 @@ func (s *envoySidecar) settle(ctx context.Context) error {
 	case <-s.watched:
 	case <-time.After(dying):
 	}
-	if _, dead := s.pod.m.envoys.alive(); dead != nil {
+	if _, dead := s.pod.w.envoys.alive(); dead != nil {
 		return dead
 	}
 	if ctx.Err() == nil && patient.Err() != nil {
@@ -345,7 +342,7 @@ func (s *envoySidecar) reported(ctx context.Context) error {
 				delete(stats, name)
 			}
 		}
-		if err := s.pod.m.envoys.logs.Await(ctx, node, made); err != nil {
+		if err := s.pod.w.envoys.logs.Await(ctx, node, made); err != nil {
 			return err
 		}
 		delete(stats, entriesMade)
@@ -374,7 +371,7 @@ const stopGrace = time.Second
 
 // close ends the process and what leads to it.
 func (s *envoySidecar) close(ctx context.Context) error {
-	e := s.pod.m.envoys
+	e := s.pod.w.envoys
 	s.mu.Lock()
 	open := slices.Collect(maps.Values(s.published))
 	clear(s.published)

@@ -2,14 +2,11 @@ package embedded
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 
-	"github.com/mesh-lab/mesh-lab/meshcore/identity"
-	"github.com/mesh-lab/mesh-lab/meshcore/istio"
-	"github.com/mesh-lab/mesh-lab/meshcore/translate"
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 )
 
 // Shared is a driver whose pods share one loopback address, as where there is no other.
@@ -17,7 +14,7 @@ func Shared() Driver { return Driver{shared: true} }
 
 // Sockets counts the sockets that the network of a mesh leads to.
 func Sockets(m any) (n int) {
-	nw := m.(*mesh).net
+	nw := worldOf(m).net
 	nw.mu.Lock()
 	defer nw.mu.Unlock()
 	for _, h := range nw.hosts {
@@ -26,25 +23,13 @@ func Sockets(m any) (n int) {
 	return n
 }
 
-// FetchKeys has the lab's control plane fetch what a configuration asks for; it returns what it has
-// got and which warnings remain.
-func FetchKeys(ctx context.Context, m any, c *istio.Config) (translate.Keys, []string) {
-	l := m.(*mesh)
-	l.fetchKeys(ctx, c)
-	var told []string
-	for _, d := range l.keys.Problems(translate.KeyRequests(c)) {
-		told = append(told, d.Msg)
-	}
-	return l.keys.Keys(), told
-}
-
-// KeysDue has a lab fetch the keys of token issuers again, as it does every 20 minutes.
-func KeysDue(m any) { m.(*mesh).keysDue() }
+// worldOf is where the pods of a mesh run.
+func worldOf(m any) *world { return m.(*live.Mesh).World().(*world) }
 
 // Tap listens at a logical address where nobody is and passes what comes on to another, as if the
 // sender had dialled that; it notes what the sender says, and what comes back.
 func Tap(m any, at, to netip.AddrPort) (*Heard, error) {
-	lab := m.(*mesh)
+	lab := worldOf(m)
 	l, err := lab.net.bind(at.Addr(), at.Port())
 	if err != nil {
 		return nil, err
@@ -114,26 +99,4 @@ func (c *heardConn) Read(b []byte) (int, error) {
 func (c *heardConn) CloseWrite() error {
 	closeWrite(c.Conn)
 	return nil
-}
-
-// Certify gives the workload of a pod a certificate with something special about it, until a
-// rotation.
-func Certify(ctx context.Context, m any, pod string, s identity.Special) error {
-	l := m.(*mesh)
-	ctx, release, err := l.take(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	for _, p := range l.current().reg.Pods {
-		if p.ID() != pod {
-			continue
-		}
-		if err := l.authority.Replace(workloadIdentity(l.Config(), p), s); err != nil {
-			return err
-		}
-		_, err = l.renew(ctx)
-		return err
-	}
-	return fmt.Errorf("no pod %s", pod)
 }

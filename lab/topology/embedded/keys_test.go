@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
@@ -35,7 +35,11 @@ func TestKeys(t *testing.T) {
 	if istio.HasErrors(diags) {
 		t.Fatal(diags)
 	}
-	keys, told := embedded.FetchKeys(t.Context(), m, c)
+	keys, problems := m.(*live.Mesh).FetchKeys(t.Context(), c)
+	var told []string
+	for _, d := range problems {
+		told = append(told, d.Msg)
+	}
 	here := translate.KeySource{Issuer: "here", URI: server.URL}
 	found := translate.KeySource{Issuer: "http://jwt-issuer.default:8080"}
 	if keys[here] != keySet || !strings.Contains(keys[found], `"kty"`) || len(keys) != 2 {

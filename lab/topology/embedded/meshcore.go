@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
@@ -31,32 +32,32 @@ type meshcore struct {
 func (p *pod) startMeshcore(s *translate.Pod) {
 	side := &meshcore{pod: p}
 	e := engine.New(engine.Options{
-		Node: s.ID(), Seed: clock.Sub(p.m.spec.Seed, "engine", s.ID()), Exact: p.m.spec.Exact,
-		Workload:    workloadOf(s),
-		KeepHeaders: p.m.spec.KeepHeaders,
+		Node: s.ID(), Seed: clock.Sub(p.w.spec.Seed, "engine", s.ID()), Exact: p.w.spec.Exact,
+		Workload:    live.WorkloadOf(s),
+		KeepHeaders: p.w.spec.KeepHeaders,
 		Removed:     proxy.Removed,
-		Checks:      &p.m.checks,
-		Changed:     p.m.rec.Change,
+		Checks:      &p.w.checks,
+		Changed:     p.w.rec.Change,
 		Wake:        func(at clock.Instant) { side.proxy.Wake(at) },
-		Wall:        p.m.clock.Wall,
+		Wall:        p.w.clock.Wall,
 		IP:          s.IP,
 		Locality: lb.Locality{
 			Region: s.Locality.Region, Zone: s.Locality.Zone, SubZone: s.Locality.Subzone,
 		},
 	})
 	opt := proxy.Options{
-		Engine: e, Network: &podNetwork{side}, Clock: p.m.clock, Sink: p.m.rec, Log: p.m.log,
-		Seed: clock.Sub(p.m.spec.Seed, "proxy", s.ID()),
+		Engine: e, Network: &podNetwork{side}, Clock: p.w.clock, Sink: p.w.rec, Log: p.w.log,
+		Seed: clock.Sub(p.w.spec.Seed, "proxy", s.ID()),
 	}
-	if log := p.m.spec.AccessLog; log != nil {
+	if log := p.w.spec.AccessLog; log != nil {
 		opt.AccessLog = podLog{s.ID(), log}
 	}
 	side.proxy = proxy.New(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	sub := &subscribe.Client{
-		Node: &corev3.Node{Id: nodeID(s)}, Pool: p.m.pool, Conn: p.m.local.Conn, Delta: true,
-		Target: dataPlane{ctx, e, side.proxy, p.m.tamper},
+		Node: &corev3.Node{Id: live.NodeID(s)}, Pool: p.w.pool, Conn: p.w.local.Conn, Delta: true,
+		Target: dataPlane{ctx, e, side.proxy, p.w.tamper},
 	}
 	side.stopSub = func() { cancel(); <-done }
 	p.side = side
@@ -121,11 +122,11 @@ func (n *podNetwork) Listen(
 ) (net.Listener, bool, error) {
 	p := n.side.pod
 	ip := p.spec.Load().IP
-	l, err := p.m.net.bind(ip, addr.Port())
+	l, err := p.w.net.bind(ip, addr.Port())
 	if err != nil {
 		return nil, false, err
 	}
-	l = p.m.net.publish(ip, addr.Port(), l)
+	l = p.w.net.publish(ip, addr.Port(), l)
 	if p.spec.Load().Role == translate.Gateway {
 		if l, err = n.side.publish(addr, l); err != nil {
 			return nil, false, err
@@ -138,7 +139,7 @@ func (n *podNetwork) Listen(
 // is closed with the listener.
 func (s *meshcore) publish(addr engine.Address, l net.Listener) (net.Listener, error) {
 	p := s.pod
-	out, err := p.m.outside(p.servicePort(addr.Port()))
+	out, err := p.w.outside(p.servicePort(addr.Port()))
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -173,13 +174,13 @@ func (n *podNetwork) Dial(
 	// itself by its own address meets its own sidecar again, as under Istio's iptables
 	// (tools/istio-iptables/pkg/capture/run.go: appN => Envoy (client) => Envoy (server) => appN).
 	if to.Addr().IsLoopback() || to.Addr() == s.IP && from.IsValid() {
-		t, err := p.m.net.app(netip.AddrPortFrom(s.IP, to.Port()))
+		t, err := p.w.net.app(netip.AddrPortFrom(s.IP, to.Port()))
 		if err != nil {
 			return nil, err
 		}
-		return p.m.net.connect(ctx, t, netip.AddrPortFrom(from, 0), to)
+		return p.w.net.connect(ctx, t, netip.AddrPortFrom(from, 0), to)
 	}
-	return p.m.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), p.m.balance(to))
+	return p.w.dialPod(ctx, netip.AddrPortFrom(s.IP, 0), p.w.balance(to))
 }
 
 // LocalAddr is the pod's address, as the other side sees it, or what the proxy binds.

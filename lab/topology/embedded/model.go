@@ -35,11 +35,11 @@ func (p *pod) serveAfter(b model.Model, serve func() error) error {
 	}
 	open := func() {
 		err := serve()
-		if err == nil && p.m.envoys != nil {
-			err = p.m.open(p.m.Registry())
+		if err == nil && p.w.envoys != nil {
+			err = p.w.open(p.w.mesh.Registry())
 		}
 		if err != nil && p.ended.Err() == nil {
-			p.m.log.Warn("app does not listen", "pod", p.spec.Load().ID(), "err", err)
+			p.w.log.Warn("app does not listen", "pod", p.spec.Load().ID(), "err", err)
 		}
 	}
 	if b.ReadyAfter < b.Startup {
@@ -65,12 +65,12 @@ func (p *pod) readyAfter(d time.Duration) {
 // holdBack has a pod begin as not ready, until what it returns is called.
 func (p *pod) holdBack() (ready func()) {
 	p.becomes = make(chan struct{})
-	p.m.holdBack(p.spec.Load().ID())
+	p.w.mesh.HoldBack(p.spec.Load().ID())
 	return func() {
 		defer close(p.becomes)
-		err := p.m.setReady(p.ended, p, true)
-		if err != nil && p.ended.Err() == nil && p.m.ended.Err() == nil {
-			p.m.log.Warn("pod is ready, but not all proxies know", "pod", p.spec.Load().ID(),
+		err := p.w.mesh.SetReady(p.ended, p, true)
+		if err != nil && p.ended.Err() == nil && p.w.mesh.Ended().Err() == nil {
+			p.w.log.Warn("pod is ready, but not all proxies know", "pod", p.spec.Load().ID(),
 				"err", err)
 		}
 	}
@@ -78,7 +78,7 @@ func (p *pod) holdBack() (ready func()) {
 
 // after calls back later, unless the pod has ended.
 func (p *pod) after(d time.Duration, f func()) {
-	stop := p.m.clock.AfterFunc(d, func() {
+	stop := p.w.clock.AfterFunc(d, func() {
 		if p.ended.Err() == nil {
 			f()
 		}
@@ -90,16 +90,16 @@ func (p *pod) after(d time.Duration, f func()) {
 const tellWaiting = time.Second
 
 // awaitReady waits until each pod that has begun as not ready is ready, as its model says.
-func (m *mesh) awaitReady(ctx context.Context) error {
-	pods := slices.DeleteFunc(m.running(), func(p *pod) bool {
+func (w *world) awaitReady(ctx context.Context) error {
+	pods := slices.DeleteFunc(w.running(), func(p *pod) bool {
 		return p.becomes == nil || !p.spec.Load().Ready
 	})
 	slices.SortFunc(pods, func(a, b *pod) int {
 		return strings.Compare(a.spec.Load().ID(), b.spec.Load().ID())
 	})
 	for _, p := range pods {
-		stop := m.clock.AfterFunc(tellWaiting, func() {
-			m.log.Warn("waiting until a pod is ready", "pod", p.spec.Load().ID())
+		stop := w.clock.AfterFunc(tellWaiting, func() {
+			w.log.Warn("waiting until a pod is ready", "pod", p.spec.Load().ID())
 		})
 		select {
 		case <-p.becomes:

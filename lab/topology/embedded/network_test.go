@@ -46,7 +46,7 @@ func TestOutside(t *testing.T) {
 	}
 	defer taken.Close()
 	port := netip.MustParseAddrPort(taken.Addr().String()).Port()
-	m := &mesh{spec: topology.Spec{FixedPorts: true}}
+	m := &world{spec: topology.Spec{FixedPorts: true}}
 	for _, free := range []bool{false, true} {
 		if free {
 			taken.Close()

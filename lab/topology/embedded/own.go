@@ -90,8 +90,8 @@ func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
 	c := firstContainer(s)
 	a := &ownApp{pod: p, spec: spec, relays: map[uint16]*relay{}}
 	a.proxy = own.NewProxy(func(ctx context.Context, address string) (net.Conn, error) {
-		return p.m.Dial(ctx, s.ID(), address)
-	}, p.m.log.With("pod", s.ID()))
+		return p.w.mesh.Dial(ctx, s.ID(), address)
+	}, p.w.log.With("pod", s.ID()))
 	a.upstreams = a.proxy.Upstreams(a.listen)
 	p.app = a
 	l, err := a.listen("proxy")
@@ -102,14 +102,14 @@ func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
 	a.proxyAt = l.Addr().String()
 	who := downward(s)
 	o := own.Options{
-		Spec: spec, Clock: p.m.clock, Log: p.m.log.With("pod", s.ID()),
+		Spec: spec, Clock: p.w.clock, Log: p.w.log.With("pod", s.ID()),
 		Env: func() []string {
 			env := own.ServiceVariables(a.upstreams.List(), s.Namespace)
 			return own.Environ(who, c, a.proxyAt, env)
 		},
 		Open: a.opened, Ready: a.ready,
 	}
-	if log := p.m.spec.OwnLog; log.Take != nil {
+	if log := p.w.spec.OwnLog; log.Take != nil {
 		from := s.ID() + "/" + c.Name
 		o.Say = func(line []byte) { log.Take(from, line) }
 		if log.All {
@@ -119,8 +119,8 @@ func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
 	if a.service, err = own.New(o); err != nil {
 		return fmt.Errorf("%s: %w", where(s, spec), err)
 	}
-	p.m.net.serve(s.IP, a.service.Dial)
-	p.m.holdBack(s.ID())
+	p.w.net.serve(s.IP, a.service.Dial)
+	p.w.mesh.HoldBack(s.ID())
 	return nil
 }
 
@@ -144,7 +144,7 @@ func where(s *translate.Pod, spec *own.Spec) string {
 // listen opens a port on 127.0.0.1: of a lab for a person, the same each time where that is free.
 func (a *ownApp) listen(what string) (net.Listener, error) {
 	number := rand.Uint64() // a port is nobody's verdict
-	if a.pod.m.spec.FixedPorts {
+	if a.pod.w.spec.FixedPorts {
 		h := fnv.New64a()
 		h.Write([]byte(a.pod.spec.Load().ID() + "/" + what))
 		number = h.Sum64()
@@ -155,7 +155,7 @@ func (a *ownApp) listen(what string) (net.Listener, error) {
 // launch begins, or goes on with the Services that there are now.
 func (a *ownApp) launch() {
 	if err := a.upstreams.Set(a.wanted()); err != nil {
-		a.pod.m.log.Warn("local ports of upstreams", "pod", a.pod.spec.Load().ID(), "err", err)
+		a.pod.w.log.Warn("local ports of upstreams", "pod", a.pod.spec.Load().ID(), "err", err)
 	}
 	a.bind()
 	a.service.Start()
@@ -178,13 +178,13 @@ const readyPatience = 10 * time.Second
 func (a *ownApp) ready(ctx context.Context, ready bool) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
-	return a.pod.m.setReady(ctx, a.pod, ready)
+	return a.pod.w.mesh.SetReady(ctx, a.pod, ready)
 }
 
 // wanted are the upstreams that the pod may have: the TCP ports of all Services.
 func (a *ownApp) wanted() []own.Upstream {
 	var out []own.Upstream
-	for _, s := range a.pod.m.Registry().Services {
+	for _, s := range a.pod.w.mesh.Registry().Services {
 		for i := range s.Spec.Spec.Ports {
 			sp := &s.Spec.Spec.Ports[i]
 			if sp.Protocol != "" && sp.Protocol != corev1.ProtocolTCP {
@@ -225,7 +225,7 @@ func (a *ownApp) opened(open bool) {
 // bound as long as the service listens, so that who calls it otherwise is refused.
 func (a *ownApp) bind() {
 	p := a.pod
-	if p.m.envoys == nil || p.spec.Load().Role != translate.Sidecar {
+	if p.w.envoys == nil || p.spec.Load().Role != translate.Sidecar {
 		return
 	}
 	a.mu.Lock()
@@ -237,12 +237,12 @@ func (a *ownApp) bind() {
 		if a.relays[port] != nil || a.service.Address(port) == "" {
 			continue
 		}
-		l, err := p.m.net.bindApp(p.spec.Load().IP, port)
+		l, err := p.w.net.bindApp(p.spec.Load().IP, port)
 		if err != nil {
-			p.m.log.Warn("own service", "pod", p.spec.Load().ID(), "port", port, "err", err)
+			p.w.log.Warn("own service", "pod", p.spec.Load().ID(), "port", port, "err", err)
 			continue
 		}
-		a.relays[port] = p.m.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		a.relays[port] = p.w.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
 			return a.service.Dial(ctx, port)
 		})
 	}
@@ -250,7 +250,7 @@ func (a *ownApp) bind() {
 
 // ports are those that the pod's containers declare, and those that Services lead to.
 func (a *ownApp) ports() []uint16 {
-	s, reg := a.pod.spec.Load(), a.pod.m.Registry()
+	s, reg := a.pod.spec.Load(), a.pod.w.mesh.Registry()
 	out := slices.Clone(a.spec.Ports)
 	for _, service := range reg.Services {
 		for _, sp := range service.Spec.Spec.Ports {
@@ -273,9 +273,9 @@ func (n *network) serve(
 }
 
 // OwnServices tells of the pods whose service is the user's own, by ID.
-func (m *mesh) OwnServices() []topology.OwnService {
+func (w *world) OwnServices() []topology.OwnService {
 	var out []topology.OwnService
-	for _, a := range m.owned() {
+	for _, a := range w.owned() {
 		s := a.pod.spec.Load()
 		o := topology.OwnService{
 			Pod: s.ID(), What: a.spec.What(), Forward: a.spec.Command == "", Proxy: a.proxyAt,
@@ -301,9 +301,9 @@ func (m *mesh) OwnServices() []topology.OwnService {
 }
 
 // owned lists the services of the user's own, by the IDs of their pods.
-func (m *mesh) owned() []*ownApp {
+func (w *world) owned() []*ownApp {
 	var out []*ownApp
-	for _, p := range m.running() {
+	for _, p := range w.running() {
 		if a, ok := p.app.(*ownApp); ok {
 			out = append(out, a)
 		}
@@ -324,7 +324,7 @@ const (
 )
 
 // awaitOwn waits until each service of the user's own is ready, or known not to be.
-func (m *mesh) awaitOwn(ctx context.Context, services []*ownApp) {
+func (w *world) awaitOwn(ctx context.Context, services []*ownApp) {
 	patient, cancel := context.WithTimeout(ctx, ownPatience)
 	defer cancel()
 	ready := false

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 	"github.com/mesh-lab/mesh-lab/sampleapps/app"
@@ -32,7 +30,7 @@ const (
 
 // pod is one running pod: an app, a sidecar, or both.
 type pod struct {
-	m    *mesh
+	w    *world
 	spec atomic.Pointer[translate.Pod]
 
 	app     answerer        // nil for gateways
@@ -82,31 +80,26 @@ type sidecar interface {
 	close(ctx context.Context) error
 }
 
-// startPod starts a pod's app and proxy. The proxy has no configuration until the next push.
-func (m *mesh) startPod(s *translate.Pod) (*pod, error) {
-	p := &pod{m: m, published: map[uint16]net.Listener{}}
+// Start starts a pod's app and proxy. The proxy has no configuration until the next push.
+func (w *world) Start(_ context.Context, s *translate.Pod) (live.Pod, error) {
+	p := &pod{w: w, published: map[uint16]net.Listener{}}
 	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
-	m.net.settle(s.IP, p, s.Role, m.envoys != nil)
+	w.net.settle(s.IP, p, s.Role, w.envoys != nil)
 	if err := p.startApp(s); err != nil {
-		m.forget(s.ID())
-		return nil, errors.Join(err, p.close(context.Background()))
+		return nil, errors.Join(err, p.Close(context.Background()))
 	}
 	if s.Role == translate.Sidecar || s.Role == translate.Gateway {
 		var err error
-		if m.envoys != nil {
+		if w.envoys != nil {
 			err = p.startEnvoy(s)
 		} else {
 			p.startMeshcore(s)
 		}
 		if err != nil {
-			m.forget(s.ID())
-			return nil, errors.Join(err, p.close(context.Background()))
+			return nil, errors.Join(err, p.Close(context.Background()))
 		}
 	}
-	m.mu.Lock()
-	m.pods[s.ID()] = p
-	m.mu.Unlock()
 	return p, nil
 }
 
@@ -126,13 +119,13 @@ func (p *pod) startApp(s *translate.Pod) error {
 
 // startBundled serves a bundled app on the ports of the pod's containers.
 func (p *pod) startBundled(s *translate.Pod) error {
-	a, c, err := bundled(s, p.m.spec.UnknownImage)
+	a, c, err := bundled(s, p.w.spec.UnknownImage)
 	if err != nil {
 		return err
 	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return p.m.Dial(ctx, s.ID(), address)
+			return p.w.mesh.Dial(ctx, s.ID(), address)
 		},
 		MaxIdleConnsPerHost: 256, DisableCompression: true, IdleConnTimeout: 90 * time.Second,
 	}
@@ -140,8 +133,8 @@ func (p *pod) startBundled(s *translate.Pod) error {
 	env := varsOf(s, c)
 	handler, err := a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
-		Vars: env, Image: c.Image, Host: s.Host, Clock: p.m.clock, Log: quiet(p.m.log),
-		Closed: p.ended, Seed: clock.Sub(p.m.spec.Seed, "app", s.ID()),
+		Vars: env, Image: c.Image, Host: s.Host, Clock: p.w.clock, Log: quiet(p.w.log),
+		Closed: p.ended, Seed: clock.Sub(p.w.spec.Seed, "app", s.ID()),
 		Client: app.Client(transport),
 	})
 	if err != nil {
@@ -152,15 +145,15 @@ func (p *pod) startBundled(s *translate.Pod) error {
 		p.readyAfter(behaves.ReadyAfter)
 		return nil // a client app has nothing to serve
 	}
-	p.server = app.NewServer(handler, a.HTTP2, p.m.log.With("pod", s.ID()))
+	p.server = app.NewServer(handler, a.HTTP2, p.w.log.With("pod", s.ID()))
 	p.app = bundledApp{p.server, transport}
 	return p.serveAfter(behaves, func() error { return p.serveApp(s, a, c.Image) })
 }
 
 // serveApp has the app listen.
 func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
-	p.m.net.mu.Lock()
-	h := p.m.net.host(s.IP)
+	p.w.net.mu.Lock()
+	h := p.w.net.host(s.IP)
 	if a.AnyPort {
 		h.anyApp = func(port uint16) (string, error) {
 			if !p.listens(port) {
@@ -169,7 +162,7 @@ func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
 			return p.listenApp(s.IP, port)
 		}
 	}
-	p.m.net.mu.Unlock()
+	p.w.net.mu.Unlock()
 	for _, port := range appPorts(s, a.PortOf(image)) {
 		if _, err := p.listenApp(s.IP, port); err != nil {
 			return err
@@ -182,7 +175,7 @@ func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
 // lead to, and outside of the mesh on every one.
 func (p *pod) listens(port uint16) bool {
 	s := p.spec.Load()
-	_, ok := p.m.Registry().ServicePort(s, port)
+	_, ok := p.w.mesh.Registry().ServicePort(s, port)
 	return ok || s.Role == translate.External
 }
 
@@ -215,41 +208,24 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	if p.ended.Err() != nil {
 		return "", errRefused
 	}
-	p.m.net.mu.Lock()
-	at, ok := p.m.net.host(ip).apps[port]
-	p.m.net.mu.Unlock()
+	p.w.net.mu.Lock()
+	at, ok := p.w.net.host(ip).apps[port]
+	p.w.net.mu.Unlock()
 	if ok {
 		return at, nil
 	}
-	l, err := p.m.net.bindApp(ip, port)
+	l, err := p.w.net.bindApp(ip, port)
 	if err != nil {
 		return "", err
 	}
 	p.apps = append(p.apps, l)
-	p.m.net.mu.Lock()
-	p.m.net.host(ip).apps[port] = l.Addr().String()
-	p.m.net.mu.Unlock()
+	p.w.net.mu.Lock()
+	p.w.net.host(ip).apps[port] = l.Addr().String()
+	p.w.net.mu.Unlock()
 	at = l.Addr().String()
 	//nolint:errcheck // ends with http.ErrServerClosed when the pod stops
 	go app.Serve(p.server, l, int(port))
 	return at, nil
-}
-
-// workloadOf is how records name a pod.
-func workloadOf(s *translate.Pod) observe.Workload {
-	return observe.Workload{
-		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
-		Service: s.Labels["app"], Version: s.Labels["version"],
-	}
-}
-
-// nodeID is the node id that Istio's agent gives to a proxy.
-func nodeID(s *translate.Pod) string {
-	role := "sidecar"
-	if s.Role == translate.Gateway {
-		role = "router"
-	}
-	return fmt.Sprintf("%s~%s~%s~%s.svc.%s", role, s.IP, s.ID(), s.Namespace, clusterDomain)
 }
 
 // bundled finds the app of a pod: by annotation, by its containers' images, or the stand-in.
@@ -307,19 +283,37 @@ func firstContainer(s *translate.Pod) corev1.Container {
 	return s.Containers[0]
 }
 
-// setSpec takes a new description of the same pod.
-func (p *pod) setSpec(s *translate.Pod) { p.spec.Store(s) }
+// Spec describes the pod.
+func (p *pod) Spec() *translate.Pod { return p.spec.Load() }
 
-// differs says whether a pod must be replaced: other containers, labels, address or role.
-func (p *pod) differs(s *translate.Pod) bool {
-	o := p.spec.Load()
-	return o.IP != s.IP || o.Role != s.Role || !maps.Equal(o.Labels, s.Labels) ||
-		!maps.Equal(o.Annotations, s.Annotations) || !reflect.DeepEqual(o.Containers, s.Containers)
+// SetSpec takes a new description of the same pod.
+func (p *pod) SetSpec(s *translate.Pod) { p.spec.Store(s) }
+
+// Launch tells what answers that its proxy is configured.
+func (p *pod) Launch() {
+	if p.app != nil {
+		p.app.launch()
+	}
+}
+
+// Settle waits until every exchange that has ended is recorded.
+func (p *pod) Settle(ctx context.Context) error {
+	if p.side == nil {
+		return nil
+	}
+	return p.side.settle(ctx)
+}
+
+// Await waits for a service of the user's own, until it is ready or known not to be.
+func (p *pod) Await(ctx context.Context) {
+	if a, ok := p.app.(*ownApp); ok {
+		p.w.awaitOwn(ctx, []*ownApp{a})
+	}
 }
 
 // socket returns where the proxy really listens for one of its ports; empty when it does not.
 func (p *pod) socket(port uint16) string {
-	n := p.m.net
+	n := p.w.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if h := n.hosts[p.spec.Load().IP]; h != nil {
@@ -328,8 +322,8 @@ func (p *pod) socket(port uint16) string {
 	return ""
 }
 
-// publishedPorts lists the gateway's addresses by the ports of the Services that select it.
-func (p *pod) publishedPorts(reg *translate.Registry) []topology.GatewayAddress {
+// Gateways lists the gateway's addresses by the ports of the Services that select it.
+func (p *pod) Gateways(reg *translate.Registry) []topology.GatewayAddress {
 	s := p.spec.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -344,19 +338,8 @@ func (p *pod) publishedPorts(reg *translate.Registry) []topology.GatewayAddress 
 	return out
 }
 
-// stop takes a pod out of the lab.
-func (m *mesh) stop(ctx context.Context, p *pod) error {
-	m.mu.Lock()
-	if m.pods[p.spec.Load().ID()] == p {
-		delete(m.pods, p.spec.Load().ID())
-		delete(m.unready, p.spec.Load().ID())
-	}
-	m.mu.Unlock()
-	return p.close(ctx)
-}
-
-// close drains the proxy, then ends everything of the pod.
-func (p *pod) close(ctx context.Context) error {
+// Close drains the proxy, then ends everything of the pod.
+func (p *pod) Close(ctx context.Context) error {
 	var errs []error
 	p.mu.Lock()
 	p.end() // and from now on nothing begins to listen
@@ -367,13 +350,13 @@ func (p *pod) close(ctx context.Context) error {
 	if p.app != nil {
 		errs = append(errs, p.app.close(ctx))
 	}
-	p.m.net.forget(p.spec.Load().IP, p)
+	p.w.net.forget(p.spec.Load().IP, p)
 	return errors.Join(errs...)
 }
 
 // servicePort is the port under which the gateway's Service offers one of its ports.
 func (p *pod) servicePort(port uint16) uint16 {
-	if sp, ok := p.m.Registry().ServicePort(p.spec.Load(), port); ok {
+	if sp, ok := p.w.mesh.Registry().ServicePort(p.spec.Load(), port); ok {
 		return sp
 	}
 	return port
@@ -381,9 +364,9 @@ func (p *pod) servicePort(port uint16) uint16 {
 
 // outside listens on 127.0.0.1 for a gateway's port: on the port itself where it is free and
 // allowed, else on the one that people use in its place (8080 for 80, 8443 for 443), else on any.
-func (m *mesh) outside(port uint16) (net.Listener, error) {
+func (w *world) outside(port uint16) (net.Listener, error) {
 	ports := []uint16{0}
-	if m.spec.FixedPorts {
+	if w.spec.FixedPorts {
 		ports = []uint16{port, 8000 + port%1000, 0}
 	}
 	var l net.Listener

@@ -71,7 +71,7 @@ func (k *linker) call(s *xds.Snapshot) {
 // linker returns one for the pods of a registry. A gateway has no app: beside its address the lab
 // takes what other Envoys send, and adds a PROXY protocol header.
 func (e *envoys) linker(reg *translate.Registry) *linker {
-	n := e.m.net
+	n := e.w.net
 	gateways := map[netip.Addr]bool{}
 	var pods []netip.Addr
 	for _, p := range reg.Pods {
@@ -94,8 +94,8 @@ func (e *envoys) linker(reg *translate.Registry) *linker {
 
 // snapshot adds access logs and moves everything to where it is bound.
 func (k *linker) snapshot(p *translate.Pod, s *xds.Snapshot) (*xds.Snapshot, error) {
-	if k.e.m.tamper != nil {
-		s = k.e.m.tamper(s)
+	if k.e.w.tamper != nil {
+		s = k.e.w.tamper(s)
 	}
 	out := *s
 	out.Listeners = make(map[string]*listenerv3.Listener, len(s.Listeners))
@@ -103,7 +103,7 @@ func (k *linker) snapshot(p *translate.Pod, s *xds.Snapshot) (*xds.Snapshot, err
 		told := k.listeners[l]
 		if told == nil {
 			var err error
-			told, err = als.Instrument(l, envoy.ReportsCluster, k.e.m.spec.KeepHeaders)
+			told, err = als.Instrument(l, envoy.ReportsCluster, k.e.w.spec.KeepHeaders)
 			if err != nil {
 				return nil, err
 			}
@@ -120,7 +120,7 @@ func (k *linker) snapshot(p *translate.Pod, s *xds.Snapshot) (*xds.Snapshot, err
 	}
 	moved, err := k.relocate.Snapshot(&out, relocate.Proxy{
 		IP: p.IP, Gateway: p.Role == translate.Gateway, Outbound: k.e.outbound(p.ID()),
-		App: k.e.m.net.placeApp, Ports: append(containerPorts(p), k.called[p.IP]...),
+		App: k.e.w.net.placeApp, Ports: append(containerPorts(p), k.called[p.IP]...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.ID(), err)
@@ -130,12 +130,12 @@ func (k *linker) snapshot(p *translate.Pod, s *xds.Snapshot) (*xds.Snapshot, err
 
 // open has apps that answer on any port listen where Envoys may call them: at what Services lead
 // to.
-func (m *mesh) open(reg *translate.Registry) error {
+func (w *world) open(reg *translate.Registry) error {
 	var errs []error
 	for _, s := range reg.Services {
 		for _, sp := range s.Spec.Spec.Ports {
 			for _, at := range reg.Endpoints(s, uint16(sp.Port)) {
-				if _, err := m.net.app(at); err != nil && !errors.Is(err, errRefused) {
+				if _, err := w.net.app(at); err != nil && !errors.Is(err, errRefused) {
 					errs = append(errs, err)
 				}
 			}
@@ -145,9 +145,9 @@ func (m *mesh) open(reg *translate.Registry) error {
 }
 
 // bound notes what the Envoys listen on once they have ACKed it.
-func (m *mesh) bound(ctx context.Context, snaps map[string]*xds.Snapshot) error {
+func (w *world) bound(ctx context.Context, snaps map[string]*xds.Snapshot) error {
 	var errs []error
-	for _, p := range m.running() {
+	for _, p := range w.running() {
 		side, ok := p.side.(*envoySidecar)
 		if !ok {
 			continue
@@ -175,14 +175,14 @@ func (s *envoySidecar) bound(snap *xds.Snapshot) error {
 			continue
 		}
 		port := uint16(l.GetAddress().GetSocketAddress().GetPortValue())
-		sockets[port] = p.m.net.place(netip.AddrPortFrom(spec.IP, port)).String()
+		sockets[port] = p.w.net.place(netip.AddrPortFrom(spec.IP, port)).String()
 	}
 	if spec.Role == translate.Sidecar {
-		sockets[outboundPort] = p.m.envoys.outbound(spec.ID())
+		sockets[outboundPort] = p.w.envoys.outbound(spec.ID())
 	}
-	p.m.net.mu.Lock()
-	p.m.net.host(spec.IP).sockets = sockets
-	p.m.net.mu.Unlock()
+	p.w.net.mu.Lock()
+	p.w.net.host(spec.IP).sockets = sockets
+	p.w.net.mu.Unlock()
 	if spec.Role != translate.Gateway {
 		return nil
 	}
@@ -210,22 +210,22 @@ func (s *envoySidecar) publish(ports []uint16) error {
 		if _, ok := s.published[port]; ok {
 			continue
 		}
-		l, err := p.m.outside(p.servicePort(port))
+		l, err := p.w.outside(p.servicePort(port))
 		if err != nil {
 			return err
 		}
 		to := netip.AddrPortFrom(p.spec.Load().IP, port)
-		door, err := p.m.net.listen(to, p.m.net.placeApp(to))
+		door, err := p.w.net.listen(to, p.w.net.placeApp(to))
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
-		out := p.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		out := p.w.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 			from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Port()
-			return p.m.dialPod(ctx, netip.AddrPortFrom(topology.OutsideAddr, from), to)
+			return p.w.dialPod(ctx, netip.AddrPortFrom(topology.OutsideAddr, from), to)
 		})
-		in := p.m.relay(door, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-			from := p.m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
-			return p.m.dialPod(ctx, from, to)
+		in := p.w.relay(door, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+			from := p.w.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
+			return p.w.dialPod(ctx, from, to)
 		})
 		s.published[port] = [2]*relay{out, in}
 		p.mu.Lock()
@@ -239,18 +239,18 @@ func (s *envoySidecar) publish(ports []uint16) error {
 // it: what would be kube-proxy's to balance, ports of pods that nobody declared but iptables would
 // capture, and servers outside that listen on any port.
 func (e *envoys) reachable(to netip.AddrPort) {
-	e.m.net.app(to) //nolint:errcheck // who is not there refuses
-	if at := e.m.net.captures(to); at != nil {
+	e.w.net.app(to) //nolint:errcheck // who is not there refuses
+	if at := e.w.net.captures(to); at != nil {
 		e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
-			return e.m.net.connect(ctx, *at, from, to)
+			return e.w.net.connect(ctx, *at, from, to)
 		})
 		return
 	}
-	reg := e.m.Registry()
+	reg := e.w.mesh.Registry()
 	for _, s := range reg.Services {
 		if s.VIP == to.Addr() && len(reg.Endpoints(s, to.Port())) > 0 {
 			e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
-				return e.m.dialPod(ctx, from, e.m.balance(to))
+				return e.w.dialPod(ctx, from, e.w.balance(to))
 			})
 		}
 	}
@@ -266,12 +266,12 @@ func (e *envoys) listen(
 	if e.virtual[at] != nil {
 		return
 	}
-	l, err := e.m.net.bind(at.Addr(), at.Port())
+	l, err := e.w.net.bind(at.Addr(), at.Port())
 	if err != nil {
 		return
 	}
-	e.virtual[at] = e.m.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		return dial(ctx, e.m.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort()))
+	e.virtual[at] = e.w.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		return dial(ctx, e.w.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort()))
 	})
 }
 

@@ -1,4 +1,4 @@
-package embedded
+package live
 
 import (
 	"context"
@@ -24,10 +24,10 @@ const (
 )
 
 // startAuthority makes the lab's certificate authority.
-func (m *mesh) startAuthority() error {
+func (m *Mesh) startAuthority() error {
 	var err error
 	m.authority, err = identity.New(identity.Options{
-		TrustDomain: m.spec.Config.Mesh.GetTrustDomain(), TTL: m.spec.CertificateTTL,
+		TrustDomain: m.o.Spec.Config.Mesh.GetTrustDomain(), TTL: m.o.Spec.CertificateTTL,
 		Now: m.wall,
 	})
 	return err
@@ -40,7 +40,7 @@ func workloadIdentity(c *istio.Config, p *translate.Pod) identity.Workload {
 }
 
 // withSecrets adds a pod's certificate and the mesh's root to its snapshot.
-func (m *mesh) withSecrets(
+func (m *Mesh) withSecrets(
 	c *istio.Config, p *translate.Pod, s *xds.Snapshot,
 ) (*xds.Snapshot, error) {
 	own, err := m.authority.Secrets(workloadIdentity(c, p))
@@ -55,7 +55,7 @@ func (m *mesh) withSecrets(
 }
 
 // RotateCertificates issues the certificates of all workloads anew.
-func (m *mesh) RotateCertificates(ctx context.Context) (proxies int, err error) {
+func (m *Mesh) RotateCertificates(ctx context.Context) (proxies int, err error) {
 	ctx, release, err := m.take(ctx)
 	if err != nil {
 		return 0, err
@@ -66,9 +66,30 @@ func (m *mesh) RotateCertificates(ctx context.Context) (proxies int, err error) 
 	return res.Changed, err
 }
 
+// Certify gives the workload of a pod a certificate with something special about it, until a
+// rotation.
+func (m *Mesh) Certify(ctx context.Context, pod string, s identity.Special) error {
+	ctx, release, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, p := range m.Registry().Pods {
+		if p.ID() != pod {
+			continue
+		}
+		if err := m.authority.Replace(workloadIdentity(m.Config(), p), s); err != nil {
+			return err
+		}
+		_, err = m.renew(ctx)
+		return err
+	}
+	return fmt.Errorf("no pod %s", pod)
+}
+
 // renew gives every proxy the secrets that it is to have now; nothing else changes. Caller must
 // hold apply.
-func (m *mesh) renew(ctx context.Context) (control.Result, error) {
+func (m *Mesh) renew(ctx context.Context) (control.Result, error) {
 	next := m.current()
 	next.snaps, next.sent = maps.Clone(next.snaps), maps.Clone(next.sent)
 	for _, p := range next.reg.Pods {
@@ -91,7 +112,7 @@ func (m *mesh) renew(ctx context.Context) (control.Result, error) {
 
 // renewLate renews what has become due while proxies were told of a change: it may take longer than
 // a certificate lives. Caller must hold apply.
-func (m *mesh) renewLate(ctx context.Context) error {
+func (m *Mesh) renewLate(ctx context.Context) error {
 	m.planRenewal()
 	if at, ok := m.authority.Next(); !ok || m.wall().Before(at) {
 		return nil
@@ -101,7 +122,7 @@ func (m *mesh) renewLate(ctx context.Context) error {
 }
 
 // planRenewal has certificates renewed when the first of them is due. Caller must hold apply.
-func (m *mesh) planRenewal() {
+func (m *Mesh) planRenewal() {
 	now := m.current()
 	var used []identity.Workload
 	for _, p := range now.reg.Pods {
@@ -116,11 +137,11 @@ func (m *mesh) planRenewal() {
 		return
 	}
 	wait := max(at.Sub(m.wall()), renewalPause)
-	m.stopRenewal = m.clock.AfterFunc(wait, m.renewDue)
+	m.stopRenewal = m.o.Clock.AfterFunc(wait, m.renewDue)
 }
 
 // renewDue renews what is due.
-func (m *mesh) renewDue() {
+func (m *Mesh) renewDue() {
 	ctx, release, err := m.take(m.ended)
 	if err != nil {
 		return // the lab has ended
@@ -129,12 +150,12 @@ func (m *mesh) renewDue() {
 	ctx, cancel := context.WithTimeout(ctx, renewalPatience)
 	defer cancel()
 	if _, err := m.renew(ctx); err != nil && m.ended.Err() == nil {
-		m.log.Warn("certificates were renewed, but not all proxies have them", "err", err)
+		m.o.Log.Warn("certificates were renewed, but not all proxies have them", "err", err)
 	}
 }
 
 // Issue makes a client certificate of the mesh's authority, for who calls from outside.
-func (m *mesh) Issue(namespace, serviceAccount string) (tls.Certificate, error) {
+func (m *Mesh) Issue(namespace, serviceAccount string) (tls.Certificate, error) {
 	c, err := m.authority.Issue(identity.Workload{
 		TrustDomain: m.Config().Mesh.GetTrustDomain(), Namespace: namespace,
 		ServiceAccount: serviceAccount,
@@ -146,6 +167,6 @@ func (m *mesh) Issue(namespace, serviceAccount string) (tls.Certificate, error) 
 }
 
 var (
-	_ topology.Rotator = (*mesh)(nil)
-	_ topology.Issuer  = (*mesh)(nil)
+	_ topology.Rotator = (*Mesh)(nil)
+	_ topology.Issuer  = (*Mesh)(nil)
 )

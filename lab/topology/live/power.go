@@ -1,4 +1,4 @@
-package embedded
+package live
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 // Kill ends a pod's processes at once, as if its node had lost power: connections break, ports
 // close. Then its endpoints go, as Kubernetes notices.
-func (m *mesh) Kill(ctx context.Context, id string) error {
+func (m *Mesh) Kill(ctx context.Context, id string) error {
 	ctx, release, err := m.take(ctx)
 	if err != nil {
 		return err
@@ -36,22 +36,17 @@ func (m *mesh) Kill(ctx context.Context, id string) error {
 
 // Restart starts a killed pod again, with an empty memory. It waits for a service of the user's own
 // as the start of the lab does.
-func (m *mesh) Restart(ctx context.Context, id string) error {
+func (m *Mesh) Restart(ctx context.Context, id string) error {
 	if err := m.restart(ctx, id); err != nil {
 		return err
 	}
-	m.mu.RLock()
-	p := m.pods[id]
-	m.mu.RUnlock()
-	if p != nil {
-		if a, ok := p.app.(*ownApp); ok {
-			m.awaitOwn(ctx, []*ownApp{a})
-		}
+	if a, ok := m.Pod(id).(Awaiter); ok {
+		a.Await(ctx)
 	}
 	return ctx.Err()
 }
 
-func (m *mesh) restart(ctx context.Context, id string) error {
+func (m *Mesh) restart(ctx context.Context, id string) error {
 	ctx, release, err := m.take(ctx)
 	if err != nil {
 		return err
@@ -73,14 +68,14 @@ func (m *mesh) restart(ctx context.Context, id string) error {
 	return err
 }
 
-func (m *mesh) isKilled(id string) bool {
+func (m *Mesh) isKilled(id string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.killed[id]
 }
 
 // without marks the pods of a registry that are killed or held back as not ready.
-func (m *mesh) without(reg *translate.Registry) *translate.Registry {
+func (m *Mesh) without(reg *translate.Registry) *translate.Registry {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if len(m.killed) == 0 && len(m.unready) == 0 {
@@ -99,17 +94,16 @@ func (m *mesh) without(reg *translate.Registry) *translate.Registry {
 }
 
 // StopControlPlane takes the control plane away; proxies keep what they have.
-func (m *mesh) StopControlPlane(context.Context) error {
-	m.local.Stop()
-	return nil
+func (m *Mesh) StopControlPlane(ctx context.Context) error {
+	return m.o.Control.Stop(ctx)
 }
 
 // StartControlPlane brings it back.
-func (m *mesh) StartControlPlane(context.Context) error {
-	return m.local.Start()
+func (m *Mesh) StartControlPlane(ctx context.Context) error {
+	return m.o.Control.Start(ctx)
 }
 
 var (
-	_ topology.Killer       = (*mesh)(nil)
-	_ topology.ControlPlane = (*mesh)(nil)
+	_ topology.Killer       = (*Mesh)(nil)
+	_ topology.ControlPlane = (*Mesh)(nil)
 )

@@ -1,4 +1,4 @@
-package embedded
+package live
 
 import (
 	"context"
@@ -7,32 +7,25 @@ import (
 )
 
 // A pod whose app takes its time, or whose readiness probe fails, is no endpoint of its Services.
-// startPod says so before the mesh is told of the pod; later changes are pushed on their own.
+// World.Start says so before the mesh is told of the pod; later changes are pushed on their own.
 
-// holdBack has a pod begin as not ready. Caller must hold apply.
-func (m *mesh) holdBack(id string) {
+// HoldBack has a pod begin as not ready. Only World.Start may call it, for the pod that it starts.
+func (m *Mesh) HoldBack(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unready[id] = true
 }
 
-// forget takes back what holdBack said of a pod that could not start.
-func (m *mesh) forget(id string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.unready, id)
-}
-
 // heldBack returns which pods are not ready.
-func (m *mesh) heldBack() map[string]bool {
+func (m *Mesh) heldBack() map[string]bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return maps.Clone(m.unready)
 }
 
-// setReady changes whether a pod is ready, and returns when every proxy knows. A pod that has ended
+// SetReady changes whether a pod is ready, and returns when every proxy knows. A pod that has ended
 // in the meantime stays as it is.
-func (m *mesh) setReady(ctx context.Context, p *pod, ready bool) error {
+func (m *Mesh) SetReady(ctx context.Context, p Pod, ready bool) error {
 	ctx, release, err := m.take(ctx)
 	if errors.Is(err, errClosed) {
 		return nil
@@ -41,7 +34,7 @@ func (m *mesh) setReady(ctx context.Context, p *pod, ready bool) error {
 		return err
 	}
 	defer release()
-	id := p.spec.Load().ID()
+	id := p.Spec().ID()
 	m.mu.Lock()
 	stale := m.pods[id] != p || m.unready[id] == !ready
 	if !stale {

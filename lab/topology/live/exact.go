@@ -1,4 +1,4 @@
-package embedded
+package live
 
 import (
 	"fmt"
@@ -18,9 +18,9 @@ type exactly struct {
 	said exact.Description
 }
 
-func (m *mesh) exactly() *exactly {
-	x := &exactly{on: m.spec.Exact}
-	if x.on && m.envoys != nil {
+func (m *Mesh) exactly() *exactly {
+	x := &exactly{on: m.o.Spec.Exact}
+	if x.on && m.o.Envoy {
 		x.low = exact.NewLowering()
 	}
 	return x
@@ -33,7 +33,7 @@ func (x *exactly) snapshot(s *xds.Snapshot) (*xds.Snapshot, error) {
 	}
 	d, err := exact.Describe(s)
 	if err != nil {
-		return nil, fmt.Errorf("embedded: --exact: %w", err)
+		return nil, fmt.Errorf("--exact: %w", err)
 	}
 	x.said.Add(d)
 	x.Enumerated, x.Random = x.said.Enumerated, x.said.Random
@@ -42,10 +42,10 @@ func (x *exactly) snapshot(s *xds.Snapshot) (*xds.Snapshot, error) {
 	}
 	x.Altered = exact.Altered(x.said)
 	if s, err = x.low.Snapshot(s); err != nil {
-		return nil, fmt.Errorf("embedded: --exact: %w", err)
+		return nil, fmt.Errorf("--exact: %w", err)
 	}
 	return s, nil
 }
 
 // Exactness tells what the proxies enumerate.
-func (m *mesh) Exactness() topology.Exactness { return m.current().exact }
+func (m *Mesh) Exactness() topology.Exactness { return m.current().exact }

@@ -1,4 +1,4 @@
-package embedded
+package live
 
 import (
 	"context"
@@ -29,7 +29,7 @@ type keyring struct {
 	stop  func() bool // of what is planned
 }
 
-func (m *mesh) newKeyring() keyring {
+func (m *Mesh) newKeyring() keyring {
 	return keyring{Store: jwks.New(jwks.Client(m.dialForKeys)), stop: func() bool { return false }}
 }
 
@@ -38,7 +38,7 @@ const controlPlaneNamespace = "istio-system"
 
 // dialForKeys connects the control plane, which has no sidecar, to what the lab has, or to this
 // machine. Nothing leaves the machine.
-func (m *mesh) dialForKeys(ctx context.Context, network, address string) (net.Conn, error) {
+func (m *Mesh) dialForKeys(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -46,24 +46,34 @@ func (m *mesh) dialForKeys(ctx context.Context, network, address string) (net.Co
 	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	to, err := m.resolve(controlPlaneNamespace, address)
+	self := Client{Addr: topology.OutsideAddr, Namespace: controlPlaneNamespace}
+	to, err := m.resolve(ctx, self, address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: keys come from the lab's own Services and hosts, or from "+
 			"this machine", err)
 	}
-	return m.dialAs(ctx, client{addr: topology.OutsideAddr, namespace: controlPlaneNamespace}, to)
+	return m.world.Dial(ctx, self, to)
+}
+
+// FetchKeys fetches the keys that a configuration asks for, and says what it has got and what it
+// could not.
+func (m *Mesh) FetchKeys(
+	ctx context.Context, c *istio.Config,
+) (translate.Keys, []istio.Diagnostic) {
+	m.fetchKeys(ctx, c)
+	return m.keys.Keys(), m.keys.Problems(translate.KeyRequests(c))
 }
 
 // fetchKeys fetches what a configuration needs and what is not there.
-func (m *mesh) fetchKeys(ctx context.Context, c *istio.Config) (changed bool) {
+func (m *Mesh) fetchKeys(ctx context.Context, c *istio.Config) (changed bool) {
 	return m.keys.Fetch(ctx, translate.KeyRequests(c), m.wall())
 }
 
-func (m *mesh) wall() time.Time { return m.clock.Wall(m.clock.Now()) }
+func (m *Mesh) wall() time.Time { return m.o.Clock.Wall(m.o.Clock.Now()) }
 
 // pushKeys fetches the keys that were missing when the state in effect was made, for now its pods
 // run, and tells proxies of those that came. Caller must hold apply.
-func (m *mesh) pushKeys(ctx context.Context) (control.Result, error) {
+func (m *Mesh) pushKeys(ctx context.Context) (control.Result, error) {
 	if !m.fetchKeys(ctx, m.current().config) {
 		return control.Result{}, nil
 	}
@@ -71,7 +81,7 @@ func (m *mesh) pushKeys(ctx context.Context) (control.Result, error) {
 }
 
 // pushAgain makes the state in effect anew, with the keys that there are, and pushes it.
-func (m *mesh) pushAgain(ctx context.Context) (control.Result, error) {
+func (m *Mesh) pushAgain(ctx context.Context) (control.Result, error) {
 	now := m.current()
 	next, err := m.plan(ctx, now.config, now.reg)
 	if err != nil {
@@ -82,7 +92,7 @@ func (m *mesh) pushAgain(ctx context.Context) (control.Result, error) {
 }
 
 // planKeys has keys fetched again: missing ones soon, else when next says. Caller must hold apply.
-func (m *mesh) planKeys(next time.Duration) {
+func (m *Mesh) planKeys(next time.Duration) {
 	m.keys.stop()
 	requests := translate.KeyRequests(m.current().config)
 	if len(requests) == 0 {
@@ -92,16 +102,17 @@ func (m *mesh) planKeys(next time.Duration) {
 		m.keys.tries = 0
 	} else if m.keys.tries < keyTries {
 		for _, d := range problems {
-			m.log.Warn("an issuer's keys are missing", "why", d.String())
+			m.o.Log.Warn("an issuer's keys are missing", "why", d.String())
 		}
 		m.keys.tries++
 		next = keyRetryPause
 	}
-	m.keys.stop = m.clock.AfterFunc(next, m.keysDue)
+	m.keys.stop = m.o.Clock.AfterFunc(next, m.KeysDue)
 }
 
-// keysDue fetches what is missing, or else everything again.
-func (m *mesh) keysDue() {
+// KeysDue has the keys of token issuers fetched again, as is done every 20 minutes: what is
+// missing, or else everything.
+func (m *Mesh) KeysDue() {
 	ctx, release, err := m.take(m.ended)
 	if err != nil {
 		return // the lab has ended
@@ -118,7 +129,7 @@ func (m *mesh) keysDue() {
 		ctx, cancel := context.WithTimeout(ctx, renewalPatience)
 		defer cancel()
 		if _, err := m.pushAgain(ctx); err != nil && m.ended.Err() == nil {
-			m.log.Warn("token issuers have new keys, but not all proxies have them", "err", err)
+			m.o.Log.Warn("token issuers have new keys, but not all proxies have them", "err", err)
 		}
 	}
 	m.planKeys(next)

@@ -1,10 +1,11 @@
-package embedded
+package live
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -22,7 +23,7 @@ import (
 var errClosed = errors.New("the lab is down")
 
 // Apply makes c the configuration, or leaves the mesh as it was.
-func (m *mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, error) {
+func (m *Mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, error) {
 	ctx, release, err := m.take(ctx)
 	if err != nil {
 		return topology.Applied{}, err
@@ -32,7 +33,7 @@ func (m *mesh) Apply(ctx context.Context, c *istio.Config) (topology.Applied, er
 }
 
 // take waits for the turn to change the mesh. The context that it returns ends with the lab, too.
-func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
+func (m *Mesh) take(ctx context.Context) (context.Context, func(), error) {
 	select {
 	case m.apply <- struct{}{}:
 	case <-ctx.Done():
@@ -51,8 +52,8 @@ func (m *mesh) take(ctx context.Context) (context.Context, func(), error) {
 
 // become starts what is new, tells every proxy, and stops what is gone, in this order. When that
 // can not be done, everything goes back. Caller must hold apply.
-func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
-	began, old := m.clock.Now(), m.current()
+func (m *Mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, error) {
+	began, old := m.o.Clock.Now(), m.current()
 	m.fetchKeys(ctx, c) // from what runs already
 	waiting := m.heldBack()
 	next, err := m.plan(ctx, c, old.reg)
@@ -80,7 +81,7 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	}
 	m.planKeys(jwks.Interval)
 	m.launch()
-	took := m.clock.Now().Sub(began)
+	took := m.o.Clock.Now().Sub(began)
 	return topology.Applied{
 			Proxies: res.Changed, Total: res.Nodes, Took: took, Warnings: next.warned,
 		},
@@ -88,59 +89,57 @@ func (m *mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 }
 
 // launch tells what answers in the pods that their proxies are configured. Caller must hold apply.
-func (m *mesh) launch() {
-	for _, p := range m.running() {
-		if p.app != nil {
-			p.app.launch()
-		}
+func (m *Mesh) launch() {
+	for _, p := range m.Running() {
+		p.Launch()
 	}
 }
 
 // push gives a state to the proxies and waits until it is in effect.
-func (m *mesh) push(ctx context.Context, s state) (control.Result, error) {
-	if m.envoys == nil {
+func (m *Mesh) push(ctx context.Context, s state) (control.Result, error) {
+	w, ok := m.world.(Pusher)
+	if !ok {
 		return m.tell(ctx, s)
 	}
-	m.envoys.clear()
-	if err := m.open(s.reg); err != nil {
+	if err := w.Prepare(ctx, s.reg); err != nil {
 		return control.Result{}, err
 	}
 	res, err := m.tell(ctx, s)
 	if err != nil {
 		return res, err
 	}
-	alive, stop := m.envoys.whileAlive(ctx)
+	alive, stop := w.Alive(ctx)
 	defer stop()
-	return res, m.died(ctx, alive, m.bound(alive, s.snaps))
+	return res, died(ctx, w, alive, w.InEffect(alive, s.snaps))
 }
 
 // tell gives a state to the proxies and waits until they have ACKed it.
-func (m *mesh) tell(ctx context.Context, s state) (control.Result, error) {
-	if m.envoys == nil {
-		return m.local.Server.Set(ctx, s.sent)
+func (m *Mesh) tell(ctx context.Context, s state) (control.Result, error) {
+	w, ok := m.world.(Pusher)
+	if !ok {
+		return m.o.Control.Set(ctx, s.sent, nil)
 	}
-	alive, stop := m.envoys.whileAlive(ctx)
+	alive, stop := w.Alive(ctx)
 	defer stop()
-	res, err := m.local.Server.Set(alive, s.sent)
-	return res, m.died(ctx, alive, err)
+	res, err := m.o.Control.Set(alive, s.sent, nil)
+	return res, died(ctx, w, alive, err)
 }
 
-// died says why something has failed while Envoys were to be alive.
-func (m *mesh) died(ctx, alive context.Context, err error) error {
+// died says why something has failed while everything was to be alive.
+func died(ctx context.Context, w Pusher, alive context.Context, err error) error {
 	if err != nil && ctx.Err() == nil && alive.Err() != nil {
 		return context.Cause(alive)
 	}
-	return m.envoys.explain(err)
+	return w.Explain(err)
 }
 
 // plan computes everything that a configuration leads to, and refuses what can not be.
-func (m *mesh) plan(
+func (m *Mesh) plan(
 	ctx context.Context, c *istio.Config, old *translate.Registry,
 ) (state, error) {
 	reg, notes := translate.NewRegistry(c, old)
 	for _, p := range reg.Pods {
-		notes = append(notes, CheckModel(p, m.spec.UnknownImage)...)
-		notes = append(notes, CheckOwn(p)...)
+		notes = append(notes, m.world.Check(p)...)
 	}
 	if err := refused(notes); err != nil {
 		return state{}, err
@@ -171,8 +170,8 @@ func (m *mesh) plan(
 		}
 	}
 	sent, err := lower(dns, snaps)
-	if err == nil && m.envoys != nil {
-		sent, err = m.envoys.link(reg, sent)
+	if err == nil {
+		sent, err = m.world.Link(reg, sent)
 	}
 	if err != nil {
 		return state{}, err
@@ -197,14 +196,14 @@ func lower(dns *names, snaps map[string]*xds.Snapshot) (map[string]*xds.Snapshot
 	return out, nil
 }
 
-func (m *mesh) set(s state) {
+func (m *Mesh) set(s state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = s
 }
 
 // back makes an earlier state the mesh's again; told says that proxies may have heard of another.
-func (m *mesh) back(ctx context.Context, old state, told bool) error {
+func (m *Mesh) back(ctx context.Context, old state, told bool) error {
 	m.set(old)
 	if m.ended.Err() != nil {
 		return nil // Close ends everything
@@ -231,7 +230,7 @@ const starters = 16
 
 // start runs the pods of a registry that are not there yet; a pod that changed is replaced. Caller
 // must hold apply.
-func (m *mesh) start(ctx context.Context, reg *translate.Registry) error {
+func (m *Mesh) start(ctx context.Context, reg *translate.Registry) error {
 	fresh, err := m.fresh(ctx, reg)
 	if err != nil {
 		return err
@@ -243,7 +242,7 @@ func (m *mesh) start(ctx context.Context, reg *translate.Registry) error {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if _, err := m.startPod(p); err != nil {
+			if err := m.startPod(ctx, p); err != nil {
 				errs[i] = fmt.Errorf("pod %s: %w", p.ID(), err)
 			}
 		})
@@ -252,8 +251,27 @@ func (m *mesh) start(ctx context.Context, reg *translate.Registry) error {
 	return errors.Join(errs...)
 }
 
+// startPod starts a pod. Its proxy has no configuration until the next push.
+func (m *Mesh) startPod(ctx context.Context, s *translate.Pod) error {
+	p, err := m.world.Start(ctx, s)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		delete(m.unready, s.ID()) // HoldBack may have said so
+		return err
+	}
+	m.pods[s.ID()] = p
+	return nil
+}
+
+// differs says whether a pod must be replaced: other containers, labels, address or role.
+func differs(o, s *translate.Pod) bool {
+	return o.IP != s.IP || o.Role != s.Role || !maps.Equal(o.Labels, s.Labels) ||
+		!maps.Equal(o.Annotations, s.Annotations) || !reflect.DeepEqual(o.Containers, s.Containers)
+}
+
 // fresh lists the pods to start, and stops those whose place they take.
-func (m *mesh) fresh(ctx context.Context, reg *translate.Registry) ([]*translate.Pod, error) {
+func (m *Mesh) fresh(ctx context.Context, reg *translate.Registry) ([]*translate.Pod, error) {
 	var fresh []*translate.Pod
 	var errs []error
 	for _, p := range reg.Pods {
@@ -263,12 +281,12 @@ func (m *mesh) fresh(ctx context.Context, reg *translate.Registry) ([]*translate
 		switch {
 		case killed:
 			continue
-		case old != nil && !old.differs(p):
-			old.setSpec(p)
+		case old != nil && !differs(old.Spec(), p):
+			old.SetSpec(p)
 			continue
 		}
-		for _, other := range m.running() {
-			if other == old || other.spec.Load().IP == p.IP {
+		for _, other := range m.Running() {
+			if other == old || other.Spec().IP == p.IP {
 				errs = append(errs, m.stop(ctx, other))
 			}
 		}
@@ -278,14 +296,14 @@ func (m *mesh) fresh(ctx context.Context, reg *translate.Registry) ([]*translate
 }
 
 // stopGone stops the pods that a registry does not have. Caller must hold apply.
-func (m *mesh) stopGone(ctx context.Context, reg *translate.Registry) error {
+func (m *Mesh) stopGone(ctx context.Context, reg *translate.Registry) error {
 	keep := map[string]bool{}
 	for _, p := range reg.Pods {
 		keep[p.ID()] = true
 	}
 	var errs []error
-	for _, p := range m.running() {
-		if !keep[p.spec.Load().ID()] {
+	for _, p := range m.Running() {
+		if !keep[p.Spec().ID()] {
 			errs = append(errs, m.stop(ctx, p))
 		}
 	}
