@@ -17,6 +17,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/reports/page"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
@@ -31,14 +32,11 @@ func (o *outputs) flags(c *cobra.Command) {
 	f.StringVar(&o.json, "json", "", "write the Result to `FILE`")
 	f.StringVar(&o.junit, "junit", "", "write JUnit XML to `FILE`")
 	f.StringVar(&o.fortio, "fortio", "", "write fortio's result files to `DIR`")
-	f.StringVar(&o.html, "html", "", "write one self-contained page to `FILE` (not there yet)")
+	f.StringVar(&o.html, "html", "", "write one self-contained page to `FILE`")
 }
 
 func (o *outputs) check() error {
-	if o.html != "" {
-		return usage("--html is not there yet; --json, --junit, --fortio and --history are")
-	}
-	for _, f := range []string{o.json, o.junit, o.history} {
+	for _, f := range []string{o.json, o.junit, o.history, o.html} {
 		if err := writable(f); err != nil {
 			return environment(clean(err))
 		}
@@ -243,7 +241,8 @@ type writer struct {
 	*env
 	outputs *outputs
 	results []*reports.Result
-	exact   bool // of the runs
+	runs    []*reports.Run // for the page, when there is to be one
+	exact   bool           // of the runs
 }
 
 // write computes a run's Result and writes what is written run by run.
@@ -253,6 +252,9 @@ func (w *writer) write(run *reports.Run) (*reports.Result, error) {
 		return nil, environment(err)
 	}
 	w.results = append(w.results, res)
+	if w.outputs.html != "" {
+		w.runs = append(w.runs, run)
+	}
 	var errs []error
 	if w.output == "json" {
 		errs = append(errs, reports.JSON(w.out, res))
@@ -296,6 +298,11 @@ func (w *writer) flush() error {
 		errs = append(errs,
 			toFile(f, func(o io.Writer) error { return reports.JUnit(o, w.results...) }))
 	}
+	if f := w.outputs.html; f != "" && len(w.runs) > 0 {
+		errs = append(errs, toFile(f, func(o io.Writer) error {
+			return page.Write(o, nil, w.runs...)
+		}))
+	}
 	return environment(errors.Join(errs...))
 }
 
@@ -318,52 +325,4 @@ func fortioFiles(dir string, res *reports.Result) error {
 		}
 	}
 	return nil
-}
-
-func reportCommand(e *env) *cobra.Command {
-	var o outputs
-	c := &cobra.Command{
-		Use:   "report FILE...",
-		Short: "Make every report again from recorded runs, without a new run",
-		Example: `  mesh-lab run canary --history run.jsonl
-  mesh-lab report run.jsonl --junit results.xml`,
-		Args: wants(1, -1, "which recorded run? A file that `run --history` wrote"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
-				return err
-			}
-			return e.report(args, &o)
-		},
-	}
-	o.flags(c)
-	outputFlag(e, c, "text", "json")
-	return c
-}
-
-func (e *env) report(args []string, o *outputs) error {
-	w := &writer{env: e, outputs: o}
-	outcomes := []assert.Outcome{}
-	for _, a := range args {
-		f, err := os.Open(a)
-		if err != nil {
-			return &exitError{exitUsage, clean(err)}
-		}
-		run, err := reports.ReadRun(f)
-		f.Close()
-		if err != nil {
-			return usage("%s: %v", a, err)
-		}
-		res, err := w.write(run)
-		if res == nil && err != nil {
-			return usage("%s: %v", a, err)
-		}
-		if err != nil {
-			return err
-		}
-		outcomes = append(outcomes, res.Verdict)
-	}
-	if err := w.flush(); err != nil {
-		return err
-	}
-	return verdict(outcomes)
 }

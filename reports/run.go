@@ -80,6 +80,9 @@ type Did struct {
 	From  clock.Instant `json:"from_ns"`
 	Until clock.Instant `json:"until_ns"`
 
+	// Changes is what apply, delete or scale did to the configuration.
+	Changes []ObjectChange `json:"changes,omitempty"`
+
 	Proxies int           `json:"proxies,omitempty"` // apply: changed, and have ACKed
 	Total   int           `json:"total,omitempty"`
 	Took    time.Duration `json:"took_ns,omitempty"`
@@ -88,6 +91,12 @@ type Did struct {
 	Client  string          `json:"client,omitempty"` // load, request: who sent
 	Sent    int             `json:"sent,omitempty"`   // request: how many were asked for
 	Replies []assert.Reply  `json:"replies,omitempty"`
+}
+
+// ObjectChange is what became of one object of the configuration.
+type ObjectChange struct {
+	Object string `json:"object"`         // "VirtualService default/recommendation"
+	Diff   string `json:"diff,omitempty"` // unified, of its YAML; a new one adds every line
 }
 
 // first is the first line of a recorded run.

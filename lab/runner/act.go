@@ -117,6 +117,7 @@ func (r *run) become(ctx context.Context, c *istio.Config, did *reports.Did) err
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", did.Kind, did.What, err)
 	}
+	did.Changes = differences(r.config, c)
 	r.config = c
 	did.Proxies, did.Total, did.Took = applied.Proxies, applied.Total, applied.Took
 	r.place(c)

@@ -78,6 +78,19 @@ func (s *Split) Monitor(t Terms) Monitor {
 	return newCategories(c, t, true)
 }
 
+// Counts returns a function that says whether a request's record counts, and for what it counts: a
+// version, workload or pod. A chart of the split draws what the verdict judges.
+func (s *Split) Counts() func(r *observe.Request) (name string, counts bool) {
+	where := s.Where
+	where.To = s.Service
+	return func(r *observe.Request) (string, bool) {
+		if r.Reporter == observe.Destination || r.Upstream == "" || !where.Holds(r) {
+			return "", false
+		}
+		return s.of(&r.Dest), true
+	}
+}
+
 func (s *Split) of(d *observe.Workload) string {
 	switch s.By {
 	case "pod":

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -207,6 +209,24 @@ func (p *Page) Text() string {
 func (p *Page) Picture(selector string) []byte {
 	p.t.Helper()
 	return run(p, "take a picture of "+selector, chromedp.Screenshot(chromedp.CSS(selector)))
+}
+
+// Theme has the page shown as to a reader who prefers "light" or "dark".
+func (p *Page) Theme(scheme string) {
+	p.t.Helper()
+	media := emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	}
+	p.do("prefer "+scheme, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
+		return err
+	}))
+}
+
+// Size gives the window a size, in CSS pixels.
+func (p *Page) Size(width, height int64) {
+	p.t.Helper()
+	p.do("resize", chromedp.EmulateViewport(width, height))
 }
 
 // Eval evaluates an expression of JavaScript in the page.

@@ -1,0 +1,79 @@
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/reports/page"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/testdata/chromium"
+)
+
+// TestPage opens the page of a real run in a browser: nothing is asked for or complained of, charts
+// are there, both themes differ, and a phone need not scroll sideways.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	text := runPage(t, "canary")
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("content-type", "text/html")
+		w.Write(text) //nolint:errcheck // the test sees it
+	}))
+	t.Cleanup(srv.Close)
+	p := chromium.Open(t, strings.TrimPrefix(srv.URL, "http://"))
+	p.Goto("/")
+	if n := chromium.Eval[int](p, `document.querySelectorAll("figure svg").length`); n < 10 {
+		t.Errorf("%d figures", n)
+	}
+	if n := chromium.Eval[int](p, `performance.getEntriesByType("resource").length`); n > 0 {
+		t.Errorf("the page asks for %d more", n)
+	}
+	drawn := chromium.Eval[int](p, `[...document.querySelectorAll(".charts svg")]
+		.filter(s => s.querySelector("rect, path").getBoundingClientRect().width > 0).length`)
+	if drawn < 9 {
+		t.Errorf("%d charts have something in them", drawn)
+	}
+	const background = `getComputedStyle(document.body).backgroundColor`
+	p.Theme("light")
+	light := chromium.Eval[string](p, background)
+	p.Theme("dark")
+	if dark := chromium.Eval[string](p, background); dark == light {
+		t.Errorf("both themes have the background %s", dark)
+	}
+	p.Size(390, 844)
+	wide := chromium.Eval[int](p, `document.documentElement.scrollWidth`)
+	if wide > 390 {
+		t.Errorf("on a phone the page is %d wide", wide)
+	}
+	if png := p.Picture("article"); !bytes.HasPrefix(png, []byte("\x89PNG")) {
+		t.Error("no picture of the page")
+	}
+}
+
+// runPage runs a bundled scenario and returns its page.
+func runPage(t *testing.T, name string) []byte {
+	t.Helper()
+	s, diags := scenarios.Open(scenarios.Catalogue(), name+".yaml")
+	for _, d := range diags {
+		t.Fatal(d)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	run, err := runner.Run(ctx, s, runner.Options{
+		Driver: embedded.Driver{}, Topology: "embedded", Proxy: "meshcore", Seed: 1, Version: "test",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := page.Write(&b, nil, run); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,154 @@
+package page
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/scenarios"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
+)
+
+// index is a run with its records in the order in which they started.
+type index struct {
+	run      *reports.Run
+	requests []*observe.Request
+	clients  []*observe.Client
+}
+
+func newIndex(run *reports.Run) *index {
+	x := &index{run: run}
+	for i := range run.History.Requests {
+		x.requests = append(x.requests, &run.History.Requests[i])
+	}
+	for i := range run.History.Clients {
+		x.clients = append(x.clients, &run.History.Clients[i])
+	}
+	slices.SortStableFunc(x.requests, func(a, b *observe.Request) int {
+		return cmp.Compare(a.Start, b.Start)
+	})
+	slices.SortStableFunc(x.clients, func(a, b *observe.Client) int {
+		return cmp.Compare(a.Start, b.Start)
+	})
+	return x
+}
+
+// span is a time of the run: [from, until).
+type span struct{ from, until clock.Instant }
+
+func (s span) holds(at clock.Instant) bool { return at >= s.from && at < s.until }
+
+// step tells one step.
+func (x *index) step(s *scenarios.Scenario, i int, res *reports.StepResult) *stepView {
+	went := &x.run.Header.Steps[i]
+	v := &stepView{
+		Index: i + 1, Name: res.Name, Verdict: res.Verdict, Skipped: res.Skipped, Error: res.Error,
+	}
+	loads := res.Loads()
+	for k := range res.Did {
+		d := &res.Did[k]
+		how := reports.Done(d)
+		if d.Kind == "load" && len(loads) > 0 {
+			how = reports.Loaded(d, loads[0])
+			v.Loads = append(v.Loads, loadOf(d, loads[0])...)
+			loads = loads[1:]
+		}
+		v.Did = append(v.Did, didView{d.Kind, how, d.Changes})
+	}
+	for k := range res.Expectations {
+		e := res.Expectations[k]
+		v.Expectations = append(v.Expectations, expectationView{
+			Verdict: e, Wanted: e.Wanted, Interval: reports.Interval(&e),
+			More: reports.Explanation(&e),
+		})
+	}
+	at := span{went.From, went.Until}
+	var splits []*assert.Split
+	if i < len(s.Steps) {
+		for _, e := range s.Steps[i].Expect {
+			if sp, ok := e.(*assert.Split); ok {
+				splits = append(splits, sp)
+			}
+		}
+	}
+	v.Charts = x.charts(at, went.Name, splits)
+	return v
+}
+
+// charts draws a step: who answered, and how fast and well.
+func (x *index) charts(at span, step string, splits []*assert.Split) []chart {
+	var out []chart
+	told := map[string]bool{}
+	for _, s := range splits {
+		name, _, _ := strings.Cut(s.Service, ".")
+		told[name] = true
+		out = append(out, x.splitCharts(at, s)...)
+	}
+	if len(splits) == 0 {
+		for _, service := range x.versioned(at) {
+			out = append(out, x.shareChart(at, service+" by version", versionsOf(service), nil))
+		}
+	}
+	if c, ok := x.latencyChart(at, step); ok {
+		out = append(out, c)
+	}
+	if c, ok := x.outcomeChart(at, step); ok {
+		out = append(out, c)
+	}
+	return out
+}
+
+// versioned lists the services of which several versions were sent requests in a time.
+func (x *index) versioned(at span) []string {
+	seen := map[string]map[string]bool{}
+	for _, r := range x.requests {
+		if !at.holds(r.Start) || r.Reporter != observe.Source || r.Dest.Service == "" {
+			continue
+		}
+		if seen[r.Dest.Service] == nil {
+			seen[r.Dest.Service] = map[string]bool{}
+		}
+		seen[r.Dest.Service][r.Dest.Version] = true
+	}
+	maps.DeleteFunc(seen, func(_ string, v map[string]bool) bool { return len(v) < 2 })
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// versionsOf counts requests to a service by the version that was sent them.
+func versionsOf(service string) func(*observe.Request) (string, bool) {
+	return func(r *observe.Request) (string, bool) {
+		counts := r.Reporter == observe.Source && r.Dest.Service == service && r.Upstream != ""
+		return cmp.Or(r.Dest.Version, "no version"), counts
+	}
+}
+
+// loadView is fortio's result of one load: percentiles, and the histogram as a figure.
+type loadView struct {
+	What        string
+	Percentiles [][2]string
+	Codes       [][2]string
+	Histogram   chart
+}
+
+// loadOf reads fortio's result; none for one that can not be read.
+func loadOf(d *reports.Did, data []byte) []loadView {
+	f, ok := readFortio(data)
+	if !ok {
+		return nil
+	}
+	v := loadView{What: d.What, Histogram: f.histogram()}
+	for _, p := range f.DurationHistogram.Percentiles {
+		v.Percentiles = append(v.Percentiles, [2]string{
+			"p" + strconv.FormatFloat(p.Percentile, 'g', -1, 64), seconds(p.Value),
+		})
+	}
+	for _, code := range slices.Sorted(maps.Keys(f.RetCodes)) {
+		v.Codes = append(v.Codes, [2]string{code, reports.Grouped(f.RetCodes[code])})
+	}
+	return []loadView{v}
+}

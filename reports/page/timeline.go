@@ -1,0 +1,202 @@
+package page
+
+import (
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"strings"
+
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/reports"
+)
+
+func readFortio(data []byte) (f fortio, ok bool) {
+	ok = len(data) > 0 && json.Unmarshal(data, &f) == nil
+	return f, ok
+}
+
+// lane is one row of the timeline.
+type lane struct {
+	name  string
+	marks []moment
+}
+
+// moment is what happened at a time, or for a time.
+type moment struct {
+	from, until clock.Instant // equal: a moment
+	class, tip  string
+	label       string
+}
+
+// laneHeight is in the units of the figure.
+const laneHeight = 26.0
+
+// timeline draws the whole run: steps, what was changed, pushes, faults, ejections.
+func (x *index) timeline() template.HTML {
+	at := span{0, clock.Instant(x.run.Header.Duration)}
+	if at.until <= 0 {
+		return ""
+	}
+	lanes := []lane{x.stepLane(), x.loadLane(), x.changeLane(), x.pushLane()}
+	lanes = append(lanes, x.faultLane(), x.ejectionLane())
+	p := &plot{at: at, ymax: 1}
+	var body strings.Builder
+	y := 6.0
+	for _, l := range lanes {
+		if len(l.marks) == 0 {
+			continue
+		}
+		fmt.Fprintf(&body, `<text x="%g" y="%.1f" text-anchor="end">%s</text>`, left+24,
+			y+laneHeight/2+2, template.HTMLEscapeString(l.name))
+		for _, m := range l.marks {
+			body.WriteString(m.draw(at, y))
+		}
+		y += laneHeight
+	}
+	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %g %.1f" role="img" aria-label="timeline">`, width, y+24)
+	p.b.WriteString(body.String())
+	x.axis(p, y)
+	return p.end()
+}
+
+// laneX places an instant in the timeline, whose names need more room than an axis.
+func laneX(at span, t clock.Instant) float64 {
+	return left + 32 + (plotWidth-32)*float64(t-at.from)/float64(at.until-at.from)
+}
+
+// axis labels the time beneath the lanes.
+func (x *index) axis(p *plot, y float64) {
+	step := roundStep(x.run.Header.Duration / timeTicks)
+	for t := step * 0; step > 0 && t <= x.run.Header.Duration; t += step {
+		at := laneX(p.at, clock.Instant(t))
+		fmt.Fprintf(&p.b, `<line class="grid" x1="%.1f" x2="%.1f" y1="0" y2="%.1f"/>`, at, at, y+4)
+		p.text(at, y+18, "middle", fmt.Sprintf("%.4g s", t.Seconds()))
+	}
+}
+
+func (m moment) draw(at span, y float64) string {
+	x0, x1 := laneX(at, m.from), laneX(at, max(m.until, m.from))
+	tip := template.HTMLEscapeString(m.tip)
+	if m.until <= m.from {
+		return fmt.Sprintf(`<circle class="%s" cx="%.1f" cy="%.1f" r="4"><title>%s</title></circle>`,
+			m.class, x0, y+laneHeight/2-2, tip)
+	}
+	s := fmt.Sprintf(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%g" rx="2">`+
+		`<title>%s</title></rect>`, m.class, x0, y, max(x1-x0-1, 1.5), laneHeight-6, tip)
+	if room := int((x1 - x0) / 6.5); m.label != "" && room > 3 {
+		label := []rune(m.label)
+		if len(label) > room {
+			label = append(label[:room-1], '…')
+		}
+		s += fmt.Sprintf(`<text class="in" x="%.1f" y="%.1f">%s</text>`, x0+4, y+laneHeight/2+1,
+			template.HTMLEscapeString(string(label)))
+	}
+	return s
+}
+
+func (x *index) stepLane() lane {
+	l := lane{name: "step"}
+	for i := range x.run.Header.Steps {
+		s := &x.run.Header.Steps[i]
+		from := s.From
+		if len(s.Did) > 0 {
+			from = s.Did[0].From
+		}
+		l.marks = append(l.marks, moment{from, s.Until, fmt.Sprintf("c%d", i%2*2), s.Name, s.Name})
+	}
+	return l
+}
+
+func (x *index) loadLane() lane {
+	l := lane{name: "traffic"}
+	for i := range x.run.Header.Steps {
+		for _, d := range x.run.Header.Steps[i].Did {
+			if d.Kind == "load" || d.Kind == "request" {
+				l.marks = append(l.marks, moment{d.From, d.Until, "o0", d.Kind + " " + d.What, d.What})
+			}
+		}
+	}
+	return l
+}
+
+func (x *index) changeLane() lane {
+	l := lane{name: "changes"}
+	for i := range x.run.History.Changes {
+		c := &x.run.History.Changes[i]
+		switch c.Kind {
+		case "step", "eject", "uneject", "fault", "heal":
+			continue
+		}
+		l.marks = append(l.marks, moment{c.At, c.At, "c1", c.Kind + " " + c.What, ""})
+	}
+	return l
+}
+
+func (x *index) pushLane() lane {
+	l := lane{name: "pushes"}
+	for i := range x.run.History.Pushes {
+		p := &x.run.History.Pushes[i]
+		tip, class := fmt.Sprintf("%s to %s", p.Type, p.Proxy), "c2"
+		switch {
+		case p.Nack != "":
+			tip, class = tip+" NACKed: "+p.Nack, "o2"
+		case p.Acked > 0:
+			tip += " ACKed"
+		}
+		l.marks = append(l.marks, moment{p.At, max(p.Acked, p.At), class, tip, ""})
+	}
+	return l
+}
+
+func (x *index) faultLane() lane {
+	l := lane{name: "faults"}
+	for i := range x.run.History.Faults {
+		f := &x.run.History.Faults[i]
+		until := f.Until
+		if until == 0 {
+			until = f.From
+		}
+		what := f.Kind
+		if f.Target != "" && f.Target != f.Kind {
+			what += " " + f.Target
+		}
+		unit := f.Unit
+		if unit == "" {
+			unit = "times"
+		}
+		tip := fmt.Sprintf("%s: %s %s", what, reports.Grouped(f.Fired), unit)
+		class := "o2"
+		if f.Skipped != "" {
+			tip, class = what+" was not done: "+f.Skipped, "o1"
+		}
+		l.marks = append(l.marks, moment{f.From, until, class, tip, what})
+	}
+	return l
+}
+
+// ejectionLane draws how long each host was ejected, at the first proxy that said so.
+func (x *index) ejectionLane() lane {
+	l := lane{name: "ejected"}
+	out := map[string]int{}
+	for i := range x.run.History.Changes {
+		c := &x.run.History.Changes[i]
+		key := c.By + " " + c.What
+		switch c.Kind {
+		case "eject":
+			out[key] = len(l.marks)
+			l.marks = append(l.marks, moment{c.At, clock.Instant(x.run.Header.Duration), "o1",
+				c.What + " by " + c.By, hostOf(c)})
+		case "uneject":
+			if k, ok := out[key]; ok {
+				l.marks[k].until = c.At
+			}
+		}
+	}
+	return l
+}
+
+// hostOf is the address of an ejection.
+func hostOf(c *observe.Change) string {
+	return c.What[strings.LastIndexByte(c.What, ' ')+1:]
+}
