@@ -2,7 +2,6 @@ package page
 
 import (
 	"fmt"
-	"html/template"
 	"maps"
 	"math"
 	"slices"
@@ -242,10 +241,10 @@ func (f *fortio) histogram() chart {
 	w := plotWidth / float64(max(len(data), 1))
 	for i, d := range data {
 		x := left + w*float64(i)
+		y := p.y(float64(d.Count))
 		fmt.Fprintf(&p.b, `<rect class="c0" x="%.2f" y="%.2f" width="%.2f" height="%.2f">`+
-			`<title>%s – %s: %d</title></rect>`, x+1, p.y(float64(d.Count)), max(w-2, 1),
-			max(height-bottom-p.y(float64(d.Count)), 0), template.HTMLEscapeString(seconds(d.Start)),
-			template.HTMLEscapeString(seconds(d.End)), d.Count)
+			`<title>%s – %s: %d</title></rect>`, x+1, y, max(w-2, 1), max(height-bottom-y, 0),
+			seconds(d.Start), seconds(d.End), d.Count)
 		if every := max(len(data)/6, 1); i%every == 0 {
 			p.text(x+w/2, height-8, "middle", seconds(d.End))
 		}

@@ -30,8 +30,8 @@ const (
 	failed  = 10
 )
 
-// remarkable finds the slowest and the failed requests, by what the first proxy saw of them, and how
-// many failed ones it does not show.
+// remarkable finds the slowest and the failed requests, by what the first proxy saw of them, and
+// how many failed ones it does not show.
 func (x *index) remarkable() (slow, bad []requestView, more int) {
 	hops := map[string][]*observe.Request{}
 	var first []*observe.Request

@@ -70,7 +70,8 @@ func (x *index) axis(p *plot, y float64) {
 	step := roundStep(x.run.Header.Duration / timeTicks)
 	for t := step * 0; step > 0 && t <= x.run.Header.Duration; t += step {
 		at := laneX(p.at, clock.Instant(t))
-		fmt.Fprintf(&p.b, `<line class="grid" x1="%.1f" x2="%.1f" y1="0" y2="%.1f"/>`, at, at, y+4)
+		fmt.Fprintf(&p.b, `<line class="grid" x1="%.1f" x2="%.1f" y1="0" y2="%.1f"/>`, at, at,
+			y+4)
 		p.text(at, y+18, "middle", fmt.Sprintf("%.4g s", t.Seconds()))
 	}
 }
@@ -79,8 +80,8 @@ func (m moment) draw(at span, y float64) string {
 	x0, x1 := laneX(at, m.from), laneX(at, max(m.until, m.from))
 	tip := template.HTMLEscapeString(m.tip)
 	if m.until <= m.from {
-		return fmt.Sprintf(`<circle class="%s" cx="%.1f" cy="%.1f" r="4"><title>%s</title></circle>`,
-			m.class, x0, y+laneHeight/2-2, tip)
+		return fmt.Sprintf(`<circle class="%s" cx="%.1f" cy="%.1f" r="4"><title>%s</title>`+
+			`</circle>`, m.class, x0, y+laneHeight/2-2, tip)
 	}
 	s := fmt.Sprintf(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%g" rx="2">`+
 		`<title>%s</title></rect>`, m.class, x0, y, max(x1-x0-1, 1.5), laneHeight-6, tip)
@@ -113,7 +114,8 @@ func (x *index) loadLane() lane {
 	for i := range x.run.Header.Steps {
 		for _, d := range x.run.Header.Steps[i].Did {
 			if d.Kind == "load" || d.Kind == "request" {
-				l.marks = append(l.marks, moment{d.From, d.Until, "o0", d.Kind + " " + d.What, d.What})
+				tip := d.Kind + " " + d.What
+				l.marks = append(l.marks, moment{d.From, d.Until, "o0", tip, d.What})
 			}
 		}
 	}
