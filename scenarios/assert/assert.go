@@ -167,11 +167,7 @@ func (j *Judge) within(at clock.Instant) bool { return at >= j.terms.From && at 
 func (j *Judge) Request(r *observe.Request) {
 	r = j.name(r)
 	if !j.within(r.Start) {
-		for _, m := range j.monitors {
-			if l, ok := m.(learner); ok {
-				l.learn(r)
-			}
-		}
+		j.learn(r)
 		return
 	}
 	for _, m := range j.monitors {
@@ -199,13 +195,32 @@ func (j *Judge) name(r *observe.Request) *observe.Request {
 
 // Client judges a sender's record, when it belongs to the step.
 func (j *Judge) Client(c *observe.Client) {
-	if !j.within(c.Start) {
-		return
-	}
 	r := observe.Request{ID: c.ID, Start: c.Start, Duration: c.Duration, Status: c.Status,
 		Workload: c.From}
+	if !j.within(c.Start) {
+		j.learn(&r)
+		return
+	}
 	for _, m := range j.monitors {
 		m.Request(&r)
+	}
+}
+
+// learn hands on a record of another step.
+func (j *Judge) learn(r *observe.Request) {
+	for _, m := range j.monitors {
+		if l, ok := m.(learner); ok {
+			l.learn(r)
+		}
+	}
+}
+
+// Fault hands on something that was broken, at any time of the run.
+func (j *Judge) Fault(f *observe.Fault) {
+	for _, m := range j.monitors {
+		if b, ok := m.(faulted); ok {
+			b.fault(f)
+		}
 	}
 }
 
@@ -223,6 +238,9 @@ func (j *Judge) Change(c *observe.Change) {
 // started. In the order of completion, slow ones would be missing among the first, and the draws
 // would depend on what is drawn.
 func (j *Judge) History(h *observe.History) {
+	for i := range h.Faults {
+		j.Fault(&h.Faults[i])
+	}
 	for i := range h.Changes {
 		j.Change(&h.Changes[i])
 	}

@@ -152,16 +152,21 @@ func (m *ejectionMonitor) mine(c *observe.Change) bool {
 	if m.by != "" && !isWorkload(m.by, by) && !strings.HasPrefix(pod, m.by+"-") {
 		return false
 	}
-	address := host(c)
+	return m.theirs(host(c))
+}
+
+// theirs says whether an address is the pod's, or one of the workload's or service's pods.
+func (m *ejectionMonitor) theirs(address string) bool {
 	w := m.address[address]
 	return address == m.pod || isWorkload(m.pod, w) || strings.HasPrefix(w.Pod, m.pod+"-")
 }
 
 // event is one ejection with its return.
 type event struct {
-	out, back clock.Instant // back is Never while it is still out
-	cause     clock.Instant // first failure since the step began or the last return
-	id        string
+	by, address string        // the proxy and the host
+	out, back   clock.Instant // back is Never while it is still out
+	cause       clock.Instant // first failure since the step began or the last return
+	id          string
 }
 
 func (m *ejectionMonitor) events() []event {
@@ -177,7 +182,7 @@ func (m *ejectionMonitor) events() []event {
 		j, isOpen := open[key]
 		switch {
 		case c.Kind == "eject":
-			e := event{out: c.At, back: clock.Never, cause: c.At}
+			e := event{by: c.By, address: host(c), out: c.At, back: clock.Never, cause: c.At}
 			for _, f := range m.failures {
 				if f.address == host(c) && f.at >= last[key] && f.at < e.cause {
 					e.cause, e.id = f.at, f.id
