@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"meshcore/engine/lb":        {"meshcore/clock"},
 	"meshcore/engine/outlier":   {"meshcore/clock"},
 	"meshcore/engine/breaker":   {},
+	"meshcore/engine/trace":     {"meshcore/observe"},
 	"meshcore/engine/formatter": {},
 	"meshcore/engine/jwt":       {"meshcore/engine/formatter", "meshcore/engine/match", "meshcore/wire"},
 	"meshcore/engine/rbac":      {"meshcore/engine/match", "meshcore/transport", "meshcore/wire"},
@@ -150,7 +151,7 @@ var pure = []string{
 	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
-	"meshcore/engine/rbac", "meshcore/engine/jwt",
+	"meshcore/engine/rbac", "meshcore/engine/jwt", "meshcore/engine/trace",
 	"scenarios", "scenarios/assert", "reports",
 	"reports/fidelity", "sampleapps/model",
 }

@@ -130,21 +130,20 @@ func (c *compiler) weighted(a *action, m *routev3.WeightedCluster, s scope, own 
 	}
 }
 
-// pick chooses the cluster: the stream's random value modulo the total, or the number in the header
-// that header_name names (config_impl.cc pickWeightedCluster).
-func (a *action) pick(h *wire.Head, rnd uint64) *target {
+// drawn is what chooses the cluster: the stream's random value, or the number in the header that
+// header_name names (config_impl.cc pickWeightedCluster). The total's modulus of it counts.
+func (a *action) drawn(h *wire.Head, rnd uint64) (n uint64, by string) {
 	if len(a.targets) == 1 {
-		return &a.targets[0]
+		return 0, ""
 	}
-	n := draw(rnd, drawStream, 0)
 	if a.drawHeader != "" {
 		if v, ok := h.Get(a.drawHeader); ok {
 			if u, ok := unsigned(v); ok {
-				n = u
+				return u, "header"
 			}
 		}
 	}
-	return a.at(n)
+	return draw(rnd, drawStream, 0), "random"
 }
 
 // at is the cluster of a draw.

@@ -18,17 +18,30 @@ func (x *Exchange) choose(c *Cluster, retry bool) *Endpoint {
 		if x.chain.listener.restores() {
 			local = x.ci.Local
 		}
-		return x.originalDestination(c, local)
+		ep := x.originalDestination(c, local)
+		if x.tr != nil {
+			x.traceAttempt(c, ep, nil)
+		}
+		return ep
 	}
 	x.lbc.Rnd = draw(x.rnd, drawHost, x.attempt)
 	x.lbc.Skip, x.lbc.MaxTries = nil, 0
 	if p := x.retry.policy; retry && p != nil && p.otherHosts {
 		x.lbc.Skip, x.lbc.MaxTries = x.skip, p.maxTries
 	}
-	if host := c.balancer.Pick(&x.lbc); host != nil {
-		return host.Value.(*Endpoint)
+	if x.tr != nil {
+		x.lbc.Told = &lb.Choice{}
 	}
-	return nil
+	host := c.balancer.Pick(&x.lbc)
+	var ep *Endpoint
+	if host != nil {
+		ep = host.Value.(*Endpoint)
+	}
+	if x.tr != nil {
+		x.traceAttempt(c, ep, x.lbc.Told)
+		x.lbc.Told = nil
+	}
+	return ep
 }
 
 // chooseCopy picks the endpoint of a mirrored copy, which has no hash policy of its own, and no

@@ -214,21 +214,38 @@ func (m *chainMatch) equal(o *chainMatch) bool {
 // The criteria are looked at one after the other, and each keeps only the chains with the most
 // specific value that fits; what was dropped never comes back, even if the rest fails later
 // (source/common/listener_manager/filter_chain_manager_impl.cc findFilterChain).
-func (l *Listener) Chain(ci *ConnInfo) *Chain {
+func (l *Listener) Chain(ci *ConnInfo) *Chain { return l.chain(ci, nil) }
+
+// chain is Chain; after each criterion it tells which chains are left, unless told is nil.
+func (l *Listener) chain(ci *ConnInfo, told func(criterion string, left []*Chain)) *Chain {
 	list := l.byPort[ci.Local.Port()]
 	if len(list) == 0 {
 		list = l.byPort[0]
 	}
+	left := func(criterion string) {
+		if told != nil {
+			told(criterion, list)
+		}
+	}
+	left("destination port")
 	list = bestPrefix(list, ci.Local.Addr(), func(m *chainMatch) []netip.Prefix { return m.dest })
+	left("destination address")
 	list = bestServer(list, ci.SNI)
+	left("server name")
 	list = bestString(list, ci.Transport, func(m *chainMatch) string { return m.transport })
+	left("transport")
 	list = bestProtocol(list, ci.ALPN)
+	left("application protocol")
 	list = bestPrefix(list, ci.Direct.Addr(),
 		func(m *chainMatch) []netip.Prefix { return m.directSources })
+	left("direct source address")
 	list = bestSourceType(list, ci)
+	left("source type")
 	list = bestPrefix(list, ci.Remote.Addr(),
 		func(m *chainMatch) []netip.Prefix { return m.sources })
+	left("source address")
 	list = bestSourcePort(list, uint32(ci.Remote.Port()))
+	left("source port")
 	if len(list) > 0 {
 		return list[0]
 	}

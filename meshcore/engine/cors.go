@@ -120,6 +120,9 @@ func (x *Exchange) cors(filter *httpFilter) (d Directive, done bool) {
 	if allowed {
 		s.origin = origin
 	}
+	if x.tr != nil {
+		x.did("origin %s: allowed %t", origin, allowed)
+	}
 	method, _ := h.Get("access-control-request-method")
 	if string(h.Method) != "OPTIONS" || len(method) == 0 {
 		return d, false
@@ -127,6 +130,9 @@ func (x *Exchange) cors(filter *httpFilter) (d Directive, done bool) {
 	forward := corsBool(s, func(p *corsPolicy) *bool { return p.forward }, true)
 	if !allowed && forward {
 		return d, false
+	}
+	if x.tr != nil {
+		x.did("answers the preflight")
 	}
 	x.preflight(h, origin, method, allowed)
 	return Directive{Kind: Reply, Deadline: noDeadline}, true

@@ -69,7 +69,10 @@ func (x *Exchange) refuse(status int, details string) Directive {
 func (x *Exchange) destined(h *wire.Head, r *route) {
 	x.Record.Route, x.Record.Config = r.name, r.config
 	if a := r.action; a != nil {
-		x.target = a.pick(h, x.rnd)
+		n, by := a.drawn(h, x.rnd)
+		if x.target = a.at(n); x.tr != nil {
+			x.traceSplit(a, n, by)
+		}
 		if x.target.cluster.Load() != nil {
 			x.Record.Cluster = x.target.name
 		}
@@ -126,6 +129,9 @@ func (x *Exchange) normalize(h *wire.Head) (d Directive, done bool) {
 	if len(path) != end || len(path) > 0 && &path[0] != &h.Target[0] {
 		x.buf = append(append(x.buf[:0], path...), query...)
 		h.Target = h.Bytes(view(x.buf))
+		if x.tr != nil {
+			x.tr.Path = string(path)
+		}
 	}
 	if redirect {
 		x.note()
@@ -385,6 +391,9 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 	for x.next < len(x.hcm.filters) {
 		f := &x.hcm.filters[x.next]
 		x.next++
+		if x.tr != nil {
+			x.traceFilter(f.name)
+		}
 		var d Directive
 		done := false
 		switch f.kind {
@@ -404,6 +413,9 @@ func (x *Exchange) filters(now clock.Instant) Directive {
 			d, done = x.router(now), true
 		}
 		if done {
+			if x.tr != nil && d.Kind == Reply && f.kind != filterRouter {
+				x.traceStop()
+			}
 			return d
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/trace"
 	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/transport"
@@ -53,6 +54,8 @@ type Options struct {
 type Engine struct {
 	opt   Options
 	dates atomic.Pointer[dateText]
+	// tracer is asked once by each exchange.
+	tracer atomic.Pointer[func(*trace.Trace)]
 
 	mu        sync.Mutex                   // guards what follows
 	exact     map[string]*exact.Enumerator // by route

@@ -45,6 +45,9 @@ func (x *Exchange) enumerate() {
 	if x.target = x.route.action.at(n); x.target.cluster.Load() != nil {
 		x.Record.Cluster = x.target.name
 	}
+	if x.tr != nil {
+		x.traceSplit(x.route.action, n, "enumerated")
+	}
 }
 
 // removeDraws keeps draws that the request brought from going upstream.

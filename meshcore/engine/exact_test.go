@@ -22,7 +22,8 @@ func TestHeaderName(t *testing.T) {
 		h.Add("x-draw", value)
 		seen := map[string]bool{}
 		for rnd := range uint64(100) {
-			seen[a.pick(h, rnd).name] = true
+			n, _ := a.drawn(h, rnd)
+			seen[a.at(n).name] = true
 		}
 		got := random
 		if len(seen) == 1 {

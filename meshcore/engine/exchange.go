@@ -7,6 +7,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/rbac"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/trace"
 	"github.com/mesh-lab/mesh-lab/meshcore/exact"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
@@ -96,6 +97,9 @@ type Exchange struct {
 	alpn    string // of the upstream connection, when the request chooses it
 	hostBuf [256]byte
 	pathBuf []byte
+
+	tr     *trace.Trace // nil: nobody asks why
+	traced *func(*trace.Trace)
 }
 
 // state is where an exchange stands.
@@ -170,8 +174,11 @@ func (x *Exchange) reset(e *Engine, c *Chain, ci *ConnInfo, now clock.Instant, r
 	r.Listener, r.Chain = c.listener.Name, c.Name
 	x.buf = ci.Local.AppendTo(x.buf[:0])
 	r.Local = x.intern(x.buf)
-	r.SNI = ci.SNI
+	r.SNI, r.Draw = ci.SNI, rnd
 	r.TLS, r.Peer = recordTLS(ci.TLS)
+	if f := e.tracer.Load(); f != nil {
+		x.traceBegin(f)
+	}
 }
 
 // stand remembers what the driver was told.

@@ -92,6 +92,9 @@ func (x *Exchange) extAuthz(filter *httpFilter, now clock.Instant) (d Directive,
 	}
 	a := s.asking
 	if a.enabled != nil && !a.enabled.Match(&x.dynamic) {
+		if x.tr != nil {
+			x.did("is not asked: no CUSTOM policy is for this request")
+		}
 		if a.denyAtDisable {
 			return x.refuseAuthz(localReply{status: a.statusOnError,
 				details: "ext_authz_error"}), true
@@ -246,6 +249,9 @@ func (x *Exchange) endCall(ev Event, now clock.Instant) {
 func (x *Exchange) judged(v *judgement, now clock.Instant) Directive {
 	s := &x.authz
 	a := s.asking
+	if x.tr != nil {
+		x.traceJudged(v)
+	}
 	if v.metadata != nil {
 		x.dynamic.set(extAuthzFilter, v.metadata)
 	}

@@ -163,6 +163,9 @@ func (x *Exchange) fault(filter *httpFilter, now clock.Instant) (d Directive, do
 		}
 	}
 	if !f.applies(x, x.head) {
+		if x.tr != nil && (f.delay > 0 || f.abort > 0 || f.abortGRPC >= 0) {
+			x.did("has a fault that is not for this request")
+		}
 		return d, false
 	}
 	x.delaying = f
@@ -171,14 +174,27 @@ func (x *Exchange) fault(filter *httpFilter, now clock.Instant) (d Directive, do
 		x.flag("DI")
 		x.state, x.until = stateDelay, now.Add(f.delay)
 		x.Record.FaultDelay = f.delay
+		if x.tr != nil {
+			x.did("delays by %s (%s)", f.delay, f.delayChance.text())
+		}
 		return Directive{Kind: Wait, Until: x.until, Deadline: x.durationDeadline()}, true
+	}
+	if x.tr != nil && f.delay > 0 {
+		x.did("does not delay (%s)", f.delayChance.text())
 	}
 	return x.abort(f)
 }
 
 // abort is the second half of the fault filter.
 func (x *Exchange) abort(f *fault) (d Directive, done bool) {
-	if f.abort == 0 && f.abortGRPC < 0 || !x.holds(f, f.abortChance, exact.Abort, drawAbort) {
+	if f.abort == 0 && f.abortGRPC < 0 {
+		return d, false
+	}
+	strikes := x.holds(f, f.abortChance, exact.Abort, drawAbort)
+	if x.tr != nil {
+		x.traceAbort(f, strikes)
+	}
+	if !strikes {
 		return d, false
 	}
 	x.flag("FI")

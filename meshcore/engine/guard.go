@@ -12,6 +12,13 @@ type guard struct {
 	authz *extAuthz
 }
 
+func (g *guard) name() string {
+	if g.authz != nil {
+		return networkExtAuthz
+	}
+	return "envoy.filters.network.rbac"
+}
+
 // Guarded says that the chain has network filters that look at a connection when its first bytes
 // come, or its end (source/extensions/filters/network/rbac/rbac_filter.cc onData, ext_authz's
 // likewise).
@@ -30,12 +37,19 @@ type Admission struct {
 // Admit has the chain's network filters judge the connection of a TCP exchange.
 func (x *Exchange) Admit(now clock.Instant) Admission {
 	for ; x.next < len(x.chain.guards); x.next++ {
-		switch g := &x.chain.guards[x.next]; {
+		g := &x.chain.guards[x.next]
+		if x.tr != nil {
+			x.traceFilter(g.name())
+		}
+		switch {
 		case g.authz != nil:
 			if a, stop := x.askNetwork(g.authz, now); stop {
 				return a
 			}
 		case !g.rbac.admits(x):
+			if x.tr != nil {
+				x.traceStop()
+			}
 			return Admission{Denied: true, After: g.rbac.delay}
 		}
 	}

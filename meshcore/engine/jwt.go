@@ -78,6 +78,9 @@ func (x *Exchange) jwtAuthn(filter *httpFilter, now clock.Instant) (d Directive,
 			body: "Failed JWT authentication: " + why}, why), true
 	}
 	if requires == nil {
+		if x.tr != nil {
+			x.did("asks for no token here")
+		}
 		return d, false
 	}
 	uri := ""
@@ -88,6 +91,9 @@ func (x *Exchange) jwtAuthn(filter *httpFilter, now clock.Instant) (d Directive,
 	status := requires.Verify(&r)
 	if r.Told != nil {
 		x.dynamic.set(jwt.Namespace, r.Told)
+	}
+	if x.tr != nil {
+		x.did("token: %s", status)
 	}
 	if status == jwt.OK {
 		if r.ClearRoute {

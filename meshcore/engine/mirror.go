@@ -65,6 +65,9 @@ func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 	for i := range list {
 		p := &list[i]
 		if !x.mirrored(i) {
+			if x.tr != nil {
+				x.traceMirror(p, nil, "not copied ("+p.fraction.text()+")")
+			}
 			continue
 		}
 		cl := p.cluster.Load()
@@ -73,7 +76,13 @@ func (x *Exchange) chooseMirrors(h *wire.Head, now clock.Instant) {
 			ep = x.chooseCopy(cl, draw(x.rnd, drawMirror, i))
 		}
 		if ep == nil { // nothing is sent, and no access log tells of it
+			if x.tr != nil {
+				x.traceMirror(p, nil, "not copied: the cluster has no host")
+			}
 			continue
+		}
+		if x.tr != nil {
+			x.traceMirror(p, ep, "copied ("+p.fraction.text()+")")
 		}
 		w := ep.Workload()
 		x.addMirror(observe.Attempt{Cluster: p.name, Start: now, Upstream: ep.host.Address,

@@ -113,6 +113,9 @@ func (x *Exchange) rbac(filter *httpFilter) (d Directive, done bool) {
 	in := x.policyInput()
 	if f.shadow != nil {
 		o := f.shadow.Decide(in)
+		if x.tr != nil {
+			x.tracePolicy(o, cmp.Or(f.shadowPrefix, filter.rbac.shadowPrefix), true)
+		}
 		x.shadowed(o, cmp.Or(f.shadowPrefix, filter.rbac.shadowPrefix))
 		x.tell(o, f.shadowPrefix, filter.rbac.shadowPrefix)
 	}
@@ -121,6 +124,9 @@ func (x *Exchange) rbac(filter *httpFilter) (d Directive, done bool) {
 	}
 	o := f.rules.Decide(in)
 	x.tell(o, f.rulesPrefix, filter.rbac.rulesPrefix)
+	if x.tr != nil {
+		x.tracePolicy(o, "", false)
+	}
 	if o.Allowed {
 		return d, false
 	}
@@ -173,6 +179,9 @@ func (f *rbacFilter) admits(x *Exchange) bool {
 	in := x.policyInput()
 	if f.shadow != nil {
 		o := f.shadow.Decide(in)
+		if x.tr != nil {
+			x.tracePolicy(o, f.shadowPrefix, true)
+		}
 		x.shadowed(o, f.shadowPrefix)
 		x.dynamic.set(rbac.NetworkNamespace, o.Result)
 	}
@@ -180,6 +189,9 @@ func (f *rbacFilter) admits(x *Exchange) bool {
 		return true
 	}
 	o := f.rules.Decide(in)
+	if x.tr != nil {
+		x.tracePolicy(o, "", false)
+	}
 	if o.Hint != nil {
 		x.dynamic.set(rbac.LogNamespace, o.Hint)
 	}

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"strconv"
+
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/trace"
 	"github.com/mesh-lab/mesh-lab/meshcore/wire"
 )
 
@@ -24,7 +27,11 @@ func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 	a := &x.attempts[len(x.attempts)-1]
 	a.Status = h.Status
 	if x.retry.policy != nil {
-		switch x.retry.should(x.retry.response(h), x.cluster) {
+		again := x.retry.should(x.retry.response(h), x.cluster)
+		if x.tr != nil && (again != noRetry || h.Status >= 400) {
+			x.traceRetry(again, strconv.Itoa(h.Status))
+		}
+		switch again {
 		case yesRetry:
 			x.resp, x.afterTimeout = nil, false
 			x.endAttemptKeepRetry(now, h.Status, "")
@@ -35,6 +42,9 @@ func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 			x.flag("URX")
 		}
 		x.retry.drop()
+	}
+	if x.tr != nil {
+		x.traceOutcome(h.Status, "")
 	}
 	x.Record.UpstreamTime = now.Sub(a.Start)
 	x.log.at.responding = now
@@ -211,6 +221,9 @@ func (x *Exchange) beginReply(status int, details string) *wire.Head {
 	h.Status, h.Minor = status, 1
 	x.resp = h
 	x.Record.Status, x.Record.Details = status, details
+	if x.tr != nil {
+		x.tr.Reply = &trace.Reply{Status: status, Details: details}
+	}
 	return h
 }
 
@@ -298,6 +311,9 @@ func (x *Exchange) finish(now clock.Instant) Directive {
 	x.buf = x.appendFlags(x.buf[:0])
 	r.Flags = x.intern(x.buf)
 	x.log.at.finished = now
+	if x.tr != nil {
+		x.traceEnd()
+	}
 	if x.log.at.responding != noDeadline {
 		x.log.at.responded = now
 	}

@@ -132,35 +132,59 @@ func (c *compiler) query(m *routev3.QueryParameterMatcher) match.Query {
 	return q
 }
 
+// condition is the part of a route's match that failed: what it looks at, and which of several.
+type condition struct {
+	kind conditionKind
+	i    int
+}
+
+type conditionKind uint8
+
+const (
+	fits conditionKind = iota // none failed
+	failsPath
+	failsTLS
+	failsGRPC
+	failsFraction
+	failsHeader
+	failsQuery
+	failsMetadata
+)
+
 func (r *route) matches(x *Exchange, h *wire.Head, path []byte) bool {
+	return r.misses(x, h, path).kind == fits
+}
+
+// misses returns the first condition that the request does not meet.
+func (r *route) misses(x *Exchange, h *wire.Head, path []byte) condition {
 	if !r.path.Match(path) {
-		return false
+		return condition{kind: failsPath}
 	}
 	if r.tls != nil && !tlsMatches(r.tls, x.ci.TLS) {
-		return false
+		return condition{kind: failsTLS}
 	}
 	if r.grpc && !x.grpc {
-		return false
+		return condition{kind: failsGRPC}
 	}
 	if r.fraction != nil && !r.fraction.holds(draw(x.rnd, drawStream, 0)) {
-		return false
+		return condition{kind: failsFraction}
 	}
 	for i := range r.headers {
 		if !r.headers[i].Match(h) {
-			return false
+			return condition{failsHeader, i}
 		}
 	}
 	for i := range r.queries {
 		if !r.queries[i].Match(h.Target) {
-			return false
+			return condition{failsQuery, i}
 		}
 	}
 	for i := range r.dynamic {
 		if !r.dynamic[i].Match(&x.dynamic) {
-			return false
+			return condition{failsMetadata, i}
 		}
 	}
-	return true
+	return condition{}
 }
 
 func (c *compiler) direct(m *routev3.DirectResponseAction, limit int) *direct {

@@ -104,13 +104,20 @@ func (rc *routeConfig) find(x *Exchange, h *wire.Head) *route {
 		host = match.WithoutPort(host)
 	}
 	v, ok := rc.hosts.Find(host, x.hostBuf[:0])
+	if x.tr != nil {
+		x.traceHost(rc, v, host)
+	}
 	if !ok {
 		return nil
 	}
 	x.log.vhost = v
 	path := match.PathOf(h.Target)
 	for _, r := range v.routes {
-		if r.matches(x, h, path) {
+		missed := r.misses(x, h, path)
+		if x.tr != nil {
+			x.traceRoute(r, missed, h)
+		}
+		if missed.kind == fits {
 			return r
 		}
 	}

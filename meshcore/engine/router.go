@@ -36,6 +36,11 @@ func (x *Exchange) router(now clock.Instant) Directive {
 		return x.noHealthyUpstream(now)
 	}
 	x.finalTimeout(a, h)
+	var was headCopy
+	if x.tr != nil {
+		x.traceLimits(a)
+		was = copyOf(h)
+	}
 	if r.vhost.attemptCount {
 		set(h, "x-envoy-attempt-count", bytesOf("1"))
 	}
@@ -44,6 +49,9 @@ func (x *Exchange) router(now clock.Instant) Directive {
 		o.mutate(x, h, requestInline)
 	}
 	x.rewriteHead(a)
+	if x.tr != nil {
+		x.traceChanges(was)
+	}
 	x.retry.begin(a.retry, h)
 	if x.lost {
 		x.retry.drop()
@@ -231,6 +239,9 @@ func (x *Exchange) endAttempt(now clock.Instant, status int, flag string) {
 	if status != 0 {
 		a.Status = status
 	}
+	if x.tr != nil {
+		x.traceOutcome(a.Status, flag)
+	}
 	a.Flags = flag
 	a.Duration = now.Sub(a.Start)
 	x.ep = nil
@@ -313,7 +324,11 @@ func (x *Exchange) broken(why resetReason, ev Event, now clock.Instant) Directiv
 // retryReset asks for a retry after a reset and sets the flag when there can be none
 // (maybeRetryReset).
 func (x *Exchange) retryReset(why resetReason, ev Event, now clock.Instant) bool {
-	switch x.retry.should(x.retry.reset(why, ev.HeadSent || x.headSent), x.cluster) {
+	again := x.retry.should(x.retry.reset(why, ev.HeadSent || x.headSent), x.cluster)
+	if x.tr != nil {
+		x.traceRetry(again, resets[why].text)
+	}
+	switch again {
 	case yesRetry:
 		return true
 	case retryOverflow:

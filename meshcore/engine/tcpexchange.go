@@ -17,6 +17,9 @@ func (e *Engine) StartTCP(x *Exchange, c *Chain, ci *ConnInfo, now clock.Instant
 	x.buf = ci.Remote.AppendTo(x.buf[:0])
 	x.Record.Remote = x.intern(x.buf)
 	t := c.tcp.pick(draw(rnd, drawStream, 0))
+	if x.tr != nil {
+		x.traceTCP(c, t, rnd)
+	}
 	x.cluster = t.cluster.Load()
 	if x.cluster == nil { // source/common/tcp_proxy/tcp_proxy.cc: no cluster is a missing route
 		x.flag("NC")

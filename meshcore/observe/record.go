@@ -71,6 +71,8 @@ type Request struct {
 	// Shadow is what a policy in dry run would have done: "allowed" or "denied", and by which.
 	Shadow string `json:"shadow,omitempty"`
 
+	// Draw is the random value that all draws of the exchange are made from, where it is known.
+	Draw    uint64            `json:"draw,omitempty"`
 	Hash    uint64            `json:"hash,omitempty"`    // the hash policy's value, 0 without one
 	Headers map[string]string `json:"headers,omitempty"` // those that the run keeps
 	// Exact names, by decision (abort, delay, split, mirror), the sequence of draws that the

@@ -119,6 +119,7 @@ func normalRoutes(r *routev3.RouteConfiguration) *routev3.RouteConfiguration {
 				func(a, b *routev3.QueryParameterMatcher) int { return strings.Compare(a.Name, b.Name) })
 			// Names the object that the route comes from, for telemetry.
 			delete(route.GetMetadata().GetFilterMetadata(), "istio")
+			delete(route.GetMetadata().GetFilterMetadata(), RuleMetadata)
 			if len(route.GetMetadata().GetFilterMetadata()) == 0 {
 				route.Metadata = nil
 			}

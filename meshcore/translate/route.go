@@ -60,15 +60,15 @@ func Selects(selector, labels map[string]string) bool {
 // the first that matches everything. None means that the VirtualService has no say there.
 func (vs *virtualService) routes(s *routeSite) []*routev3.Route {
 	var out []*routev3.Route
-	for _, rule := range vs.spec.Http {
+	for i, rule := range vs.spec.Http {
 		if len(rule.Match) == 0 {
-			return append(out, vs.route(rule, nil, s))
+			return append(out, vs.written(i, -1, vs.route(rule, nil, s)))
 		}
-		for _, match := range rule.Match {
+		for j, match := range rule.Match {
 			if !s.admits(match) {
 				continue
 			}
-			r := vs.route(rule, match, s)
+			r := vs.written(i, j, vs.route(rule, match, s))
 			out = append(out, r)
 			if matchesEverything(r.Match) {
 				return out
@@ -126,6 +126,26 @@ func (vs *virtualService) operation(r *routev3.Route, port int) string {
 		return host + ":" + port + path
 	}
 	return vs.object.Name + ":" + strconv.Itoa(port) + path
+}
+
+// RuleMetadata is the namespace of a route's metadata in which it says what rule it is of: "rule"
+// is "Kind NAMESPACE/NAME FIELD", "VirtualService default/reviews spec.http[2].match[0]". Istio has
+// no such thing; it is for who explains a request, and no proxy looks at it.
+const RuleMetadata = "mesh-lab"
+
+// written notes which rule of the VirtualService, or of its delegate, a route is of, and which of
+// its matches (-1: it has none).
+func (vs *virtualService) written(rule, match int, r *routev3.Route) *routev3.Route {
+	from := vs.from[rule]
+	text := from.object.Ref() + " spec.http[" + strconv.Itoa(from.rule) + "]"
+	if match >= 0 && !from.merged {
+		text += ".match[" + strconv.Itoa(match) + "]"
+	}
+	r.Metadata = proto.CloneOf(r.Metadata)
+	r.Metadata.FilterMetadata[RuleMetadata] = &structpb.Struct{
+		Fields: map[string]*structpb.Value{"rule": structpb.NewStringValue(text)},
+	}
+	return r
 }
 
 // configMetadata names the object that a resource comes from, as Istio's telemetry expects it.

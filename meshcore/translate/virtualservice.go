@@ -16,7 +16,15 @@ type virtualService struct {
 	spec     *networkingv1alpha3.VirtualService // its own copy
 	exportTo exportSet
 	metadata *corev3.Metadata
+	from     []ruleSource       // of each of spec.Http
 	problems []istio.Diagnostic // what was left out of spec
+}
+
+// ruleSource says where an HTTP rule is written.
+type ruleSource struct {
+	object *istio.Object
+	rule   int  // http[rule]
+	merged bool // its matches are made of those of two rules
 }
 
 // mergedVirtualServices returns the VirtualServices that have hosts, oldest first. One without
@@ -43,6 +51,9 @@ func newVirtualService(o *istio.Object, exportTo []string) *virtualService {
 		spec:   o.Body.(*networkingv1alpha3.VirtualService).DeepCopy(),
 		metadata: configMetadata("/apis/networking.istio.io/v1/namespaces/" + o.Namespace +
 			"/virtual-service/" + o.Name),
+	}
+	for i := range vs.spec.Http {
+		vs.from = append(vs.from, ruleSource{object: o, rule: i})
 	}
 	vs.exportTo = newExportSet(vs.spec.ExportTo, exportTo)
 	vs.resolveNames()

@@ -15,17 +15,19 @@ import (
 // so in its log only. (istio virtualservice_controller.go mergeVirtualServices)
 func (vs *virtualService) mergeDelegates(delegates []*virtualService) {
 	var rules []*networkingv1alpha3.HTTPRoute
+	var from []ruleSource
 	for i, rule := range vs.spec.Http {
 		if rule.Delegate == nil {
-			rules = append(rules, rule)
+			rules, from = append(rules, rule), append(from, vs.from[i])
 			continue
 		}
 		field := fmt.Sprintf("spec.http[%d].delegate", i)
 		if d := vs.findDelegate(rule.Delegate, field, delegates); d != nil {
-			rules = append(rules, vs.mergeRules(rule, d, field)...)
+			more, whence := vs.mergeRules(rule, d, field)
+			rules, from = append(rules, more...), append(from, whence...)
 		}
 	}
-	vs.spec.Http = rules
+	vs.spec.Http, vs.from = rules, from
 }
 
 func (vs *virtualService) findDelegate(
@@ -51,12 +53,12 @@ func (vs *virtualService) findDelegate(
 	return nil
 }
 
-// mergeRules returns the delegate's rules as they act below the root's rule: what a rule does not
-// say itself it has from the root, headers as a whole. (istio virtualservice.go mergeHTTPRoute)
+// mergeRules returns the delegate's rules as they act below the root's rule, and where they are
+// written: what a rule does not say itself it has from the root, headers as a whole.
+// (istio virtualservice.go mergeHTTPRoute)
 func (vs *virtualService) mergeRules(
 	root *networkingv1alpha3.HTTPRoute, delegate *virtualService, field string,
-) []*networkingv1alpha3.HTTPRoute {
-	var out []*networkingv1alpha3.HTTPRoute
+) (out []*networkingv1alpha3.HTTPRoute, from []ruleSource) {
 	for i, rule := range delegate.spec.Http {
 		if rule.Delegate != nil {
 			vs.warn(field, "%s spec.http[%d] is left out: no delegate may delegate further",
@@ -74,8 +76,12 @@ func (vs *virtualService) mergeRules(
 		merged.Match = match
 		merged.Name = joinNames(root.Name, rule.Name)
 		out = append(out, merged)
+		from = append(from, ruleSource{
+			object: delegate.object, rule: i,
+			merged: len(root.Match) > 0 && len(rule.Match) > 0,
+		})
 	}
-	return out
+	return out, from
 }
 
 // mergeMatches returns every pair of a root's and a leaf's match of which the leaf's is the

@@ -97,6 +97,9 @@ func (d *draws) next() uint64 {
 // retry host predicate refuses every choice, the last one stands.
 func (b *Balancer) Pick(c *Context) *Host {
 	s, d := b.current.Load(), draws{rnd: c.Rnd}
+	if c.Told != nil {
+		*c.Told = Choice{Policy: b.cfg.Policy}
+	}
 	if b.cfg.Policy.hashes() {
 		return s.pickHashed(c, d)
 	}
@@ -104,6 +107,9 @@ func (b *Balancer) Pick(c *Context) *Host {
 		h := b.once(s, c, &d)
 		if h == nil || try == c.MaxTries || c.Skip == nil || !c.Skip(h) {
 			return h
+		}
+		if c.Told != nil {
+			c.Told.Refused++
 		}
 	}
 }
@@ -115,11 +121,18 @@ func (s *set) pickHashed(c *Context, d draws) *Host {
 	if !c.HasHash {
 		hash = d.next()
 	}
-	table := s.levels[choosePriority(hash, s.loads)].ring
+	priority := choosePriority(hash, s.loads)
+	if c.Told != nil {
+		c.Told.table(s, priority, hash, !c.HasHash)
+	}
+	table := s.levels[priority].ring
 	for try := uint32(0); ; try++ {
 		h := table.choose(hash, try)
 		if h == nil || try == c.MaxTries || c.Skip == nil || !c.Skip(h) {
 			return h
+		}
+		if c.Told != nil {
+			c.Told.Refused++
 		}
 	}
 }
@@ -130,43 +143,74 @@ func (b *Balancer) once(s *set, c *Context, d *draws) *Host {
 	if c.Retry != nil {
 		loads = c.Retry.determine(s)
 	}
-	lv := &s.levels[choosePriority(first, loads)]
-	from := lv.healthy
+	priority := choosePriority(first, loads)
+	lv := &s.levels[priority]
+	from, locality := lv.healthy, -1
 	switch {
 	case lv.panics:
 		from = lv.all
 	case lv.localities != nil:
-		from = lv.byLocality[lv.localities.next()]
+		locality = lv.localities.next()
+		from = lv.byLocality[locality]
+	}
+	if c.Told != nil {
+		c.Told.level(lv, priority, loads, from, lv.named(locality))
 	}
 	if len(from.hosts) == 0 {
 		return nil
 	}
-	if from.edf != nil {
-		return from.hosts[from.edf.next()]
-	}
+	return b.among(from, c.Told, first, d)
+}
+
+// among chooses one of a pool's hosts; told is Context.Told.
+func (b *Balancer) among(from *pool, told *Choice, first uint64, d *draws) *Host {
 	n := uint64(len(from.hosts))
-	switch b.cfg.Policy {
-	case Random:
+	switch {
+	case from.edf != nil:
+		if told != nil {
+			told.Drawn = "rotation by weight"
+		}
+		return from.hosts[from.edf.next()]
+	case b.cfg.Policy == Random:
+		if told != nil {
+			told.Drawn = fmt.Sprintf("draw %d of %d", first%n, n)
+		}
 		// The draw that chose the priority chooses the host too (random_lb.cc peekOrChoose).
 		return from.hosts[first%n]
-	case LeastRequest:
-		return from.leastRequest(b.cfg.ChoiceCount, d)
+	case b.cfg.Policy == LeastRequest:
+		return from.leastRequest(b.cfg.ChoiceCount, d, told)
 	default:
-		return from.hosts[(from.index.Add(1)-1)%n]
+		at := (from.index.Add(1) - 1) % n
+		if told != nil {
+			told.Drawn = fmt.Sprintf("rotation, turn %d of %d", at+1, n)
+		}
+		return from.hosts[at]
 	}
 }
 
 // leastRequest draws count hosts, possibly the same one twice, and takes the first of those with
 // the fewest requests in flight (least_request_lb.cc unweightedHostPickNChoices).
-func (p *pool) leastRequest(count uint32, d *draws) *Host {
+func (p *pool) leastRequest(count uint32, d *draws, told *Choice) *Host {
 	n := uint64(len(p.hosts))
 	best := p.hosts[d.next()%n]
 	least := best.Active.Load()
+	var drawn []*Host // for told
+	var active []int64
+	if told != nil {
+		drawn, active = append(drawn, best), append(active, least)
+	}
 	for range count - 1 {
 		h := p.hosts[d.next()%n]
-		if active := h.Active.Load(); active < least {
-			best, least = h, active
+		flying := h.Active.Load()
+		if told != nil {
+			drawn, active = append(drawn, h), append(active, flying)
 		}
+		if flying < least {
+			best, least = h, flying
+		}
+	}
+	if told != nil {
+		told.compared(drawn, active)
 	}
 	return best
 }

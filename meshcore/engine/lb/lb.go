@@ -155,4 +155,6 @@ type Context struct {
 	// Retry is the exchange's retry priority; nil without that plugin. RING_HASH and MAGLEV ignore
 	// it, as in Envoy (thread_aware_lb_impl.cc chooses the priority without the context).
 	Retry *PreviousPriorities
+	// Told, when not nil, is told how the host was chosen.
+	Told *Choice
 }

@@ -13,8 +13,17 @@ type level struct {
 	// byLocality holds the healthy hosts of each locality that gets traffic, as localities picks
 	// them.
 	byLocality []*pool
-	localities *schedule // nil: no locality-weighted choice at this priority
-	ring       hashTable // hash policies only
+	names      []Locality // of byLocality
+	localities *schedule  // nil: no locality-weighted choice at this priority
+	ring       hashTable  // hash policies only
+}
+
+// named is the name of a locality of byLocality; empty for none.
+func (lv *level) named(i int) string {
+	if i < 0 {
+		return ""
+	}
+	return lv.names[i].String()
 }
 
 // availability is one priority's health between 0 and 100: the share of healthy hosts times the

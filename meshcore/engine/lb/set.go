@@ -93,6 +93,7 @@ func (b *Balancer) level(priority int) level {
 		up := healthy(g.endpoints)
 		if w := effectiveWeight(g.weight, len(up), len(g.endpoints), b.factor); w > 0 {
 			weights = append(weights, w)
+			lv.names = append(lv.names, g.locality)
 			lv.byLocality = append(lv.byLocality,
 				b.pool(source{priority, localityHealthyHosts, i}, up))
 		}

@@ -78,6 +78,33 @@ func (h *Hosts[V]) Sort() {
 // "prefix*", else of "*". A wildcard stands for at least one character. buf is room for a
 // lower-case copy.
 func (h *Hosts[V]) Find(host, buf []byte) (v V, ok bool) {
+	v, _, ok = h.find(host, buf)
+	return v, ok
+}
+
+// Domain returns the domain by which Find finds a value; empty when there is none.
+func (h *Hosts[V]) Domain(host []byte) string {
+	_, at, ok := h.find(host, nil)
+	switch {
+	case !ok:
+		return ""
+	case at.suffix != nil:
+		return "*" + *at.suffix
+	case at.prefix != nil:
+		return *at.prefix + "*"
+	case at.any:
+		return "*"
+	}
+	return strings.ToLower(string(host))
+}
+
+// found is which domain fits: the exact one when nothing is set.
+type found struct {
+	suffix, prefix *string
+	any            bool
+}
+
+func (h *Hosts[V]) find(host, buf []byte) (v V, at found, ok bool) {
 	for i, c := range host {
 		if 'A' <= c && c <= 'Z' {
 			host = appendLower(append(buf[:0], host[:i]...), host[i:])
@@ -85,21 +112,21 @@ func (h *Hosts[V]) Find(host, buf []byte) (v V, ok bool) {
 		}
 	}
 	if v, ok = h.exact[string(host)]; ok {
-		return v, true
+		return v, at, true
 	}
 	for i := range h.suffixes {
 		w := &h.suffixes[i]
 		if len(host) > len(w.part) && string(host[len(host)-len(w.part):]) == w.part {
-			return w.value, true
+			return w.value, found{suffix: &w.part}, true
 		}
 	}
 	for i := range h.prefixes {
 		w := &h.prefixes[i]
 		if len(host) > len(w.part) && string(host[:len(w.part)]) == w.part {
-			return w.value, true
+			return w.value, found{prefix: &w.part}, true
 		}
 	}
-	return h.any, h.hasAny
+	return h.any, found{any: true}, h.hasAny
 }
 
 func appendLower(out, s []byte) []byte {

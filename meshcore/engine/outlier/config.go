@@ -2,6 +2,7 @@ package outlier
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -119,4 +120,25 @@ func (c *Config) enforcing(cause Cause) uint32 {
 		return c.EnforcingFailurePercentageLocalOrigin
 	}
 	panic("outlier: unknown cause")
+}
+
+// String says in words when hosts are ejected, and for how long.
+func (c *Config) String() string {
+	var when []string
+	add := func(n, enforced uint32, what string) {
+		if n > 0 && enforced > 0 {
+			when = append(when, fmt.Sprintf("%d %s in a row", n, what))
+		}
+	}
+	add(c.Consecutive5xx, c.EnforcingConsecutive5xx, "5xx")
+	add(c.ConsecutiveGatewayFailure, c.EnforcingConsecutiveGatewayFailure, "gateway errors")
+	if c.SplitLocalOriginErrors {
+		add(c.ConsecutiveLocalOriginFailure, c.EnforcingConsecutiveLocalOriginFailure,
+			"connection errors")
+	}
+	if len(when) == 0 {
+		return "nobody is ejected for errors in a row"
+	}
+	return strings.Join(when, " or ") + fmt.Sprintf(": out for %s, at most %d%% of the hosts",
+		c.BaseEjectionTime, c.MaxEjectionPercent)
 }

@@ -29,6 +29,9 @@ func New(cfg Config) (*Detector, error) {
 	return &Detector{cfg: cfg}, nil
 }
 
+// String says in words when it ejects.
+func (d *Detector) String() string { return d.cfg.String() }
+
 // Interval returns the time between sweeps.
 func (d *Detector) Interval() time.Duration { return d.cfg.Interval }
 
