@@ -102,13 +102,17 @@ var imports = map[string][]string{
 		"meshcore/*", "lab/own", "lab/topology", "lab/topology/live", "sampleapps",
 		"sampleapps/app", "sampleapps/model",
 	},
+	"lab/chaos": {
+		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
+		"lab/request", "lab/topology", "scenarios",
+	},
 	"lab/logfile": {},
 	"lab/own":     {"meshcore/clock"},
 	"lab/load":    {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
-		"scenarios", "scenarios/assert", "lab/topology", "lab/load", "lab/request", "lab/tlsclient",
-		"reports",
+		"scenarios", "scenarios/assert", "lab/chaos", "lab/topology", "lab/load", "lab/request",
+		"lab/tlsclient", "reports",
 		"sampleapps",
 	},
 	"lab/tlsclient": {},
@@ -125,7 +129,7 @@ var imports = map[string][]string{
 	"lab/parity/rules": {"meshcore/istio", "meshcore/istio/generate"},
 	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded"},
 	"lab/remote": {
-		"meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
+		"lab/chaos", "scenarios", "meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
 		"lab/request", "lab/tlsclient", "lab/topology",
 	},
 	"lab": {
