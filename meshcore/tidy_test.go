@@ -67,10 +67,16 @@ var imports = map[string][]string{
 	},
 	"meshcore/proxy/host":  {"meshcore/engine"},
 	"meshcore/proxy/probe": {},
-	"meshcore/envoy":       {"meshcore/xds"},
-	"scenarios/assert":     {"meshcore/clock", "meshcore/observe"},
-	"scenarios":            {"meshcore/clock", "meshcore/istio", "sampleapps/model", "scenarios/assert"},
-	"reports":              {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
+	"meshcore/envoy": {
+		"meshcore/incarnation", "meshcore/xds",
+	},
+	"meshcore/incarnation": {},
+	"lab/topology/docker/engine": {
+		"meshcore/envoy", "meshcore/incarnation",
+	},
+	"scenarios/assert": {"meshcore/clock", "meshcore/observe"},
+	"scenarios":        {"meshcore/clock", "meshcore/istio", "sampleapps/model", "scenarios/assert"},
+	"reports":          {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
 	"reports/page": {
 		"meshcore/clock", "meshcore/observe", "reports", "scenarios", "scenarios/assert",
 	},
@@ -141,6 +147,7 @@ var imports = map[string][]string{
 	},
 	"testdata/truth":    {},
 	"testdata/envoy":    {"meshcore/envoy"},
+	"testdata/docker":   {},
 	"testdata/page":     {},
 	"testdata/chromium": {},
 	"testdata/wait":     {},

@@ -1,8 +1,10 @@
 package envoy
 
+import "github.com/mesh-lab/mesh-lab/meshcore/incarnation"
+
 // What tests see of the inside.
 var (
-	AskPS        = askPS
-	ReadProc     = readProc
+	AskPS        = incarnation.AskPS
+	ReadProc     = incarnation.ReadProc
 	AdminAddress = adminAddress
 )

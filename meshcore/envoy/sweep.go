@@ -4,36 +4,28 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
-)
 
-// incarnation is one life of a process: its id may be given to another once it is gone, the time
-// that it started can not.
-type incarnation struct {
-	PID   int    `json:"pid"`
-	Start string `json:"start"`
-}
+	"github.com/mesh-lab/mesh-lab/meshcore/incarnation"
+)
 
 // left is a pid file: an Envoy, and the process that started it.
 type left struct {
-	Envoy incarnation `json:"envoy"`
-	Owner incarnation `json:"owner"`
-	Admin string      `json:"admin"`
+	Envoy incarnation.Incarnation `json:"envoy"`
+	Owner incarnation.Incarnation `json:"owner"`
+	Admin string                  `json:"admin"`
 }
 
 // writePID notes who runs, for Sweep. Caller must have started the process.
 func (f files) writePID(pid int) error {
 	var l left
 	var ok bool
-	if l.Envoy, ok = incarnate(pid); !ok {
+	if l.Envoy, ok = incarnation.Of(pid); !ok {
 		return nil // it has ended already: nothing to sweep
 	}
-	if l.Owner, ok = incarnate(os.Getpid()); !ok {
+	if l.Owner, ok = incarnation.Self(); !ok {
 		return fmt.Errorf("%s: the system does not say when this process started", f.pid)
 	}
 	l.Admin = f.admin
@@ -74,10 +66,10 @@ func sweep(dir, name string) (ended bool) {
 	if json.Unmarshal(text, &l) != nil || l.Envoy.PID <= 1 || l.Owner.PID < 1 {
 		return false // somebody else's file, or one that is being written
 	}
-	if l.Owner.lives() {
+	if l.Owner.Lives() {
 		return false
 	}
-	if l.Envoy.lives() {
+	if l.Envoy.Lives() {
 		ended = syscall.Kill(l.Envoy.PID, syscall.SIGKILL) == nil
 	}
 	stem := strings.TrimSuffix(name, ".pid")
@@ -91,51 +83,4 @@ func sweep(dir, name string) (ended bool) {
 		_ = os.Remove(run) // it has other files
 	}
 	return ended
-}
-
-// lives says whether this very process runs.
-func (i incarnation) lives() bool {
-	now, ok := incarnate(i.PID)
-	return ok && now == i
-}
-
-// incarnate finds out when a process started; ok is false when there is none, or only its remains.
-func incarnate(pid int) (i incarnation, ok bool) {
-	start := askPS
-	if runtime.GOOS == "linux" {
-		start = readProc
-	}
-	s := start(pid)
-	return incarnation{pid, s}, s != ""
-}
-
-// readProc reads the kernel's own record: the state is field 3, the start in ticks since boot
-// field 22; see proc(5).
-func readProc(pid int) string {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return ""
-	}
-	// Field 2 is the program's name in parentheses, which may hold anything.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return ""
-	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(boot)) + " " + fields[19]
-}
-
-// askPS asks where there is no /proc.
-func askPS(pid int) string {
-	c := exec.Command("ps", "-o", "stat=", "-o", "lstart=", "-p", strconv.Itoa(pid))
-	c.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	out, err := c.Output()
-	state, start, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
-	if err != nil || strings.HasPrefix(state, "Z") {
-		return ""
-	}
-	return strings.TrimSpace(start)
 }

@@ -1,0 +1,237 @@
+package engine_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
+	"github.com/mesh-lab/mesh-lab/testdata/docker"
+)
+
+// TestMain is also what containers of these tests run, and a process that leaves some.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "wait":
+		fmt.Println("out")
+		fmt.Fprintln(os.Stderr, "err")
+		select {}
+	case os.Getenv("ROLE") == "leaver":
+		leave()
+	}
+	os.Exit(m.Run())
+}
+
+// leave starts a lab and says so; then it waits for its end.
+func leave() {
+	ctx := context.Background()
+	e, err := engine.Connect(ctx, slog.Default())
+	if err != nil {
+		panic(err)
+	}
+	l, _, err := start(ctx, e, nil)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.ID)
+	select {}
+}
+
+// start starts a lab with one container, of the binary that runs.
+func start(
+	ctx context.Context, e *engine.Engine, line func([]byte, bool),
+) (*engine.Lab, *engine.Container, error) {
+	i, err := e.Part(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	i.Kind = "test"
+	name, _, err := e.Ensure(ctx, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := e.NewLab(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := l.Start(ctx, engine.Spec{Pod: "a.default", Part: "app", Image: name,
+		Cmd: []string{"wait"}, Publish: []engine.Published{{Port: 80}}, Line: line})
+	return l, c, err
+}
+
+func connect(t *testing.T) *engine.Engine {
+	t.Helper()
+	docker.Needed(t)
+	e, err := engine.Connect(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+func TestContainer(t *testing.T) {
+	e := connect(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	said := make(chan string, 10)
+	l, c, err := start(ctx, e, func(line []byte, stderr bool) { said <- fmt.Sprint(string(line), stderr) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it is asked below
+	lines := func() string {                  // standard output and error are told apart; neither is the first
+		two := []string{<-said, <-said}
+		slices.Sort(two)
+		return strings.Join(two, " ")
+	}
+	const want = "errtrue outfalse"
+	if got := lines(); got != want {
+		t.Errorf("it said %q, want %q", got, want)
+	}
+	at, err := c.Port(ctx, 80)
+	if err != nil || !at.Addr().IsLoopback() {
+		t.Errorf("published at %v, %v", at, err)
+	}
+	if err := c.Pause(ctx); err != nil {
+		t.Error(err)
+	}
+	if s, err := l.Running(ctx); s[c] != "paused" {
+		t.Errorf("paused: %v %v", s, err)
+	}
+	if err := c.Unpause(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(c.Limit(ctx, 0.1), c.Limit(ctx, 0)); err != nil {
+		t.Error(err)
+	}
+	x, err := c.Kill(ctx)
+	if err != nil || x.Status != "137" || time.Since(x.At) > time.Minute {
+		t.Errorf("killed: %v, %v", x, err)
+	}
+	if err := c.Again(ctx); err != nil {
+		t.Error(err)
+	}
+	if got := lines(); got != want {
+		t.Errorf("again it said %q", got)
+	}
+	if s, err := l.Running(ctx); s[c] != "running" {
+		t.Errorf("again: %v %v", s, err)
+	}
+	if err := l.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if left := labelled(t, l.ID); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+// labelled lists what Docker has of a lab.
+func labelled(t *testing.T, lab string) string {
+	t.Helper()
+	var all []string
+	for _, kind := range []string{"ps -a", "network ls"} {
+		args := append(strings.Fields(kind), "-q", "--filter", "label="+engine.LabLabel+"="+lab)
+		out, err := exec.Command("docker", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("docker %s: %v: %s", kind, err, out)
+		}
+		all = append(all, strings.Fields(string(out))...)
+	}
+	return strings.Join(all, " ")
+}
+
+// TestSweep: what a process has left that was killed goes, what a living one has stays.
+func TestSweep(t *testing.T) {
+	e := connect(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	alive, _, err := start(ctx, e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the test is over
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(self)
+	c.Env = append(os.Environ(), "ROLE=leaver")
+	c.Stderr = t.Output()
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := bufio.NewScanner(out)
+	if !s.Scan() {
+		t.Fatalf("no lab: %v, %v", s.Err(), c.Wait())
+	}
+	lab := s.Text()
+	if left := labelled(t, lab); len(strings.Fields(left)) != 2 {
+		t.Fatalf("of a lab with a container and a network there is %q", left)
+	}
+	if _, err := e.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if left := labelled(t, lab); len(strings.Fields(left)) != 2 {
+		t.Errorf("of a lab whose owner lives there is %q after a sweep", left)
+	}
+	if err := errors.Join(c.Process.Kill(), ended(c.Wait())); err != nil {
+		t.Fatal(err)
+	}
+	swept, err := e.Sweep(ctx)
+	if err != nil || swept.Containers < 1 || swept.Networks < 1 {
+		t.Errorf("swept %v, %v", swept, err)
+	}
+	if left := labelled(t, lab); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+	if left := labelled(t, alive.ID); len(strings.Fields(left)) != 2 {
+		t.Errorf("of this process's own lab there is %q", left)
+	}
+}
+
+// ended forgives that a process was killed.
+func ended(err error) error {
+	var x *exec.ExitError
+	if errors.As(err, &x) {
+		return nil
+	}
+	return err
+}
+
+// TestUnusable: what can not be used is said, with what to do.
+func TestUnusable(t *testing.T) {
+	if os.Getenv("ROLE") != "unusable" {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exec.Command(self, "-test.run", "^TestUnusable$", "-test.v")
+		// No socket anywhere; testcontainers looks in the home directory, too.
+		c.Env = append(os.Environ(), "ROLE=unusable", "DOCKER_HOST=unix:///nonexistent/docker.sock",
+			"HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
+		out, err := c.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "not installed, or not running") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	_, err := engine.Connect(t.Context(), slog.Default())
+	var u *engine.UnusableError
+	if !errors.As(err, &u) {
+		t.Fatalf("connected: %v", err)
+	}
+	t.Log(err)
+}

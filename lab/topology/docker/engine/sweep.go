@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/client"
+)
+
+// Swept says what was removed.
+type Swept struct {
+	Containers, Networks, Images int
+}
+
+// String is empty when nothing was.
+func (s Swept) String() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{s.Containers, "container"}, {s.Networks, "network"}, {s.Images, "image"}} {
+		switch {
+		case p.n == 1:
+			parts = append(parts, "1 "+p.what)
+		case p.n > 1:
+			parts = append(parts, fmt.Sprintf("%d %ss", p.n, p.what))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// sweepPause is how long Docker is given to finish what a killed client had begun.
+const sweepPause = 300 * time.Millisecond
+
+// Sweep removes what belongs to processes that have ended: containers, networks, and images that
+// have a newer one of their kind. What living ones own it leaves alone.
+func (e *Engine) Sweep(ctx context.Context) (Swept, error) {
+	var all Swept
+	for {
+		s, err := e.sweepOnce(ctx)
+		all.Containers += s.Containers
+		all.Networks += s.Networks
+		if err != nil {
+			return all, err
+		}
+		if s == (Swept{}) {
+			break
+		}
+		select { // a container may have been in the making
+		case <-time.After(sweepPause):
+		case <-ctx.Done():
+			return all, ctx.Err()
+		}
+	}
+	var err error
+	all.Images, err = e.sweepImages(ctx)
+	return all, err
+}
+
+func (e *Engine) sweepOnce(ctx context.Context) (s Swept, err error) {
+	labelled := make(client.Filters).Add("label", OwnerLabel)
+	containers, err := e.client.ContainerList(ctx,
+		client.ContainerListOptions{All: true, Filters: labelled})
+	if err != nil {
+		return s, fmt.Errorf("docker: list containers: %w", err)
+	}
+	var ids []string
+	for _, c := range containers.Items {
+		if dead(c.Labels[OwnerLabel]) {
+			ids = append(ids, c.ID)
+		}
+	}
+	s.Containers = len(ids)
+	if err := e.removeContainers(ctx, ids); err != nil {
+		return s, err
+	}
+	networks, err := e.client.NetworkList(ctx, client.NetworkListOptions{Filters: labelled})
+	if err != nil {
+		return s, fmt.Errorf("docker: list networks: %w", err)
+	}
+	for _, n := range networks.Items {
+		if !dead(n.Labels[OwnerLabel]) {
+			continue
+		}
+		_, err := e.client.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
+		if err != nil && !cerrdefs.IsNotFound(err) {
+			return s, fmt.Errorf("docker: remove network %s: %w", n.Name, err)
+		}
+		s.Networks++
+	}
+	return s, nil
+}
+
+// removers is how many containers are removed at a time.
+const removers = 8
+
+// removeContainers ends containers at once and removes them; those that are gone, or being removed,
+// are no error.
+func (e *Engine) removeContainers(ctx context.Context, ids []string) error {
+	slots := make(chan struct{}, removers)
+	errs := make([]error, len(ids))
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			_, err := e.client.ContainerRemove(ctx, id,
+				client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			if err != nil && !cerrdefs.IsNotFound(err) &&
+				!strings.Contains(err.Error(), "is already in progress") {
+				errs[i] = fmt.Errorf("docker: remove container %.12s: %w", id, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// sweepImages removes the lab's images that have a newer one of their kind, unless their maker
+// lives or a container uses them.
+func (e *Engine) sweepImages(ctx context.Context) (removed int, err error) {
+	list, err := e.client.ImageList(ctx, client.ImageListOptions{
+		Filters: make(client.Filters).Add("label", imageLabel),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("docker: list images: %w", err)
+	}
+	slices.SortFunc(list.Items, func(a, b image.Summary) int { return int(b.Created - a.Created) })
+	seen := map[string]bool{}
+	for _, i := range list.Items {
+		kind := i.Labels[imageLabel]
+		newest := !seen[kind]
+		seen[kind] = true
+		if newest || !dead(i.Labels[OwnerLabel]) {
+			continue
+		}
+		_, err := e.client.ImageRemove(ctx, i.ID, client.ImageRemoveOptions{Force: len(i.RepoTags) > 1})
+		switch {
+		case err == nil:
+			removed++
+		case !cerrdefs.IsConflict(err) && !cerrdefs.IsNotFound(err):
+			return removed, fmt.Errorf("docker: remove image %s: %w", i.RepoTags, err)
+		}
+	}
+	return removed, nil
+}
