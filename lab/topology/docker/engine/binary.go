@@ -53,7 +53,8 @@ func (e *Engine) build(ctx context.Context, own string) (string, error) {
 		Why: fmt.Sprintf("containers need a linux/%s build of mesh-lab, and this is %s/%s",
 			e.Arch, runtime.GOOS, runtime.GOARCH),
 		Do: fmt.Sprintf("put one beside this binary as mesh-lab-linux-%s, or name one in %s "+
-			"(CGO_ENABLED=0 GOOS=linux GOARCH=%s go build -o ... )", e.Arch, BinaryVariable, e.Arch),
+			"(CGO_ENABLED=0 GOOS=linux GOARCH=%s go build -o ... )",
+			e.Arch, BinaryVariable, e.Arch),
 	}
 	tool, err := exec.LookPath("go")
 	if err != nil {
@@ -85,7 +86,8 @@ func (e *Engine) Envoy(ctx context.Context) (made Image, pull string, version st
 	b, err := envoy.Locate(ctx)
 	if err == nil && runtime.GOOS == "linux" && runtime.GOARCH == e.Arch {
 		files, err := program(ctx, b.Path, "/envoy")
-		return Image{Kind: "envoy", Files: files, Entrypoint: []string{"/envoy"}}, "", b.Version, err
+		made = Image{Kind: "envoy", Files: files, Entrypoint: []string{"/envoy"}}
+		return made, "", b.Version, err
 	}
 	return Image{}, published, "", nil
 }

@@ -117,7 +117,8 @@ func (c *Container) Kill(ctx context.Context) (Exit, error) {
 
 // Again starts its process anew, after an end.
 func (c *Container) Again(ctx context.Context) error {
-	if _, err := c.lab.e.client.ContainerStart(ctx, c.ID, client.ContainerStartOptions{}); err != nil {
+	_, err := c.lab.e.client.ContainerStart(ctx, c.ID, client.ContainerStartOptions{})
+	if err != nil {
 		return c.fail("start", err)
 	}
 	c.follow()
@@ -145,13 +146,16 @@ func (c *Container) Limit(ctx context.Context, cpu float64) error {
 	if cpu > 0 {
 		r.CPUQuota = max(int64(cpu*float64(period.Microseconds())), 1000) // the kernel's least
 	}
-	_, err := c.lab.e.client.ContainerUpdate(ctx, c.ID, client.ContainerUpdateOptions{Resources: &r})
+	_, err := c.lab.e.client.ContainerUpdate(ctx, c.ID,
+		client.ContainerUpdateOptions{Resources: &r})
 	return c.fail("limit", err)
 }
 
 // Throttled says how often, and for how long, its processes had to wait for CPU that they might not
 // have.
-func (c *Container) Throttled(ctx context.Context) (periods uint64, waited time.Duration, err error) {
+func (c *Container) Throttled(
+	ctx context.Context,
+) (periods uint64, waited time.Duration, err error) {
 	s, err := c.stats(ctx)
 	t := s.CPUStats.ThrottlingData
 	return t.ThrottledPeriods, time.Duration(t.ThrottledTime), err

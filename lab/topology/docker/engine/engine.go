@@ -32,6 +32,7 @@ type UnusableError struct {
 	Err error  // what Docker or the system said; may be nil
 }
 
+// Error says what is the matter, and what to do.
 func (e *UnusableError) Error() string {
 	s := "Docker: " + e.Why
 	if e.Err != nil {
@@ -40,6 +41,7 @@ func (e *UnusableError) Error() string {
 	return s + "; " + e.Do
 }
 
+// Unwrap is what Docker or the system said.
 func (e *UnusableError) Unwrap() error { return e.Err }
 
 // oldest is the oldest API that has what the lab uses: Docker 20.10.

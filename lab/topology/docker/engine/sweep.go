@@ -141,7 +141,8 @@ func (e *Engine) sweepImages(ctx context.Context) (removed int, err error) {
 		if newest || !dead(i.Labels[OwnerLabel]) {
 			continue
 		}
-		_, err := e.client.ImageRemove(ctx, i.ID, client.ImageRemoveOptions{Force: len(i.RepoTags) > 1})
+		_, err := e.client.ImageRemove(ctx, i.ID,
+			client.ImageRemoveOptions{Force: len(i.RepoTags) > 1})
 		switch {
 		case err == nil:
 			removed++
