@@ -9,7 +9,6 @@ import (
 // later lists the commands of the contract that are not there yet.
 var later = [][2]string{
 	{"why", "explain, hop by hop, which rules sent a request where"},
-	{"watch", "show a terminal UI on the lab that is up"},
 	{"chaos", "break something in the lab that is up, and heal it"},
 }
 

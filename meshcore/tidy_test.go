@@ -134,12 +134,16 @@ var imports = map[string][]string{
 	},
 	"lab/parity/rules": {"meshcore/istio", "meshcore/istio/generate"},
 	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded"},
+	"lab/tui/feed":     {"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate", "scenarios/assert"},
+	"lab/tui/model":    {"lab/tui/feed", "meshcore/clock", "meshcore/observe", "scenarios/assert"},
+	"lab/tui/screen":   {"lab/tui/feed", "lab/tui/model", "meshcore/clock", "scenarios/assert"},
+	"lab/tui":          {"lab/tui/*", "meshcore/clock", "meshcore/observe"},
 	"lab/remote": {
-		"lab/chaos", "scenarios", "meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
+		"lab/chaos", "scenarios", "lab/tui/feed", "meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
 		"lab/request", "lab/tlsclient", "lab/topology",
 	},
 	"lab": {
-		"lab/*", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
+		"lab/*", "meshcore/observe", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
 		"meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "reports/page",
@@ -163,7 +167,7 @@ var pure = []string{
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
 	"meshcore/engine/rbac", "meshcore/engine/jwt", "meshcore/engine/trace",
-	"scenarios", "scenarios/assert", "reports",
+	"scenarios", "scenarios/assert", "reports", "lab/tui/model", "lab/tui/screen",
 	"reports/fidelity", "sampleapps/model",
 }
 

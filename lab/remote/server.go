@@ -54,6 +54,7 @@ func NewServer(m topology.Mesh, info Info, down func()) *Server {
 	mux.HandleFunc("GET /snapshot", s.handleSnapshot)
 	mux.HandleFunc("POST /request", s.handleRequest)
 	mux.HandleFunc("POST /load", s.handleLoad)
+	mux.HandleFunc("GET /watch", s.handleWatch)
 	mux.HandleFunc("POST /stop", s.handleStop)
 	mux.HandleFunc("POST /down", s.handleDown)
 	s.ended, s.end = context.WithCancel(context.Background())

@@ -27,6 +27,12 @@ type Watcher interface {
 	Change(*Change)
 }
 
+// PushWatcher is a Watcher that sees updates of proxies too, also what changed of one.
+type PushWatcher interface{ Push(*Push) }
+
+// FaultWatcher is a Watcher that sees faults too, also what became of one.
+type FaultWatcher interface{ Fault(*Fault) }
+
 type watcher struct{ Watcher }
 
 // NewRecorder returns an empty recorder that keeps everything.
@@ -87,6 +93,7 @@ func (c *Recorder) Push(p Push) {
 		if q.Proxy == p.Proxy && q.Type == p.Type {
 			if q.Version == p.Version {
 				q.Acked, q.Nack = p.Acked, p.Nack
+				c.showPush(q)
 				return
 			}
 			break
@@ -94,12 +101,27 @@ func (c *Recorder) Push(p Push) {
 	}
 	c.pushes = append(c.pushes, p)
 	c.pushes = latest(c.pushes, c.keep)
+	c.showPush(&p)
+}
+
+// showPush shows an update to those who want to see it. Caller must hold mu.
+func (c *Recorder) showPush(p *Push) {
+	for _, w := range c.watchers {
+		if pw, ok := w.Watcher.(PushWatcher); ok {
+			pw.Push(p)
+		}
+	}
 }
 
 // Fault records something that was broken, or changes the one that has the same ID.
 func (c *Recorder) Fault(f Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, w := range c.watchers {
+		if fw, ok := w.Watcher.(FaultWatcher); ok {
+			fw.Fault(&f)
+		}
+	}
 	if f.ID != 0 {
 		for i := range c.faults {
 			if c.faults[i].ID == f.ID {
