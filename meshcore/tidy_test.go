@@ -105,12 +105,15 @@ var imports = map[string][]string{
 	"meshcore/envoy/relocate": {"meshcore/xds"},
 	"lab/topology/live":       {"meshcore/*", "lab/topology"},
 	"lab/topology/embedded": {
-		"meshcore/*", "lab/own", "lab/topology", "lab/topology/live", "sampleapps",
+		"meshcore/*", "lab/link", "lab/own", "lab/topology", "lab/topology/live", "sampleapps",
 		"sampleapps/app", "sampleapps/model",
 	},
 	"lab/chaos": {
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"lab/request", "lab/topology", "scenarios",
+	},
+	"lab/link": {
+		"lab/topology", "meshcore/clock",
 	},
 	"lab/logfile": {},
 	"lab/own":     {"meshcore/clock"},

@@ -24,11 +24,19 @@ type writer struct {
 	heads   int64 // of them, header lines
 	vec     net.Buffers
 	arr     [3][]byte
+	several buffersWriter // nil: net.Buffers knows how conn does it
+}
+
+// buffersWriter is a connection around one of the kernel's that writes several buffers at once, as
+// net.Buffers has only the kernel's own do.
+type buffersWriter interface {
+	WriteBuffers(v *net.Buffers) (int64, error)
 }
 
 func (w *writer) init(c net.Conn, raw syscall.RawConn) {
 	w.conn, w.raw = c, raw
 	w.try = w.tryRest
+	w.several, _ = c.(buffersWriter)
 }
 
 func (w *writer) need() {
@@ -99,7 +107,7 @@ func (w *writer) add(p []byte, tail string) error {
 	}
 	w.arr[0], w.arr[1] = w.out, p
 	w.vec = net.Buffers(w.arr[:2])
-	_, err := w.vec.WriteTo(w.conn)
+	err := w.vector()
 	put(w.out)
 	w.out = nil
 	w.arr = [3][]byte{}
@@ -107,6 +115,15 @@ func (w *writer) add(p []byte, tail string) error {
 		w.need()
 		w.out = append(w.out, tail...)
 	}
+	return err
+}
+
+func (w *writer) vector() error {
+	if w.several != nil {
+		_, err := w.several.WriteBuffers(&w.vec)
+		return err
+	}
+	_, err := w.vec.WriteTo(w.conn)
 	return err
 }
 
