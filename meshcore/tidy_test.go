@@ -24,6 +24,7 @@ var imports = map[string][]string{
 	"meshcore/xds":              {},
 	"meshcore/istio":            {},
 	"meshcore/istio/generate":   {},
+	"meshcore/istio/intercept":  {"meshcore/istio", "meshcore/translate"},
 	"meshcore/wire":             {},
 	"meshcore/transport":        {"meshcore/engine/match"},
 	"meshcore/identity":         {"meshcore/clock", "meshcore/xds"},
@@ -159,13 +160,18 @@ var imports = map[string][]string{
 	"testdata/chromium": {},
 	"testdata/wait":     {},
 	"testdata/apps":     {},
+	"testdata/netns":    {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},
-	".":                 {"lab"},
+	"lab/topology/docker/capture": {
+		"meshcore/istio/intercept",
+	},
+	".": {"lab"},
 }
 
 // pure lists the packages that are given time and randomness and touch nothing outside.
 var pure = []string{
-	"meshcore/xds", "meshcore/istio", "meshcore/istio/generate", "meshcore/wire", "meshcore/wire/h1",
+	"meshcore/xds", "meshcore/istio", "meshcore/istio/generate", "meshcore/istio/intercept",
+	"meshcore/wire", "meshcore/wire/h1",
 	"meshcore/observe", "meshcore/translate", "meshcore/exact", "meshcore/engine",
 	"meshcore/engine/match", "meshcore/engine/lb",
 	"meshcore/engine/outlier", "meshcore/engine/breaker", "meshcore/engine/formatter",
