@@ -25,6 +25,8 @@ import (
 // outputs are the files that run and report write beside stdout.
 type outputs struct {
 	json, junit, fortio, history, html string
+
+	require bool // what a topology can not do fails
 }
 
 func (o *outputs) flags(c *cobra.Command) {
@@ -99,6 +101,8 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 	}
 	o.flags(c)
 	exactFlag(c, &exact)
+	c.Flags().BoolVar(&o.require, "require", false,
+		"what the topology can not do fails, instead of being skipped")
 	c.Flags().IntVarP(&atOnce, "jobs", "j", runtime.NumCPU(), "scenarios that run at a time: `N`")
 	c.Flags().StringVar(&o.history, "history", "", "write the recorded run to `FILE` (JSON lines)")
 	outputFlag(e, c, "text", "json")

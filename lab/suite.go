@@ -106,8 +106,8 @@ func (s *suite) one(ctx context.Context, i int) played {
 	}
 	run, err := runner.Run(ctx, s.all[i], runner.Options{
 		Driver: s.driver, Topology: s.flags.topology, Proxy: s.flags.proxy, Seed: s.seeds[i],
-		Exact: s.exact, Version: buildVersion(), Log: log, Progress: tell, Now: time.Now(),
-		AccessLog: s.log, OwnLog: s.own,
+		Exact: s.exact, Require: s.outputs.require, Version: buildVersion(), Log: log,
+		Progress: tell, Now: time.Now(), AccessLog: s.log, OwnLog: s.own,
 	})
 	s.show.done(i)
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {

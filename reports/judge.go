@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
@@ -28,7 +27,7 @@ func Judge(run *Run) (*Result, error) {
 		Schema: ResultSchema, Scenario: s.Name, Topology: h.Topology, Proxy: h.Proxy,
 		Seed: strconv.FormatUint(h.Seed, 16), Version: h.Version, Reason: h.Stopped,
 		Steps: []StepResult{}, Faults: faults(&run.History), DurationMS: milliseconds(h.Duration),
-		File: h.File, About: s.About, Mesh: h.Mesh, Exact: h.Exact,
+		File: h.File, About: s.About, Mesh: h.Mesh, Exact: h.Exact, Rollback: h.Rollback,
 	}
 	if !h.Began.IsZero() {
 		res.Began = h.Began.UTC().Format(time.RFC3339)
@@ -63,6 +62,13 @@ func judgeStep(run *Run, s *scenarios.Scenario, i int, res *Result) StepResult {
 		d.Fortio = nil
 		step.Did = append(step.Did, d)
 	}
+	if went.Skipped != "" { // nothing was seen that could be judged
+		step.Expectations, step.Verdict = []assert.Verdict{}, assert.Inconclusive
+		if run.Header.Require {
+			step.Verdict = assert.Fail
+		}
+		return step
+	}
 	step.Expectations = replies(went, told)
 	j := s.Judge(i, went.From, went.Until)
 	j.History(&run.History)
@@ -74,7 +80,7 @@ func judgeStep(run *Run, s *scenarios.Scenario, i int, res *Result) StepResult {
 		explain(v, run, went, res)
 		outcomes = append(outcomes, v.Outcome)
 	}
-	if went.Skipped != "" || went.Error != "" {
+	if went.Error != "" {
 		outcomes = append(outcomes, assert.Inconclusive)
 	}
 	step.Verdict = assert.Worst(outcomes...)
@@ -125,85 +131,6 @@ func nth(did []Did, kind string, n int) *Did {
 		}
 	}
 	return nil
-}
-
-// receipts takes back a pass that rests on a fault which never took effect.
-func receipts(v *assert.Verdict, h *observe.History, went *StepRun) {
-	if v.Outcome != assert.Pass {
-		return
-	}
-	for i := range h.Faults {
-		f := &h.Faults[i]
-		overlaps := f.From < went.Until && (f.Until == 0 || f.Until > went.From)
-		if overlaps && fired(f, h) == 0 {
-			v.Outcome = assert.Inconclusive
-			v.Reason = fmt.Sprintf("%s of %s never took effect", f.Kind, f.Target)
-		}
-	}
-}
-
-// faultFlags are the flags that are the receipts of Istio's faults.
-var faultFlags = map[string]string{"abort": "FI", "delay": "DI"}
-
-// fired counts how often a fault took effect: its receipt, or the records that an Istio fault
-// flagged.
-func fired(f *observe.Fault, h *observe.History) int64 {
-	flag, ok := faultFlags[f.Kind]
-	if f.Fired > 0 || !ok {
-		return f.Fired
-	}
-	var n int64
-	for i := range h.Requests {
-		r := &h.Requests[i]
-		if hasFlag(r, flag) && objectRef(r.Config) == f.Target && r.Start >= f.From &&
-			(f.Until == 0 || r.Start < f.Until) {
-			n++
-		}
-	}
-	return n
-}
-
-func hasFlag(r *observe.Request, flag string) bool {
-	for f := range strings.SplitSeq(r.Flags, ",") {
-		if f == flag {
-			return true
-		}
-	}
-	return false
-}
-
-// faults lists the injected faults with their receipts: those that the run recorded, and Istio's
-// that show in the requests' records.
-func faults(h *observe.History) []FaultResult {
-	out := []FaultResult{}
-	known := map[string]int{}
-	for i := range h.Faults {
-		f := &h.Faults[i]
-		out = append(out, FaultResult{f.Kind, f.Target, fired(f, h)})
-		known[f.Kind+" "+f.Target] = -1
-	}
-	for i := range h.Requests {
-		r := &h.Requests[i]
-		for _, kind := range []string{"abort", "delay"} {
-			if r.Reporter != observe.Source || !hasFlag(r, faultFlags[kind]) {
-				continue
-			}
-			target := objectRef(r.Config)
-			if target == "" {
-				target = r.Cluster
-			}
-			at, seen := known[kind+" "+target]
-			if !seen {
-				at = len(out)
-				known[kind+" "+target] = at
-				out = append(out, FaultResult{kind, target, 0})
-			}
-			if at >= 0 {
-				out[at].Fired++
-			}
-		}
-	}
-	return out
 }
 
 // objectRef turns the name of an object in route metadata,

@@ -93,6 +93,11 @@ func suite(r *Result) junitSuite {
 			s.Properties = append(s.Properties, junitProperty{"exact altered", l})
 		}
 	}
+	for i := range r.Faults {
+		if f := &r.Faults[i]; f.Name != "" {
+			s.Properties = append(s.Properties, junitProperty{"fault " + f.Title(), f.Receipt()})
+		}
+	}
 	add := func(c junitCase) {
 		s.Tests++
 		switch {
@@ -109,8 +114,13 @@ func suite(r *Result) junitSuite {
 		step := &r.Steps[i]
 		class := r.Scenario + "." + step.Name
 		if step.Skipped != "" {
-			add(junitCase{Class: class, Name: step.Name, Time: "0.000",
-				Skipped: &junitProblem{Message: step.Skipped}})
+			c := junitCase{Class: class, Name: step.Name, Time: "0.000"}
+			if p := (&junitProblem{Message: step.Skipped}); step.Verdict == assert.Fail {
+				c.Failure = p
+			} else {
+				c.Skipped = p
+			}
+			add(c)
 		}
 		if step.Error != "" {
 			add(junitCase{Class: class, Name: step.Name, Time: seconds(step.DurationMS),

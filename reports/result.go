@@ -11,6 +11,7 @@ package reports
 import (
 	"encoding/json"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
 
@@ -29,6 +30,7 @@ type Result struct {
 	Reason     string         `json:"reason,omitempty"` // why the run ended early
 	Steps      []StepResult   `json:"steps"`
 	Faults     []FaultResult  `json:"faults"`
+	Rollback   []Did          `json:"rollback,omitempty"` // what was done in the end
 	DurationMS float64        `json:"duration_ms"`
 	FalseAlarm float64        `json:"false_alarm"` // of the whole suite
 	File       string         `json:"file,omitempty"`
@@ -52,9 +54,19 @@ type StepResult struct {
 	DurationMS   float64           `json:"duration_ms"`
 }
 
-// FaultResult is an injected fault with its receipt.
+// FaultResult is an injected fault with its receipt. Those that the run broke itself have a Name;
+// Istio's are counted in the requests' records.
 type FaultResult struct {
-	Kind   string `json:"kind"`
-	Target string `json:"target"`
-	Fired  int64  `json:"fired"`
+	Kind     string        `json:"kind"`
+	Target   string        `json:"target"`
+	Fired    int64         `json:"fired"`
+	Name     string        `json:"name,omitempty"`
+	Unit     string        `json:"unit,omitempty"`     // what Fired counts
+	Bytes    int64         `json:"bytes,omitempty"`    // that it held, delayed or dropped
+	From     clock.Instant `json:"from_ns,omitempty"`  // when it was in effect
+	Until    clock.Instant `json:"until_ns,omitempty"` // when it was healed
+	First    clock.Instant `json:"first_ns,omitempty"` // when it took effect first
+	Last     clock.Instant `json:"last_ns,omitempty"`
+	Evidence []string      `json:"evidence,omitempty"` // what the place said where it acts
+	Skipped  string        `json:"skipped,omitempty"`  // why it did not happen
 }

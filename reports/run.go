@@ -34,6 +34,10 @@ type Header struct {
 	Mesh     MeshRun       `json:"mesh"`
 	Exact    *Exactness    `json:"exact,omitempty"` // with --exact
 	Steps    []StepRun     `json:"steps"`           // those that began, in order
+	// Rollback is what was done in the end, when everything was healed.
+	Rollback []Did `json:"rollback,omitempty"`
+	// Require has a run fail that skipped what the topology can not do.
+	Require bool `json:"require,omitempty"`
 	// Places says where objects are written: "VirtualService default/recommendation" → "file:line",
 	// after the last step.
 	Places map[string]string `json:"places,omitempty"`

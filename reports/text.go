@@ -47,6 +47,8 @@ func Text(w io.Writer, r *Result, o TextOptions) error {
 	for i := range r.Steps {
 		t.step(i, &r.Steps[i])
 	}
+	t.broken()
+	t.rollback()
 	t.foot()
 	_, err := io.WriteString(w, t.b.String())
 	return err
@@ -254,6 +256,53 @@ func explanation(v *assert.Verdict) []said {
 	add("rule", v.Config)
 	add("more", v.Hint)
 	return out
+}
+
+// broken tells of each fault that the run broke itself what its receipt says.
+func (t *text) broken() {
+	width, any := 0, false
+	for i := range t.res.Faults {
+		if f := &t.res.Faults[i]; f.Name != "" {
+			width, any = max(width, min(maxColumn, utf8.RuneCountInString(f.Title()))), true
+		}
+	}
+	if !any {
+		return
+	}
+	t.line("")
+	t.line("  %s", t.paint(bold, "faults"))
+	for i := range t.res.Faults {
+		f := &t.res.Faults[i]
+		if f.Name == "" {
+			continue
+		}
+		m := marks[assert.Pass]
+		if f.Fired == 0 || f.Skipped != "" {
+			m = marks[assert.Inconclusive]
+		}
+		when := ""
+		if f.Skipped == "" {
+			when = "from " + took(time.Duration(f.From))
+			if f.Until > 0 {
+				when += " to " + took(time.Duration(f.Until))
+			}
+		}
+		t.line("    %s %s   %s   %s", t.paint(m.color, m.mark), pad(f.Title(), width), f.Receipt(),
+			t.paint(dim, when))
+	}
+}
+
+// rollback tells what was done in the end.
+func (t *text) rollback() {
+	if len(t.res.Rollback) == 0 {
+		return
+	}
+	t.line("")
+	t.line("  %s", t.paint(bold, "rollback"))
+	for i := range t.res.Rollback {
+		d := &t.res.Rollback[i]
+		t.line("    %s %s", pad(d.Kind, 7), done(d))
+	}
 }
 
 func (t *text) foot() {

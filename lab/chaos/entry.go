@@ -92,7 +92,7 @@ func (e *entry) do(ctx context.Context, m moment) (err error) {
 		err = e.mend(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", Title(&e.record), err)
+		return fmt.Errorf("%s: %w", e.record.Title(), err)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (e *entry) begin(ctx context.Context) error {
 		e.record.From = from
 	}
 	e.record.Until = 0
-	e.l.rec.Change(observe.Change{At: from, Kind: "fault", What: Title(&e.record)})
+	e.l.rec.Change(observe.Change{At: from, Kind: "fault", What: e.record.Title()})
 	e.receipt(ctx)
 	e.publish(InEffect)
 	return nil
@@ -124,7 +124,7 @@ func (e *entry) mend(ctx context.Context) error {
 	}
 	e.past, e.broken = receiptOf(&e.record), nil
 	e.record.Until = e.l.clock.Now()
-	e.l.rec.Change(observe.Change{At: at, Kind: "heal", What: Title(&e.record)})
+	e.l.rec.Change(observe.Change{At: at, Kind: "heal", What: e.record.Title()})
 	e.publish(Waiting)
 	return nil
 }
@@ -138,7 +138,7 @@ func (e *entry) finish(ctx context.Context, why string) error {
 	defer e.settle()
 	if e.broken != nil {
 		if err := e.mend(ctx); err != nil {
-			return fmt.Errorf("%s: %w", Title(&e.record), err)
+			return fmt.Errorf("%s: %w", e.record.Title(), err)
 		}
 	}
 	if e.record.Until == 0 { // it never began

@@ -9,7 +9,6 @@
 package chaos
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,8 +78,8 @@ func New(b topology.Breaker, c clock.Clock, rec Recorder, seed uint64) *Ledger {
 	return l
 }
 
-// Able says why the topology can not do a fault; nil: it can.
-func (l *Ledger) Able(f topology.Fault) error {
+// able says why the topology can not do a fault; nil: it can.
+func (l *Ledger) able(f topology.Fault) error {
 	if err := l.breaker.Able(f); err != nil {
 		return fmt.Errorf("%s: %w", f.Kind, err)
 	}
@@ -90,7 +89,7 @@ func (l *Ledger) Able(f topology.Fault) error {
 // Begin takes an order. A fault that begins at once is in effect when it returns; on an error
 // nothing is. settled is closed when it has begun or, where its end is known, when it has ended.
 func (l *Ledger) Begin(ctx context.Context, o Order) (settled <-chan struct{}, err error) {
-	if err := l.Able(o.Fault); err != nil {
+	if err := l.able(o.Fault); err != nil {
 		return nil, err
 	}
 	e, err := l.enter(o)
@@ -257,13 +256,4 @@ func (l *Ledger) Close(ctx context.Context) error {
 	l.mu.Unlock()
 	l.cancel() // of what is about to break something
 	return errors.Join(l.HealAll(ctx), l.Whole(ctx))
-}
-
-// Title is how a reader knows a fault: what it breaks and, when it has one of its own, its name.
-func Title(f *observe.Fault) string {
-	title := cmp.Or(strings.TrimSpace(f.Kind+" "+f.Target), f.Name)
-	if f.Name != "" && !strings.HasPrefix(f.Name, strings.ReplaceAll(f.Kind, " ", "-")) {
-		title += " (" + f.Name + ")"
-	}
-	return title
 }

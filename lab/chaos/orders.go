@@ -62,10 +62,7 @@ func ids(reg *translate.Registry, names []string) ([]string, error) {
 // Orders turns a fault as it is written into orders, all of its name: one, or one for each pod that
 // is killed, so that each can be restarted.
 func Orders(f *scenarios.Fault, reg *translate.Registry) ([]Order, error) {
-	o := Order{Fault: topology.Fault{
-		Kind: topology.FaultKind(f.Kind), Name: f.Name, Part: topology.Part(f.Part),
-		Both: f.Both, Ports: f.Ports, Delay: f.Slow, CPU: f.CPU, Names: f.Names,
-	}, Target: target(f)}
+	o := Order{Fault: plain(f), Target: target(f)}
 	var errs [4]error
 	o.Fault.Pods, errs[0] = ids(reg, f.Pods)
 	o.Fault.From, errs[1] = ids(reg, f.From)
@@ -75,23 +72,6 @@ func Orders(f *scenarios.Fault, reg *translate.Registry) ([]Order, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Kind, err)
 		}
-	}
-	switch f.Kind {
-	case "delay", "link":
-		o.Fault.Kind = topology.FaultLink
-		o.Fault.Link = topology.Link{
-			Delay: f.Delay, Jitter: f.Jitter, Bandwidth: f.Bandwidth, Loss: f.Loss,
-			ResetAfter: f.ResetAfter, HalfOpen: f.HalfOpen,
-		}
-	case "dns":
-		o.Fault.DNS = topology.DNSFault{
-			Silent: f.Answer == "none", Fail: f.Answer == "fail", Delay: f.Delay,
-		}
-		if f.Answer != "none" && f.Answer != "fail" {
-			o.Fault.DNS.Wrong = f.Answer
-		}
-	case "control plane":
-		o.Fault.Control.Down, o.Fault.Control.Slow = f.State != "", f.Delay
 	}
 	o.Schedule = schedule(f, o.Fault)
 	if f.Kind != "kill" {
@@ -104,6 +84,56 @@ func Orders(f *scenarios.Fault, reg *translate.Registry) ([]Order, error) {
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+// plain is a fault by its kind and strength, of no pods.
+func plain(f *scenarios.Fault) topology.Fault {
+	o := topology.Fault{
+		Kind: topology.FaultKind(f.Kind), Name: f.Name, Part: topology.Part(f.Part),
+		Both: f.Both, Ports: f.Ports, Delay: f.Slow, CPU: f.CPU, Names: f.Names,
+	}
+	switch f.Kind {
+	case "delay", "link":
+		o.Kind = topology.FaultLink
+		o.Link = topology.Link{
+			Delay: f.Delay, Jitter: f.Jitter, Bandwidth: f.Bandwidth, Loss: f.Loss,
+			ResetAfter: f.ResetAfter, HalfOpen: f.HalfOpen,
+		}
+	case "dns":
+		o.DNS = topology.DNSFault{
+			Silent: f.Answer == "none", Fail: f.Answer == "fail", Delay: f.Delay,
+		}
+		if f.Answer != "none" && f.Answer != "fail" {
+			o.DNS.Wrong = f.Answer
+		}
+	case "control plane":
+		o.Control.Down, o.Control.Slow = f.State != "", f.Delay
+	}
+	return o
+}
+
+// Able says why a topology can not do a fault as it is written; nil: it can. Whether its pods exist
+// is another matter.
+func (l *Ledger) Able(f *scenarios.Fault) error {
+	o := plain(f)
+	o.Control.Withhold = f.Withhold
+	return l.able(o)
+}
+
+// Sample is a mild fault of a kind, to ask whether a topology can do such.
+func Sample(kind string) *scenarios.Fault {
+	f := &scenarios.Fault{Kind: kind}
+	switch kind {
+	case "delay", "link":
+		f.Delay = time.Millisecond
+	case "starve":
+		f.CPU = 1
+	case "dns":
+		f.Answer = "fail"
+	case "control plane":
+		f.State = "down"
+	}
+	return f
 }
 
 // schedule is when a fault is to be in effect.
@@ -158,6 +188,27 @@ func target(f *scenarios.Fault) string {
 		return out + ": " + how
 	} else if how != "" {
 		return how
+	}
+	return out
+}
+
+// Describe says what is broken, and when.
+func Describe(f *scenarios.Fault) string {
+	out := target(f)
+	add := func(set bool, format string, args ...any) {
+		if set {
+			out += fmt.Sprintf(format, args...)
+		}
+	}
+	add(f.At > 0, ", after %v", f.At)
+	add(f.For > 0, ", for %v", f.For)
+	add(f.Every > 0, ", every %v", f.Every)
+	add(f.Times > 0, ", %d times", f.Times)
+	if f.Random != nil {
+		add(true, ", at random within %v", f.Random.Within)
+	}
+	if f.Ramp != nil {
+		add(true, ", growing over %v", f.Ramp.Over)
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package parity
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mesh-lab/mesh-lab/lab/parity/cases"
@@ -134,6 +135,11 @@ func (r *Run) Scenario(ctx context.Context, s *scenarios.Scenario) (err error) {
 	hands := [2]*runner.Hand{
 		runner.NewHand(s, r.Pair.meshes[0]), runner.NewHand(s, r.Pair.meshes[1]),
 	}
+	defer func() {
+		for _, h := range hands {
+			err = errors.Join(err, h.Close(context.WithoutCancel(ctx)))
+		}
+	}()
 	r.jars = request.Jars{}
 	seen := map[*istio.Config]bool{}
 	for i := range s.Steps {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/lab/chaos"
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/tlsclient"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -33,10 +34,10 @@ func (r *run) act(
 		return r.delete(ctx, a.Delete, did)
 	case a.Scale != nil:
 		return r.scale(ctx, a.Scale, did)
-	case a.Fault != nil && a.Fault.Kind == "kill" && a.Fault.Part == "":
-		return r.kill(ctx, a.Fault.Pods, did)
-	case a.Fault != nil, a.Heal != nil:
-		return fmt.Errorf("%s: is not carried out yet", a.Kind())
+	case a.Fault != nil:
+		return r.breaks(ctx, a.Fault, did)
+	case a.Heal != nil:
+		return r.heal(ctx, a.Heal, did)
 	case a.Restart != nil:
 		return r.restart(ctx, a.Restart, did)
 	case a.Rotate != "":
@@ -125,66 +126,6 @@ func (r *run) become(ctx context.Context, c *istio.Config, did *reports.Did) err
 	return nil
 }
 
-// pods finds the pods that a name stands for: one pod, or all of a workload.
-func (r *run) pods(name string) ([]*translate.Pod, error) {
-	first, err := request.Pod(r.mesh.Registry(), name)
-	if err != nil {
-		return nil, err
-	}
-	if first.Name == name || first.ID() == name {
-		return []*translate.Pod{first}, nil
-	}
-	var out []*translate.Pod
-	for _, p := range r.mesh.Registry().Pods {
-		if p.Workload == first.Workload && p.Namespace == first.Namespace {
-			out = append(out, p)
-		}
-	}
-	return out, nil
-}
-
-func (r *run) kill(ctx context.Context, names []string, did *reports.Did) error {
-	did.What = strings.Join(names, ", ")
-	k, ok := r.mesh.(topology.Killer)
-	if !ok {
-		return fmt.Errorf("kill: topology %s can not", r.opt.Topology)
-	}
-	for _, n := range names {
-		pods, err := r.pods(n)
-		if err != nil {
-			return fmt.Errorf("kill: %w", err)
-		}
-		for _, p := range pods {
-			at := r.mesh.Clock().Now()
-			if err := k.Kill(ctx, p.ID()); err != nil {
-				return fmt.Errorf("kill %s: %w", p.ID(), err)
-			}
-			r.mesh.Recorder().Fault(observe.Fault{From: at, Kind: "kill", Target: p.ID(), Fired: 1})
-		}
-	}
-	return nil
-}
-
-func (r *run) restart(ctx context.Context, names []string, did *reports.Did) error {
-	did.What = strings.Join(names, ", ")
-	k, ok := r.mesh.(topology.Killer)
-	if !ok {
-		return fmt.Errorf("restart: topology %s can not", r.opt.Topology)
-	}
-	for _, n := range names {
-		pods, err := r.pods(n)
-		if err != nil {
-			return fmt.Errorf("restart: %w", err)
-		}
-		for _, p := range pods {
-			if err := k.Restart(ctx, p.ID()); err != nil {
-				return fmt.Errorf("restart %s: %w", p.ID(), err)
-			}
-		}
-	}
-	return nil
-}
-
 // rotate has the control plane issue every workload's certificate anew.
 func (r *run) rotate(ctx context.Context, did *reports.Did) error {
 	ca, ok := r.mesh.(topology.Rotator)
@@ -207,7 +148,7 @@ func (r *run) rotate(ctx context.Context, did *reports.Did) error {
 func (r *run) exec(ctx context.Context, e *scenarios.Exec, did *reports.Did) error {
 	did.What = strings.Join(e.In, ", ") + " " + e.Path
 	for _, n := range e.In {
-		pods, err := r.pods(n)
+		pods, err := chaos.Pods(r.mesh.Registry(), n)
 		if err != nil {
 			return fmt.Errorf("exec: %w", err)
 		}
@@ -225,7 +166,7 @@ func (r *run) token(ctx context.Context, s *scenarios.Secure) (string, error) {
 	if s.TokenFrom == nil {
 		return s.Token.Text, nil
 	}
-	pods, err := r.pods(s.TokenFrom.In[0])
+	pods, err := chaos.Pods(r.mesh.Registry(), s.TokenFrom.In[0])
 	if err != nil {
 		return "", fmt.Errorf("tokenFrom: %w", err)
 	}

@@ -19,8 +19,12 @@ func NewHand(s *scenarios.Scenario, m topology.Mesh) *Hand {
 	log := slog.New(slog.DiscardHandler)
 	return &Hand{run{
 		s: s, mesh: m, config: m.Config(), opt: Options{Log: log}, out: &reports.Run{},
+		chaos: ledger(m, 0),
 	}}
 }
+
+// Close heals what the actions have broken.
+func (h *Hand) Close(ctx context.Context) error { return h.r.chaos.Close(ctx) }
 
 // Do carries out an action that changes the mesh: everything but loads and requests.
 func (h *Hand) Do(ctx context.Context, a *scenarios.Action) error {

@@ -97,6 +97,7 @@ func (r *run) doBeside(
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	r.began = nil
 	for a := range all {
 		now := r.mesh.Clock().Now
 		did := reports.Did{Kind: all[a].Kind(), From: now()}
@@ -107,11 +108,20 @@ func (r *run) doBeside(
 			return err
 		}
 	}
+	for _, began := range r.began {
+		select {
+		case <-began:
+		case <-done:
+			return errTooShort
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	select {
 	case <-done:
 		return errTooShort
 	default:
-		return nil
+		return r.chaos.Err()
 	}
 }
 

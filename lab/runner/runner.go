@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/lab/chaos"
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -31,6 +32,7 @@ type Options struct {
 	Version  string
 	Exact    bool // the proxies enumerate what they would draw
 	FailFast bool // end with the first step that does not pass
+	Require  bool // what the topology can not do fails the run, instead of being skipped
 	Log      *slog.Logger
 	// AccessLog and OwnLog are topology.Spec's.
 	AccessLog func(pod string, line []byte)
@@ -72,8 +74,11 @@ type run struct {
 	mesh   topology.Mesh
 	config *istio.Config
 	jars   request.Jars
-	beside []reports.Did    // what was done while the step's loads ran
-	cut    *observe.History // as it was before an interrupt broke requests off
+	chaos  *chaos.Ledger     // what is broken
+	skip   string            // why what is left of the story can not be told; empty: it can
+	began  []<-chan struct{} // of faults of the load's meanwhile: Ledger.Begin's
+	beside []reports.Did     // what was done while the step's loads ran
+	cut    *observe.History  // as it was before an interrupt broke requests off
 }
 
 // Run plays a scenario. The run that it returns is as far as it came, also with an error: of the
@@ -81,7 +86,7 @@ type run struct {
 func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run, err error) {
 	r := &run{opt: o, s: s, jars: request.Jars{}, out: &reports.Run{Header: reports.Header{
 		Schema: reports.RunSchema, File: s.File, Scenario: string(s.Text), Topology: o.Topology,
-		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Began: o.Now,
+		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Began: o.Now, Require: o.Require,
 	}}}
 	if o.Log == nil {
 		r.opt.Log = slog.New(slog.DiscardHandler)
@@ -95,10 +100,14 @@ func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run,
 		return r.out, err
 	}
 	defer func() {
+		err = errors.Join(err, r.mend(context.WithoutCancel(ctx)))
 		r.finish()
 		err = errors.Join(err, r.mesh.Close(context.WithoutCancel(ctx)))
 	}()
 	for i := range s.Steps {
+		if r.skips(i) {
+			continue
+		}
 		if err := r.step(ctx, i); err != nil {
 			if ctx.Err() != nil {
 				r.out.Header.Stopped = "interrupted"
@@ -106,6 +115,10 @@ func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run,
 			}
 			r.out.Header.Stopped = err.Error()
 			return r.out, err
+		}
+		if s.Steps[i].Steady == scenarios.Before && !r.passes() {
+			r.out.Header.Stopped = "the steady state does not hold before anything is broken"
+			break
 		}
 		if o.FailFast && !r.passes() {
 			r.out.Header.Stopped = "the first step that did not pass was to be the last"
@@ -121,9 +134,6 @@ func (r *run) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.needs(); err != nil {
-		return err
-	}
 	r.config = c
 	r.mesh, err = r.opt.Driver.Up(ctx, topology.Spec{
 		Config: c, Seed: r.opt.Seed, UnknownImage: r.s.Mesh.UnknownImage, Log: r.opt.Log,
@@ -134,19 +144,10 @@ func (r *run) up(ctx context.Context) error {
 		return err
 	}
 	r.out.Header.Mesh = describe(r.mesh)
+	r.chaos = ledger(r.mesh, r.opt.Seed)
+	r.needs()
 	r.exactness()
 	r.place(c)
-	return nil
-}
-
-// needs refuses powers that no topology has.
-func (r *run) needs() error {
-	for _, n := range r.s.Needs {
-		if !slices.Contains([]string{"kill", "exec", "rotate"}, n) {
-			return fmt.Errorf("%s: needs %s, which topology %s can not do",
-				r.s.File, n, r.opt.Topology)
-		}
-	}
 	return nil
 }
 
@@ -214,7 +215,8 @@ func (r *run) place(c *istio.Config) {
 func (r *run) finish() {
 	r.out.Header.Duration = r.mesh.Clock().Now().Sub(0)
 	r.out.History = r.mesh.Recorder().Snapshot()
-	if r.cut != nil {
+	if r.cut != nil { // faults are healed since
+		r.cut.Faults, r.cut.Changes = r.out.History.Faults, r.out.History.Changes
 		r.out.History = *r.cut
 	}
 }
@@ -227,6 +229,9 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 	s := &r.s.Steps[i]
 	now := r.mesh.Clock().Now
 	sr := reports.StepRun{Name: s.Name, From: now()}
+	if s.Steady == scenarios.During {
+		sr.From = r.out.Header.Steps[1].From // it spans the story, from its first step on
+	}
 	r.mesh.Recorder().Change(observe.Change{At: sr.From, Kind: "step", What: s.Name})
 	for a := range s.Actions {
 		act := &s.Actions[a]
@@ -245,8 +250,9 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 		}
 	}
 	if err == nil {
-		err = r.strangers(s)
+		err = errors.Join(r.strangers(s), r.chaos.Err())
 	}
+	r.chaos.Update(ctx)
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if serr := r.mesh.Settle(settle); serr != nil && err == nil {

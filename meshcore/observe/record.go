@@ -4,6 +4,7 @@
 package observe
 
 import (
+	"strings"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -128,6 +129,15 @@ type Fault struct {
 	Evidence []string      `json:"evidence,omitempty"` // what the place said where it acts
 	// Skipped is why it was not done, where a topology can not.
 	Skipped string `json:"skipped,omitempty"`
+}
+
+// Title is how a reader knows a fault: what it breaks and, when it has one of its own, its name.
+func (f *Fault) Title() string {
+	title := strings.TrimSpace(f.Kind + " " + f.Target)
+	if f.Name != "" && !strings.HasPrefix(f.Name, strings.ReplaceAll(f.Kind, " ", "-")) {
+		title += " (" + f.Name + ")"
+	}
+	return title
 }
 
 // Change is something that the run did: a step begun, a configuration applied, a host ejected. The
