@@ -108,7 +108,7 @@ func (p *plot) band(lo, hi float64, class string) {
 		p.y(hi), plotWidth, max(p.y(lo)-p.y(hi), 1.5))
 }
 
-// point is one point of a line: an instant and a value. NaN interrupts the line.
+// point is one point of a line: an instant and a value. One that is NaN is passed over.
 type point struct{ at, v float64 }
 
 // line draws a line through points.
@@ -117,7 +117,6 @@ func (p *plot) line(points []point, class string) {
 	pen := "M"
 	for _, q := range points {
 		if math.IsNaN(q.v) {
-			pen = "M"
 			continue
 		}
 		fmt.Fprintf(&d, "%s%.1f %.1f", pen, p.x(q.at), p.y(q.v))
@@ -167,6 +166,8 @@ func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 0, 64) +
 // seconds prints a latency that is given in seconds.
 func seconds(v float64) string {
 	switch {
+	case v == 0:
+		return "0"
 	case v >= 1:
 		return strconv.FormatFloat(v, 'f', 2, 64) + " s"
 	case v >= 0.01:

@@ -55,8 +55,8 @@ func (x *index) timeline() template.HTML {
 		y += laneHeight
 	}
 	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %g %.1f" role="img" aria-label="timeline">`, width, y+24)
-	p.b.WriteString(body.String())
 	x.axis(p, y)
+	p.b.WriteString(body.String())
 	return p.end()
 }
 
