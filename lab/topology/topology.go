@@ -122,6 +122,8 @@ type Applied struct {
 	Total    int
 	Took     time.Duration
 	Warnings []istio.Diagnostic // of the translation of all that is configured
+	// Withheld are the proxies that a fault of the control plane keeps it from, POD.NAMESPACE.
+	Withheld []string
 }
 
 // GatewayAddress is where a gateway listens for the user's own clients.

@@ -155,6 +155,13 @@ func (l *LocalServer) Stop() {
 	l.listener = nil
 }
 
+// Running says whether it serves.
+func (l *LocalServer) Running() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.listener != nil
+}
+
 // Close ends it and releases the connection.
 func (l *LocalServer) Close() error {
 	l.Stop()

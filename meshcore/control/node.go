@@ -14,6 +14,7 @@ type node struct {
 	present   bool // the last Set has it
 	served    sets // what it is to have now
 	settledAt sets // what it had when it last had ACKed everything
+	target    sets // what the last Set would have it have
 	stream    *stream
 }
 
@@ -26,6 +27,7 @@ type stream struct {
 	subs  [kinds]subscription
 	owed  map[string]bool // endpoints to be sent when they are asked for, had the proxy them or not
 	nonce uint64
+	leave [kinds]clock.Instant // when a response that is due may leave, in Trouble; 0: not known
 }
 
 // subscription is what a stream asked for of one kind, and what it was told.
@@ -163,15 +165,17 @@ func (st *stream) differs(k kind) bool {
 }
 
 // next makes the next response that is due, in the order of kinds, or returns nil. One response of
-// each kind is in flight at most: a slow proxy skips what has been overtaken.
-func (st *stream) next(now clock.Instant) *reply {
+// each kind is in flight at most: a slow proxy skips what has been overtaken. held says which kinds
+// have to wait; nil: none.
+func (st *stream) next(now clock.Instant, held func(kind) bool) *reply {
 	if !st.live() {
 		return nil
 	}
 	for k := range kinds {
-		if st.subs[k].inFlight != nil || !st.due(k) {
+		if st.subs[k].inFlight != nil || !st.due(k) || held != nil && held(k) {
 			continue
 		}
+		st.leave[k] = 0
 		st.nonce++
 		r := &reply{kind: k, of: st.node.served[k], at: now}
 		r.nonce = strconv.FormatUint(st.nonce, 10)

@@ -60,9 +60,10 @@ type Server struct {
 	setting chan struct{} // holds a token while a Set runs
 	cache   cache         // the running Set's
 
-	mu      sync.Mutex
-	nodes   map[string]*node
-	waiting *wait
+	mu       sync.Mutex
+	nodes    map[string]*node
+	waiting  *wait
+	troubles []*Troubled
 }
 
 // New returns a server that has nothing to give yet: proxies that connect wait for Set.
@@ -122,6 +123,19 @@ func (s *Server) Status() []NodeStatus {
 	return out
 }
 
+// Streams returns how many proxies are connected.
+func (s *Server) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := 0
+	for _, n := range s.nodes {
+		if n.stream != nil {
+			count++
+		}
+	}
+	return count
+}
+
 // errReplaced ends a stream whose node has opened a newer one.
 var errReplaced = status.Error(codes.Aborted, "a newer stream of this node took over")
 
@@ -160,7 +174,11 @@ func newStream(delta bool) *stream {
 func (s *Server) next(st *stream) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return st.next(s.options.Clock.Now())
+	now := s.options.Clock.Now()
+	if len(s.troubles) == 0 {
+		return st.next(now, nil)
+	}
+	return st.next(now, func(k kind) bool { return s.holds(st, k, now) })
 }
 
 // connect binds a stream to the node that its first request names; back says that the proxy has

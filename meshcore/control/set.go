@@ -51,6 +51,8 @@ type Result struct {
 	Took    time.Duration
 	Refused []*NackError // with Patience: who refused
 	Late    []string     // with Patience: who has not answered
+	// Withheld are the proxies that Trouble keeps it from, sorted: Resume gives it to them.
+	Withheld []string
 }
 
 // plan is one Set.
@@ -63,6 +65,7 @@ type plan struct {
 	bases    map[string]sets // what each node may have in force when the Set begins
 	changed  map[string]bool
 	named    map[string]bool // all that the snapshots are for
+	withheld map[string]bool // targets once
 }
 
 // wait is what the running stage waits for. Server.mu guards it.
@@ -97,12 +100,18 @@ func (s *Server) Set(
 	if err != nil {
 		return Result{}, err
 	}
+	return s.carryOut(ctx, p, began)
+}
+
+// carryOut goes through the stages of a plan.
+func (s *Server) carryOut(ctx context.Context, p *plan, began clock.Instant) (Result, error) {
 	stages := []func(k kind, base, target *set) *set{addition, move, whole}
 	if p.oneStep {
 		stages = stages[2:]
 	}
 	result := Result{Nodes: len(p.targets)}
 	for i, stage := range stages {
+		s.leaveOut(p)
 		changed, w := s.begin(p, stage, i == len(stages)-1)
 		if changed {
 			result.Stages++
@@ -125,6 +134,8 @@ func (s *Server) Set(
 
 // at completes a result.
 func (r Result) at(s *Server, p *plan, began clock.Instant) Result {
+	s.leaveOut(p)
+	r.Withheld = slices.Sorted(maps.Keys(p.withheld))
 	r.Changed = len(p.changed)
 	r.Took = s.options.Clock.Now().Sub(began)
 	return r
@@ -160,6 +171,7 @@ func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*pl
 		bases:    make(map[string]sets, len(snapshots)),
 		changed:  map[string]bool{},
 		named:    make(map[string]bool, len(snapshots)),
+		withheld: map[string]bool{},
 	}
 	for _, o := range options {
 		o(p)
@@ -174,9 +186,9 @@ func (s *Server) plan(snapshots map[string]*xds.Snapshot, options []Option) (*pl
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key := range p.targets {
+	for key, target := range p.targets {
 		n := s.node(key)
-		n.present = true
+		n.present, n.target = true, target
 		p.bases[key] = n.base()
 	}
 	return p, nil
@@ -237,7 +249,7 @@ func (s *Server) begin(
 
 // forget stops giving anything to a node. Caller must hold mu.
 func (s *Server) forget(n *node) {
-	n.present, n.served, n.settledAt = false, sets{}, sets{}
+	n.present, n.served, n.settledAt, n.target = false, sets{}, sets{}, sets{}
 	if n.stream == nil {
 		delete(s.nodes, n.key)
 	}

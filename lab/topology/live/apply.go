@@ -84,6 +84,7 @@ func (m *Mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 	took := m.o.Clock.Now().Sub(began)
 	return topology.Applied{
 			Proxies: res.Changed, Total: res.Nodes, Took: took, Warnings: next.warned,
+			Withheld: res.Withheld,
 		},
 		m.stopGone(ctx, next.reg)
 }
@@ -110,7 +111,19 @@ func (m *Mesh) push(ctx context.Context, s state) (control.Result, error) {
 	}
 	alive, stop := w.Alive(ctx)
 	defer stop()
-	return res, died(ctx, w, alive, w.InEffect(alive, s.snaps))
+	return res, died(ctx, w, alive, w.InEffect(alive, given(s.snaps, res.Withheld)))
+}
+
+// given leaves out of snapshots those that have been withheld.
+func given(snaps map[string]*xds.Snapshot, withheld []string) map[string]*xds.Snapshot {
+	if len(withheld) == 0 {
+		return snaps
+	}
+	snaps = maps.Clone(snaps)
+	for _, id := range withheld {
+		delete(snaps, id)
+	}
+	return snaps
 }
 
 // tell gives a state to the proxies and waits until they have ACKed it.
