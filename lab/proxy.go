@@ -21,8 +21,10 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	recorded "github.com/mesh-lab/mesh-lab/lab/topology/docker/sidecar"
 	"github.com/mesh-lab/mesh-lab/meshcore/bootstrap"
 	"github.com/mesh-lab/mesh-lab/meshcore/sidecar"
+	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
 // proxyFlags are those of Envoy's that mean something here.
@@ -36,6 +38,10 @@ type proxyFlags struct {
 	drainTime, parentShutdown  uint32
 	componentLevel, ipVersion  string
 	disableHotRestart, dropped bool
+
+	// Ours, for a lab: what it is told of this proxy.
+	records, keepHeaders string
+	recordLines, exact   bool
 }
 
 func proxyCommand(e *env) *cobra.Command {
@@ -49,7 +55,10 @@ out is an error that names the field.
 
 The admin port answers /ready, /server_info, /config_dump, /clusters, /listeners, /stats,
 /stats/prometheus, /certs, /logging, /memory, and POST /quitquitquit, /drain_listeners,
-/healthcheck/fail and /healthcheck/ok. SIGTERM and Ctrl-C let requests under way end, and exit 0.`,
+/healthcheck/fail and /healthcheck/ok. SIGTERM and Ctrl-C let requests under way end, and exit 0.
+
+With --records it sends a record of each request, and what it ejects, to a lab; MESHLAB_TOKEN is
+the lab's token. --seed, --exact and --keep-headers are then as the lab has them.`,
 		Example: `  mesh-lab proxy -c envoy.yaml
   mesh-lab proxy -c envoy.yaml --mode validate
   mesh-lab proxy -c bootstrap.json -l debug --service-cluster a.default \
@@ -81,6 +90,7 @@ func (f *proxyFlags) add(fs *pflag.FlagSet) {
 	fs.Uint32Var(&f.drainTime, "drain-time-s", 600,
 		"at the end, wait so long for requests under way, and 5 s at most")
 	fs.BoolVar(&f.version, "version", false, "print the version and exit")
+	f.addOwn(fs)
 	const nothing = "changes nothing: "
 	fs.BoolVar(&f.disableHotRestart, "disable-hot-restart", false,
 		nothing+"there is no hot restart")
@@ -113,6 +123,16 @@ func (f *proxyFlags) add(fs *pflag.FlagSet) {
 			fs.StringArray(name, nil, nothing+x.why)
 		}
 	}
+}
+
+// addOwn declares what Envoy does not have.
+func (f *proxyFlags) addOwn(fs *pflag.FlagSet) {
+	fs.StringVar(&f.records, "records", "", "`HOST:PORT` of a lab that takes the records")
+	fs.BoolVar(&f.recordLines, "records-access-log", false,
+		"with --records: send the lines of access logs, too, in the place of their files")
+	fs.StringVar(&f.keepHeaders, "keep-headers", "",
+		"request headers to keep in records, lower-case, with commas between")
+	fs.BoolVar(&f.exact, "exact", false, "enumerate what is left to chance instead of drawing it")
 }
 
 // proxy runs or validates.
@@ -219,10 +239,15 @@ func (e *env) serveProxy(
 	var at slog.LevelVar
 	at.Set(level)
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: &at}))
-	s, err := sidecar.New(sidecar.Options{
+	o := sidecar.Options{
 		Bootstrap: b, Flags: f.message(), Version: proxyVersion(), Log: log, Level: &at, Seed: seed,
 		DrainTime: min(time.Duration(f.drainTime)*time.Second, 5*time.Second),
-	})
+		Exact:     f.exact,
+	}
+	if f.keepHeaders != "" {
+		o.KeepHeaders = strings.Split(f.keepHeaders, ",")
+	}
+	s, run, err := f.make(o)
 	if err != nil {
 		return environment(err)
 	}
@@ -242,7 +267,34 @@ func (e *env) serveProxy(
 			}
 		}
 	}
-	return environment(s.Run(ctx))
+	return environment(run(ctx))
+}
+
+// make makes the sidecar, and what runs it: with its records sent to a lab, where that is wanted.
+func (f *proxyFlags) make(
+	o sidecar.Options,
+) (s *sidecar.Sidecar, run func(context.Context) error, err error) {
+	if f.records == "" {
+		s, err = sidecar.New(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, s.Run, nil
+	}
+	node := o.Bootstrap.GetNode().GetId()
+	if id, err := xds.ParseNodeID(node); err == nil {
+		node = id.Key()
+	}
+	s, records, err := recorded.New(o, recorded.Records{
+		Node: node, Address: f.records, Token: os.Getenv("MESHLAB_TOKEN"),
+		AccessLog: f.recordLines,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func(ctx context.Context) error {
+		return recorded.Serve(ctx, s, records, o.Log)
+	}, nil
 }
 
 // writeWhole writes a file that appears with its whole content.

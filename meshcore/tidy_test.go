@@ -162,6 +162,13 @@ var imports = map[string][]string{
 	"testdata/apps":     {},
 	"testdata/netns":    {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},
+	"meshcore/observe/sent": {
+		"meshcore/clock", "meshcore/observe",
+	},
+	"lab/topology/docker/sidecar": {
+		"meshcore/clock", "meshcore/observe", "meshcore/observe/sent", "meshcore/sidecar",
+		"meshcore/xds",
+	},
 	"lab/topology/docker/capture": {
 		"meshcore/istio/intercept",
 	},

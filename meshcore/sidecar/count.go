@@ -7,12 +7,14 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/meshcore/proxy"
 )
 
 // counters counts what records, dials and ADS answers tell. What is shown of it is in stats.go.
 type counters struct {
-	clusters sync.Map // name → *clusterCount
-	prefixes sync.Map // stat_prefix → *prefixCount
+	sink     proxy.Sink // is given the records, too; may be nil
+	clusters sync.Map   // name → *clusterCount
+	prefixes sync.Map   // stat_prefix → *prefixCount
 
 	mu      sync.Mutex
 	updates map[string]updateCount // by type URL
@@ -63,6 +65,9 @@ func (c *counters) Record(*observe.Request) {}
 
 // RecordOn counts a request or a TCP connection.
 func (c *counters) RecordOn(chain *engine.Chain, r *observe.Request) {
+	if c.sink != nil {
+		c.sink.Record(r)
+	}
 	p := get[prefixCount](&c.prefixes, chain.StatPrefix)
 	p.total.Add(1)
 	p.received.Add(uint64(r.BytesReceived))

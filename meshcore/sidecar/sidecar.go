@@ -40,6 +40,16 @@ type Options struct {
 	Level     *slog.LevelVar // of Log; POST /logging changes it
 	Seed      uint64
 	DrainTime time.Duration // how long an end waits for requests under way
+
+	// What a lab wants to know of its proxies, beside the admin port; each may be nil.
+	Clock     *clock.Real          // nil: one that begins now
+	Sink      proxy.Sink           // takes the records
+	Changed   func(observe.Change) // hears of ejections; nil: they are logged
+	AccessLog engine.LogSink       // takes the lines of access logs in the place of their files
+	// KeepHeaders, Exact and IP are as in engine.Options; without IP it is the machine's own.
+	KeepHeaders []string
+	Exact       bool
+	IP          netip.Addr
 }
 
 // Sidecar is one running data plane.
@@ -112,8 +122,8 @@ func static(b *bootstrapv3.Bootstrap) *xds.Snapshot {
 // New makes a sidecar and opens its admin port. Close it.
 func New(o Options) (*Sidecar, error) {
 	s := &Sidecar{
-		opt: o, clock: clock.NewReal(), began: time.Now(), quit: make(chan struct{}, 1),
-		counts: &counters{},
+		opt: o, clock: cmp.Or(o.Clock, clock.NewReal()), began: time.Now(),
+		quit: make(chan struct{}, 1), counts: &counters{sink: o.Sink},
 	}
 	node := o.Bootstrap.GetNode()
 	s.logs.log = o.Log
@@ -122,16 +132,27 @@ func New(o Options) (*Sidecar, error) {
 		name = id.Key()
 	}
 	l := node.GetLocality()
+	changed, ip := o.Changed, o.IP
+	if changed == nil {
+		changed = func(c observe.Change) { o.Log.Info(c.Kind, "endpoint", c.What) }
+	}
+	if !ip.IsValid() {
+		ip = host.Own()
+	}
 	s.engine = engine.New(engine.Options{
-		Node: name, IP: host.Own(), Seed: clock.Sub(o.Seed, "engine"), Removed: proxy.Removed,
+		Node: name, IP: ip, KeepHeaders: o.KeepHeaders, Exact: o.Exact, Changed: changed,
+		Seed: clock.Sub(o.Seed, "engine"), Removed: proxy.Removed,
 		Workload: workload(node), Wall: s.clock.Wall,
 		Wake:     func(at clock.Instant) { s.proxy.Wake(at) },
-		Changed:  func(c observe.Change) { o.Log.Info(c.Kind, "endpoint", c.What) },
 		Locality: lb.Locality{Region: l.GetRegion(), Zone: l.GetZone(), SubZone: l.GetSubZone()},
 	})
+	var lines engine.LogSink = &s.logs
+	if o.AccessLog != nil {
+		lines = o.AccessLog
+	}
 	s.proxy = proxy.New(proxy.Options{
 		Engine: s.engine, Network: host.Network{}, Clock: s.clock, Sink: s.counts, Log: o.Log,
-		AccessLog: &s.logs, Seed: clock.Sub(o.Seed, "proxy"),
+		AccessLog: lines, Seed: clock.Sub(o.Seed, "proxy"),
 	})
 	s.plane = newPlane(s)
 	if a := o.Bootstrap.GetAdmin().GetAddress(); a != nil {
@@ -205,6 +226,9 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Settle returns when every exchange whose end a client can have seen is with the Sink.
+func (s *Sidecar) Settle(ctx context.Context) error { return s.proxy.Settle(ctx) }
 
 // Close ends everything at once.
 func (s *Sidecar) Close() error {

@@ -37,7 +37,7 @@ type batch struct {
 	Pushes   []observe.Push
 	Lines    []line
 	Lost     uint64   // records and lines that there was no room for, since the process began
-	Answers  []answer // to questions, by their number: all before is in this batch or an earlier one
+	Answers  []answer // to questions: all before is in this batch or an earlier one
 }
 
 // line is one of an access log.
