@@ -9,7 +9,6 @@ import (
 // later lists the commands of the contract that are not there yet.
 var later = [][2]string{
 	{"why", "explain, hop by hop, which rules sent a request where"},
-	{"chaos", "break something in the lab that is up, and heal it"},
 }
 
 // laterCommands answer that they are not there yet, with exit status 2.

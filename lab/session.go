@@ -237,7 +237,7 @@ func (e *env) private(m topology.Mesh, seed uint64) (c *remote.Client, closeAll 
 	return remote.NewClient(l.DialContext), func() error {
 		err := s.Close()
 		<-done
-		return errors.Join(err, m.Close(context.Background()))
+		return errors.Join(err, s.Heal(context.Background()), m.Close(context.Background()))
 	}
 }
 

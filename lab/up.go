@@ -74,7 +74,8 @@ func (e *env) up(ctx context.Context, s source, name string) (err error) {
 	case <-ctx.Done():
 		err = srv.Shutdown(context.WithoutCancel(ctx))
 	}
-	err = environment(errors.Join(err, m.Close(context.WithoutCancel(ctx))))
+	healed := srv.Heal(context.WithoutCancel(ctx))
+	err = environment(errors.Join(err, healed, m.Close(context.WithoutCancel(ctx))))
 	fmt.Fprintln(e.err, "down")
 	srv.Gone()
 	return err

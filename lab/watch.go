@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mesh-lab/mesh-lab/lab/chaos"
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/tui"
 	"github.com/mesh-lab/mesh-lab/lab/tui/feed"
@@ -119,14 +121,27 @@ func (w *watched) Load(ctx context.Context, l tui.Load) (string, error) {
 	return fmt.Sprintf("the load of %s has ended: %d requests", l.From, end.Sent), nil
 }
 
-// errNoChaos is why nothing can be broken.
-var errNoChaos = errors.New("this lab can not break anything yet")
-
 // Break has a fault begin.
-func (w *watched) Break(context.Context, string) (string, error) { return "", errNoChaos }
+func (w *watched) Break(ctx context.Context, yaml string) (string, error) {
+	f, err := w.c.Break(ctx, yaml, nil)
+	return told(f), err
+}
 
 // Heal ends faults.
-func (w *watched) Heal(context.Context, string) (string, error) { return "", errNoChaos }
+func (w *watched) Heal(ctx context.Context, name string) (string, error) {
+	f, err := w.c.Heal(ctx, name)
+	f.Faults = slices.DeleteFunc(f.Faults, func(s chaos.Status) bool { return s.Name != name })
+	return told(f), err
+}
+
+// told tells how faults stand.
+func told(f remote.Faults) string {
+	var out []string
+	for i := range f.Faults {
+		out = append(out, stands(&f.Faults[i]))
+	}
+	return strings.Join(out, "; ")
+}
 
 // Why tells what the proxies recorded of a request.
 func (w *watched) Why(_ context.Context, _ string, hops []observe.Request) ([]string, error) {

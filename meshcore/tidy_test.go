@@ -143,8 +143,9 @@ var imports = map[string][]string{
 	"lab/tui/screen":   {"lab/tui/feed", "lab/tui/model", "meshcore/clock", "scenarios/assert"},
 	"lab/tui":          {"lab/tui/*", "meshcore/clock", "meshcore/observe"},
 	"lab/remote": {
-		"lab/chaos", "scenarios", "lab/tui/feed", "meshcore/istio", "meshcore/observe", "meshcore/translate", "meshcore/xds", "lab/load",
-		"lab/request", "lab/tlsclient", "lab/topology",
+		"lab/chaos", "lab/load", "lab/request", "lab/tlsclient", "lab/topology", "lab/tui/feed",
+		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
+		"meshcore/xds", "scenarios",
 	},
 	"lab": {
 		"lab/*", "meshcore/observe", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -151,14 +152,22 @@ func (l *Ledger) Name(name string) string {
 
 // Heal ends the faults that are called so. It is no error if one has ended already.
 func (l *Ledger) Heal(ctx context.Context, names ...string) error {
+	if err := l.Known(names...); err != nil {
+		return err
+	}
+	return l.heal(ctx, l.known(func(e *entry) bool {
+		return slices.Contains(names, e.o.Fault.Name)
+	}))
+}
+
+// Known says which name no fault has; nil: there are faults of all names.
+func (l *Ledger) Known(names ...string) error {
 	for _, n := range names {
 		if len(l.known(func(e *entry) bool { return e.o.Fault.Name == n })) == 0 {
 			return l.unknown(n)
 		}
 	}
-	return l.heal(ctx, l.known(func(e *entry) bool {
-		return slices.Contains(names, e.o.Fault.Name)
-	}))
+	return nil
 }
 
 // unknown is the error for a name that no fault has.
@@ -183,13 +192,14 @@ func (l *Ledger) HealAll(ctx context.Context) error {
 	return l.heal(ctx, l.known(func(*entry) bool { return true }))
 }
 
-// Restart ends what has killed a pod, or a part of it, and says whether something had.
-func (l *Ledger) Restart(ctx context.Context, pod string) (bool, error) {
-	kills := l.known(func(e *entry) bool {
-		return e.o.Fault.Kind == topology.FaultKill && slices.Contains(e.o.Fault.Pods, pod) &&
-			l.Status()[e.at].State != Healed
+// EndOf ends the faults of a kind that a pod has, and says whether there were any.
+func (l *Ledger) EndOf(ctx context.Context, kind topology.FaultKind, pod string) (bool, error) {
+	all := l.Status()
+	has := l.known(func(e *entry) bool {
+		return e.o.Fault.Kind == kind && slices.Contains(e.o.Fault.Pods, pod) &&
+			e.at < len(all) && all[e.at].State != Healed
 	})
-	return len(kills) > 0, l.heal(ctx, kills)
+	return len(has) > 0, l.heal(ctx, has)
 }
 
 // known lists the entries of which f is true, in the order in which they were ordered.
@@ -224,9 +234,10 @@ func (l *Ledger) Update(ctx context.Context) []Status {
 		if !e.act.TryLock() {
 			continue // it begins or ends just now, and says so itself
 		}
-		if e.broken != nil {
-			e.receipt(ctx)
-			e.publish(InEffect)
+		if was := receiptOf(&e.record); e.broken != nil {
+			if e.receipt(ctx); !reflect.DeepEqual(was, receiptOf(&e.record)) {
+				e.publish(InEffect)
+			}
 		}
 		e.act.Unlock()
 	}

@@ -10,14 +10,17 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mesh-lab/mesh-lab/lab/chaos"
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -34,6 +37,9 @@ type Server struct {
 	ended context.Context // interrupts the calls under way
 	end   context.CancelFunc
 
+	chaos   *chaos.Ledger // what is broken
+	looking atomic.Bool   // watchFaults is under way
+
 	change sync.Mutex // one change of the configuration at a time
 
 	mu    sync.Mutex
@@ -44,7 +50,11 @@ type Server struct {
 // NewServer returns a server for a mesh. down is called when a client asks the lab to end; nil when
 // it can not.
 func NewServer(m topology.Mesh, info Info, down func()) *Server {
-	s := &Server{mesh: m, info: info, down: down, loads: map[string]func(){}}
+	seed, _ := strconv.ParseUint(info.Seed, 16, 64) // 0 will do
+	s := &Server{
+		mesh: m, info: info, down: down, loads: map[string]func(){},
+		chaos: chaos.New(chaos.BreakerOf(m), m.Clock(), m.Recorder(), seed),
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /info", s.handleInfo)
 	mux.HandleFunc("POST /apply", s.handleApply)
@@ -55,6 +65,9 @@ func NewServer(m topology.Mesh, info Info, down func()) *Server {
 	mux.HandleFunc("POST /request", s.handleRequest)
 	mux.HandleFunc("POST /load", s.handleLoad)
 	mux.HandleFunc("GET /watch", s.handleWatch)
+	mux.HandleFunc("POST /break", s.handleBreak)
+	mux.HandleFunc("POST /heal", s.handleHeal)
+	mux.HandleFunc("GET /faults", s.handleFaults)
 	mux.HandleFunc("POST /stop", s.handleStop)
 	mux.HandleFunc("POST /down", s.handleDown)
 	s.ended, s.end = context.WithCancel(context.Background())

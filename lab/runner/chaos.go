@@ -132,7 +132,7 @@ func (r *run) restart(ctx context.Context, names []string, did *reports.Did) err
 			return fmt.Errorf("restart: %w", err)
 		}
 		for _, p := range pods {
-			if killed, err := r.chaos.Restart(ctx, p.ID()); killed || err != nil {
+			if killed, err := r.chaos.EndOf(ctx, topology.FaultKill, p.ID()); killed || err != nil {
 				if err != nil {
 					return fmt.Errorf("restart %s: %w", p.ID(), err)
 				}

@@ -377,7 +377,7 @@ func faultYAML(f *screen.Form) string {
 		if f.Fields[4].Value == "" {
 			return "control plane: down\n"
 		}
-		body = []string{"down: true"}
+		body = []string{"state: down"}
 	default:
 		body = []string{"pods: " + of}
 	}
