@@ -64,6 +64,20 @@ func (g *group) terminate(command int) {
 	}
 }
 
+// stopped has the processes of the group stop, or go on. The guard goes on in any case: it ends the
+// others when we are gone, and SIGKILL ends those that are stopped, too.
+func (g *group) stopped(stop bool) error {
+	sig := syscall.SIGCONT
+	if stop {
+		sig = syscall.SIGSTOP
+	}
+	err := syscall.Kill(-g.guard.Process.Pid, sig)
+	if stop {
+		err = errors.Join(err, syscall.Kill(g.guard.Process.Pid, syscall.SIGCONT))
+	}
+	return err
+}
+
 // apart is whom a signal is sent for a command that has left the group, as with setsid: the group
 // that it leads now, or itself; 0 while it is in ours.
 func (g *group) apart(command int) int {

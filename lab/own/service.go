@@ -59,6 +59,8 @@ type Service struct {
 	ports   map[uint16]uint16 // where a command listens, by the container's ports
 	out     *output
 	problem error
+	group   *group          // of the command, while it runs
+	stopped bool            // it is to be stopped
 	stopBy  context.Context // once it is being stopped: until when in order
 }
 
@@ -120,6 +122,18 @@ func (s *Service) Stop(ctx context.Context) {
 	s.end()
 	<-s.done
 	s.prober.CloseIdleConnections()
+}
+
+// Stopped has the processes of a command stop (SIGSTOP) or go on, those of its next start too. It
+// does not outlive us all the same.
+func (s *Service) Stopped(stop bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = stop
+	if s.group == nil {
+		return nil
+	}
+	return s.group.stopped(stop)
 }
 
 // Problem says why the service is not ready; nil when it is.
@@ -317,8 +331,16 @@ func (s *Service) once() error {
 		return err
 	}
 	s.mu.Lock()
-	s.out = out
+	s.out, s.group = out, g
+	if s.stopped {
+		g.stopped(true)
+	}
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.group = nil
+		s.mu.Unlock()
+	}()
 	s.o.Log.Info("command started", "pid", c.Process.Pid, "command", c.Args)
 	return s.attend(c, g, out)
 }

@@ -279,6 +279,32 @@ func (p *Process) Kill() error {
 	return nil
 }
 
+// Pause stops the process with SIGSTOP: its connections stay open, and nothing answers until
+// Resume. Stop and Kill may be called meanwhile, and a mesh-lab that is killed takes it along.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume has a paused process go on.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+// Paused says whether the process is stopped, where the system tells (Linux).
+func (p *Process) Paused() bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return false
+	}
+	// Field 2 is the program's name in parentheses, which may hold anything; the state follows.
+	_, state, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" "))
+	return bytes.HasPrefix(state, []byte("T"))
+}
+
+// signal sends a signal to a process that runs.
+func (p *Process) signal(s os.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s to the envoy of %s: %w", s, p.options.Name, err)
+	}
+	return nil
+}
+
 // end sends signals to a process that may be gone.
 func (p *Process) end(signals ...os.Signal) error {
 	p.mu.Lock()

@@ -70,6 +70,7 @@ func (d *downstream) attempt(dir engine.Directive) engine.Directive {
 // decide reports how an attempt went. The upload is held meanwhile, so that what the engine knows
 // of the body stays true.
 func (d *downstream) decide(ev engine.Event) engine.Directive {
+	d.p.hold()
 	if ev.Kind != engine.ResponseHead {
 		d.dropUpstream()
 	}

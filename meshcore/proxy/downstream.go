@@ -159,6 +159,7 @@ func (d *downstream) expire(state int32) {
 // serve runs the connection from accept to close.
 func (d *downstream) serve() {
 	defer d.close()
+	d.p.hold()
 	if !d.begin() {
 		return
 	}

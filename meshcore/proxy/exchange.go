@@ -35,6 +35,7 @@ func (d *downstream) exchange() (again bool) {
 // request reads the request and carries out directives until it is done.
 func (d *downstream) request(w *work) (again bool) {
 	err := d.srv.ReadHead(&w.req)
+	d.p.hold()
 	now := d.p.opt.Clock.Now()
 	if !d.state.CompareAndSwap(stateHead, stateBusy) && d.state.Load() != stateBusy {
 		return d.slow(w, now)
@@ -76,6 +77,7 @@ func (d *downstream) carryOut(dir engine.Directive) (again bool) {
 	w := d.w
 	intact := true
 	for dir.Kind != engine.Done {
+		d.p.hold()
 		switch dir.Kind {
 		case engine.Attempt:
 			dir = d.attempt(dir)

@@ -38,6 +38,7 @@ func (d *downstream) forward(dir engine.Directive) (next engine.Directive, intac
 		}
 		b, fin, err := w.up.ReadBody()
 		d.disarm()
+		d.p.hold()
 		if err != nil {
 			if isTimeout(err) {
 				w.up.deadline = true

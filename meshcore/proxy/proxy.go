@@ -96,6 +96,7 @@ type Proxy struct {
 	watch  watcher
 	peers  atomic.Uint32 // ports for peers that have none
 	conns  atomic.Uint64 // connections so far, of both sides: numbers them
+	paused atomic.Pointer[pause]
 	seq    atomic.Uint64 // requests and TCP connections so far: numbers their random values
 
 	update sync.Mutex // engine.Update, engine.Tick and the listeners change one at a time
@@ -192,6 +193,7 @@ func (p *Proxy) forget(q *pool) {
 // gone. The error is the engine's refusal (an engine.Refusals, possibly joined with listeners
 // that could not be bound); what was accepted is in effect.
 func (p *Proxy) Update(ctx context.Context, s *xds.Snapshot) error {
+	p.hold()
 	p.update.Lock()
 	defer p.update.Unlock()
 	errs := []error{p.opt.Engine.Update(p.opt.Clock.Now(), s)}
@@ -300,6 +302,7 @@ func (p *Proxy) Wake(at clock.Instant) {
 	p.tickAt = at
 	p.ticks = p.opt.Clock.AfterFunc(max(0, at.Sub(p.opt.Clock.Now())), func() {
 		p.spawn(func() {
+			p.hold()
 			p.update.Lock()
 			defer p.update.Unlock()
 			p.rearm()

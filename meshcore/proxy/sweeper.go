@@ -21,6 +21,7 @@ func (p *Proxy) sweeper() {
 			return
 		case <-due:
 		}
+		p.hold()
 		p.sweep(p.opt.Clock.Now())
 	}
 }

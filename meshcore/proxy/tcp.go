@@ -98,6 +98,7 @@ type meter struct {
 // Read reads and notes the time.
 func (m meter) Read(b []byte) (int, error) {
 	n, err := m.Reader.Read(b)
+	m.d.p.hold()
 	m.d.since.Store(int64(m.d.p.opt.Clock.Now()))
 	return n, err
 }

@@ -24,6 +24,7 @@ func (d *downstream) tunnel(dir engine.Directive) engine.Directive {
 		defer close(ended)
 		for {
 			b, fin, err := d.srv.ReadBody()
+			d.p.hold()
 			received.Add(int64(len(b)))
 			if err != nil || fin || w.up.WriteBody(b, false) != nil || w.up.Flush() != nil {
 				d.hangup()
@@ -56,6 +57,7 @@ func (d *downstream) tunnelDown(dir *engine.Directive) engine.Event {
 		}
 		b, fin, err := w.up.ReadBody()
 		d.disarm()
+		d.p.hold()
 		switch {
 		case err != nil && isTimeout(err):
 			w.up.deadline = true

@@ -73,6 +73,7 @@ func (u *upload) run() {
 	defer close(u.done)
 	for {
 		b, fin, err := u.d.srv.ReadBody()
+		u.d.p.hold()
 		if err != nil {
 			u.end(failure(err))
 			return

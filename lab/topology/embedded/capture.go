@@ -32,8 +32,8 @@ func (w *world) Capture(
 		return "", "", nil, err
 	}
 	p, _ := c.Pod.(*pod)
-	if p != nil && p.Spec().Role == translate.Sidecar && p.side != nil {
-		stop, err := p.side.capture(l, to)
+	if p != nil && p.Spec().Role == translate.Sidecar && w.envoys == nil && p.proxy() != nil {
+		stop, err := p.capture(l, to)
 		if err != nil {
 			remove()
 			return "", "", nil, errors.Join(err, l.Close())

@@ -58,7 +58,7 @@ func (w *world) balance(to netip.AddrPort) netip.AddrPort {
 
 // dialOwnApp connects a pod to its own app, past the sidecar.
 func (w *world) dialOwnApp(ctx context.Context, p *pod, port uint16) (net.Conn, error) {
-	t, err := w.net.app(netip.AddrPortFrom(p.Spec().IP, port))
+	t, err := w.net.call(netip.AddrPortFrom(p.Spec().IP, port))
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func (e *envoys) explain(err error) error {
 	if !ok {
 		return err
 	}
-	side, ok := p.side.(*envoySidecar)
+	side, ok := p.proxy().(*envoySidecar)
 	if !ok {
 		return err
 	}
@@ -179,6 +179,13 @@ func (e *envoys) died(pod string, err error) {
 	e.dead[pod], e.keep = err, true
 	close(e.told)
 	e.told = make(chan struct{})
+}
+
+// diedOf is why a pod's Envoy has died by itself; nil: it has not.
+func (e *envoys) diedOf(pod string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dead[pod]
 }
 
 // gone forgets the death of a pod that is stopped.
@@ -260,7 +267,9 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 	side := &envoySidecar{
 		pod: p, process: process, watched: make(chan struct{}), published: map[uint16][2]*relay{},
 	}
+	p.mu.Lock()
 	p.side = side
+	p.mu.Unlock()
 	go func() {
 		defer close(side.watched)
 		<-process.Exited()
@@ -271,14 +280,23 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 	return nil
 }
 
-// capture passes a socket's connections on with the header that says where they go.
-func (s *envoySidecar) capture(l net.Listener, to netip.AddrPort) (stop func(), err error) {
-	c := live.Client{Addr: s.pod.Spec().IP, Namespace: s.pod.Spec().Namespace, Pod: s.pod}
-	r := s.pod.w.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
-		return s.pod.w.Dial(ctx, c, to)
-	})
-	return r.close, nil
+// connections are the gauges of the connections that an Envoy has with clients and endpoints.
+const connections = `^(http|tcp)\..*\.downstream_cx_active$|^cluster\..*\.upstream_cx_active$`
+
+func (s *envoySidecar) open(ctx context.Context) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	stats, err := s.process.Stats(ctx, connections)
+	for name, v := range stats {
+		if !strings.HasPrefix(name, "http.admin.") && !strings.HasPrefix(name, "cluster.mesh-lab") {
+			n += int(v)
+		}
+	}
+	return n, err
 }
+
+func (s *envoySidecar) pause() error  { return s.process.Pause() }
+func (s *envoySidecar) resume() error { return s.process.Resume() }
 
 // What settle asks Envoy for: how many log entries it has made and how many it could not keep, and
 // how many requests are under way; and of each listener, how many connections no filter chain took:

@@ -100,3 +100,8 @@ func (c *heardConn) CloseWrite() error {
 	closeWrite(c.Conn)
 	return nil
 }
+
+// EnvoyPID is the process of a pod's Envoy.
+func EnvoyPID(m any, id string) int {
+	return m.(*live.Mesh).Pod(id).(*pod).proxy().(*envoySidecar).process.PID()
+}

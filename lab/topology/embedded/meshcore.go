@@ -29,7 +29,7 @@ type meshcore struct {
 
 // startMeshcore starts the pod's sidecar, or the gateway, and its subscription to the control
 // plane.
-func (p *pod) startMeshcore(s *translate.Pod) {
+func (p *pod) startMeshcore(s *translate.Pod) error {
 	side := &meshcore{pod: p}
 	e := engine.New(engine.Options{
 		Node: s.ID(), Seed: clock.Sub(p.w.spec.Seed, "engine", s.ID()), Exact: p.w.spec.Exact,
@@ -60,11 +60,14 @@ func (p *pod) startMeshcore(s *translate.Pod) {
 		Target: dataPlane{ctx, e, side.proxy, p.w.tamper},
 	}
 	side.stopSub = func() { cancel(); <-done }
+	p.mu.Lock()
 	p.side = side
+	p.mu.Unlock()
 	go func() {
 		defer close(done)
 		sub.Run(ctx) //nolint:errcheck // ends with the context
 	}()
+	return p.recapture(side)
 }
 
 // dataPlane feeds the subscription's snapshots to the data plane.
@@ -98,7 +101,23 @@ func (s *meshcore) capture(l net.Listener, to netip.AddrPort) (stop func(), err 
 
 func (s *meshcore) settle(ctx context.Context) error { return s.proxy.Settle(ctx) }
 
+func (s *meshcore) open(context.Context) (conns int, err error) {
+	down, up := s.proxy.Open()
+	return down + up, nil
+}
+
+func (s *meshcore) pause() error {
+	s.proxy.Pause()
+	return nil
+}
+
+func (s *meshcore) resume() error {
+	s.proxy.Resume()
+	return nil
+}
+
 func (s *meshcore) close(context.Context) error {
+	s.proxy.Resume() // an update may wait
 	s.stopSub()
 	return s.proxy.Close()
 }
@@ -174,7 +193,7 @@ func (n *podNetwork) Dial(
 	// itself by its own address meets its own sidecar again, as under Istio's iptables
 	// (tools/istio-iptables/pkg/capture/run.go: appN => Envoy (client) => Envoy (server) => appN).
 	if to.Addr().IsLoopback() || to.Addr() == s.IP && from.IsValid() {
-		t, err := p.w.net.app(netip.AddrPortFrom(s.IP, to.Port()))
+		t, err := p.w.net.call(netip.AddrPortFrom(s.IP, to.Port()))
 		if err != nil {
 			return nil, err
 		}

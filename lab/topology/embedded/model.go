@@ -28,9 +28,9 @@ import (
 // become ready is pushed on its own. Only the start of a lab waits.
 
 // serveAfter has an app listen, and its pod be ready, when its model says. Caller must hold apply.
-func (p *pod) serveAfter(b model.Model, serve func() error) error {
+func (p *pod) serveAfter(l *life, b model.Model, serve func() error) error {
 	if b.Startup == 0 {
-		p.readyAfter(b.ReadyAfter)
+		p.readyAfter(l, b.ReadyAfter)
 		return serve()
 	}
 	open := func() {
@@ -38,52 +38,52 @@ func (p *pod) serveAfter(b model.Model, serve func() error) error {
 		if err == nil && p.w.envoys != nil {
 			err = p.w.open(p.w.mesh.Registry())
 		}
-		if err != nil && p.ended.Err() == nil {
+		if err != nil && l.ended.Err() == nil {
 			p.w.log.Warn("app does not listen", "pod", p.spec.Load().ID(), "err", err)
 		}
 	}
 	if b.ReadyAfter < b.Startup {
-		p.readyAfter(b.ReadyAfter)
-		p.after(b.Startup, open)
+		p.readyAfter(l, b.ReadyAfter)
+		p.after(l, b.Startup, open)
 		return nil
 	}
-	ready := p.holdBack()
-	p.after(b.Startup, func() {
+	ready := p.holdBack(l)
+	p.after(l, b.Startup, func() {
 		open() // before the pod may be ready
-		p.after(b.ReadyAfter-b.Startup, ready)
+		p.after(l, b.ReadyAfter-b.Startup, ready)
 	})
 	return nil
 }
 
 // readyAfter has a pod that is not ready at once be so later. Caller must hold apply.
-func (p *pod) readyAfter(d time.Duration) {
+func (p *pod) readyAfter(l *life, d time.Duration) {
 	if d > 0 {
-		p.after(d, p.holdBack())
+		p.after(l, d, p.holdBack(l))
 	}
 }
 
 // holdBack has a pod begin as not ready, until what it returns is called.
-func (p *pod) holdBack() (ready func()) {
-	p.becomes = make(chan struct{})
+func (p *pod) holdBack(l *life) (ready func()) {
+	l.becomes = make(chan struct{})
 	p.w.mesh.HoldBack(p.spec.Load().ID())
 	return func() {
-		defer close(p.becomes)
-		err := p.w.mesh.SetReady(p.ended, p, true)
-		if err != nil && p.ended.Err() == nil && p.w.mesh.Ended().Err() == nil {
+		defer close(l.becomes)
+		err := p.w.mesh.SetReady(l.ended, p, true)
+		if err != nil && l.ended.Err() == nil && p.w.mesh.Ended().Err() == nil {
 			p.w.log.Warn("pod is ready, but not all proxies know", "pod", p.spec.Load().ID(),
 				"err", err)
 		}
 	}
 }
 
-// after calls back later, unless the pod has ended.
-func (p *pod) after(d time.Duration, f func()) {
+// after calls back later, unless the app has ended.
+func (p *pod) after(l *life, d time.Duration, f func()) {
 	stop := p.w.clock.AfterFunc(d, func() {
-		if p.ended.Err() == nil {
+		if l.ended.Err() == nil {
 			f()
 		}
 	})
-	context.AfterFunc(p.ended, func() { stop() })
+	context.AfterFunc(l.ended, func() { stop() })
 }
 
 // tellWaiting is how long the start of a lab waits for a pod before it says so.
@@ -92,7 +92,8 @@ const tellWaiting = time.Second
 // awaitReady waits until each pod that has begun as not ready is ready, as its model says.
 func (w *world) awaitReady(ctx context.Context) error {
 	pods := slices.DeleteFunc(w.running(), func(p *pod) bool {
-		return p.becomes == nil || !p.spec.Load().Ready
+		l := p.living()
+		return l == nil || l.becomes == nil || !p.spec.Load().Ready
 	})
 	slices.SortFunc(pods, func(a, b *pod) int {
 		return strings.Compare(a.spec.Load().ID(), b.spec.Load().ID())
@@ -102,7 +103,7 @@ func (w *world) awaitReady(ctx context.Context) error {
 			w.log.Warn("waiting until a pod is ready", "pod", p.spec.Load().ID())
 		})
 		select {
-		case <-p.becomes:
+		case <-p.living().becomes:
 		case <-p.ended.Done():
 		case <-ctx.Done():
 			stop()

@@ -138,6 +138,24 @@ func (n *network) forget(a netip.Addr, p *pod) {
 	}
 }
 
+// vacate has nobody answer in the app's place.
+func (n *network) vacate(a netip.Addr, p *pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[a]; h != nil && h.pod == p {
+		h.apps, h.anyApp, h.dial = map[uint16]string{}, nil, nil
+	}
+}
+
+// unplug has nobody answer in the proxy's place.
+func (n *network) unplug(a netip.Addr, p *pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[a]; h != nil && h.pod == p {
+		h.sockets = map[uint16]string{}
+	}
+}
+
 // bind opens a socket for a logical address and port; port 0 asks for any.
 func (n *network) bind(a netip.Addr, port uint16) (net.Listener, error) {
 	n.mu.Lock()
@@ -213,8 +231,11 @@ func (n *network) app(to netip.AddrPort) (target, error) {
 		return target{}, errRefused
 	}
 	at, ok := h.apps[to.Port()]
-	open, dial := h.anyApp, h.dial
+	open, dial, p := h.anyApp, h.dial, h.pod
 	n.mu.Unlock()
+	if p != nil && p.refuses(to.Port()) {
+		return target{}, errRefused
+	}
 	if dial != nil {
 		return target{dial: func(ctx context.Context) (net.Conn, error) {
 			return dial(ctx, to.Port())
@@ -228,6 +249,17 @@ func (n *network) app(to netip.AddrPort) (target, error) {
 	}
 	at, err := open(to.Port())
 	return target{address: at}, err
+}
+
+// call is app for who connects: a refusal counts.
+func (n *network) call(to netip.AddrPort) (target, error) {
+	n.mu.Lock()
+	h := n.hosts[to.Addr()]
+	n.mu.Unlock()
+	if h != nil && h.pod != nil && h.pod.refuse(to.Port()) {
+		return target{}, errRefused
+	}
+	return n.app(to)
 }
 
 // route returns where a connection from another pod to a pod's logical address arrives: at its
@@ -248,7 +280,7 @@ func (n *network) route(to netip.AddrPort) (target, error) {
 		at, ok = h.sockets[inboundPort]
 	default:
 		n.mu.Unlock()
-		return n.app(to)
+		return n.call(to)
 	}
 	envoy := h.envoy
 	n.mu.Unlock()

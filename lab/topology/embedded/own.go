@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -33,6 +34,7 @@ type ownApp struct {
 	mu     sync.Mutex
 	open   bool              // something listens
 	relays map[uint16]*relay // where an Envoy finds it
+	past   []*relay          // that take no more connections
 }
 
 // ownSpec reads what a pod says of a service of the user's own; nil when there is none.
@@ -86,14 +88,14 @@ func templateField(s *translate.Pod, field string) string {
 
 // startOwn prepares a service of the user's own: it begins when the pod's proxy is configured.
 // Until it answers, the pod is no endpoint.
-func (p *pod) startOwn(s *translate.Pod, spec *own.Spec) error {
+func (p *pod) startOwn(s *translate.Pod, spec *own.Spec, life *life) error {
 	c := firstContainer(s)
 	a := &ownApp{pod: p, spec: spec, relays: map[uint16]*relay{}}
 	a.proxy = own.NewProxy(func(ctx context.Context, address string) (net.Conn, error) {
 		return p.w.mesh.Dial(ctx, s.ID(), address)
 	}, p.w.log.With("pod", s.ID()))
 	a.upstreams = a.proxy.Upstreams(a.listen)
-	p.app = a
+	life.app = a
 	l, err := a.listen("proxy")
 	if err != nil {
 		return err
@@ -207,9 +209,10 @@ func (a *ownApp) wanted() []own.Upstream {
 func (a *ownApp) opened(open bool) {
 	a.mu.Lock()
 	a.open = open
-	past := a.relays
+	past := slices.Collect(maps.Values(a.relays))
 	if !open {
-		a.relays = map[uint16]*relay{}
+		past = append(past, a.past...)
+		a.relays, a.past = map[uint16]*relay{}, nil
 	}
 	a.mu.Unlock()
 	if open {
@@ -234,7 +237,7 @@ func (a *ownApp) bind() {
 		return
 	}
 	for _, port := range a.ports() {
-		if a.relays[port] != nil || a.service.Address(port) == "" {
+		if a.relays[port] != nil || p.refuses(port) || a.service.Address(port) == "" {
 			continue
 		}
 		l, err := p.w.net.bindApp(p.spec.Load().IP, port)
@@ -245,6 +248,19 @@ func (a *ownApp) bind() {
 		a.relays[port] = p.w.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
 			return a.service.Dial(ctx, port)
 		})
+	}
+}
+
+// unbind has refused ports closed where the pod's Envoy looks for its app. Connections go on.
+func (a *ownApp) unbind(f *refusal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for port, r := range a.relays {
+		if f.covers(port) {
+			r.l.Close()
+			a.past = append(a.past, r)
+			delete(a.relays, port)
+		}
 	}
 }
 
@@ -304,7 +320,11 @@ func (w *world) OwnServices() []topology.OwnService {
 func (w *world) owned() []*ownApp {
 	var out []*ownApp
 	for _, p := range w.running() {
-		if a, ok := p.app.(*ownApp); ok {
+		l := p.living()
+		if l == nil {
+			continue
+		}
+		if a, ok := l.app.(*ownApp); ok {
 			out = append(out, a)
 		}
 	}

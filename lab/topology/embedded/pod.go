@@ -33,16 +33,59 @@ type pod struct {
 	w    *world
 	spec atomic.Pointer[translate.Pod]
 
-	app     answerer        // nil for gateways
-	server  *http.Server    // of a bundled app; nil for pure clients
-	ended   context.Context // with the pod
-	end     context.CancelFunc
-	side    sidecar       // nil without one
-	becomes chan struct{} // closed when a pod that begins as not ready is told to be; else nil
+	ended context.Context // with the pod
+	end   context.CancelFunc
 
 	mu        sync.Mutex
-	apps      []net.Listener
+	life      *life                   // of the app; nil while it is killed, and for gateways
+	side      sidecar                 // nil without one, and while it is killed
 	published map[uint16]net.Listener // gateway: target port → socket for the user's own clients
+	captures  map[*capture]struct{}   // served by our own sidecar
+	broken    map[hold]int            // how many faults do what
+	refusals  []*refusal
+}
+
+// life is the app of a pod from a start to its end.
+type life struct {
+	app     answerer
+	server  *http.Server    // of a bundled app; nil for pure clients
+	gate    *gate           // of a bundled app
+	ended   context.Context // with the life
+	end     context.CancelFunc
+	becomes chan struct{} // closed when a pod that begins as not ready is told to be; else nil
+	serve   func() error  // has a bundled app listen where it does not
+
+	mu        sync.Mutex
+	listeners map[uint16]net.Listener
+}
+
+// close ends the life; it returns how many connections of a bundled app have ended with it.
+func (l *life) close(ctx context.Context) (conns int, err error) {
+	l.mu.Lock()
+	l.end() // and from now on nothing begins to listen
+	l.mu.Unlock()
+	conns = l.gate.kill()
+	if l.server != nil {
+		err = l.server.Close()
+	}
+	if l.app != nil {
+		err = errors.Join(err, l.app.close(ctx))
+	}
+	return conns, err
+}
+
+// living is the pod's app while it runs; nil otherwise.
+func (p *pod) living() *life {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life
+}
+
+// proxy is the pod's data plane while it runs; nil otherwise.
+func (p *pod) proxy() sidecar {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.side
 }
 
 // answerer is what answers in a pod: a bundled app, or a command or an address of the user's.
@@ -54,87 +97,97 @@ type answerer interface {
 }
 
 // bundledApp is a server of this process.
-type bundledApp struct {
-	server    *http.Server // nil for pure clients
-	transport *http.Transport
-}
+type bundledApp struct{ transport *http.Transport }
 
 // launch has nothing to do: it listens already.
 func (bundledApp) launch() {}
 
 func (a bundledApp) close(context.Context) error {
-	defer a.transport.CloseIdleConnections()
-	if a.server == nil {
-		return nil
-	}
-	return a.server.Close()
+	a.transport.CloseIdleConnections()
+	return nil
 }
 
 // sidecar is a pod's data plane: our own, or a real Envoy.
 type sidecar interface {
-	// capture hands the sidecar a socket whose connections are the app's to an address.
-	capture(l net.Listener, to netip.AddrPort) (stop func(), err error)
 	// settle waits until every exchange that has ended is recorded.
 	settle(ctx context.Context) error
+	// open is how many connections it has, of clients and to endpoints.
+	open(ctx context.Context) (conns int, err error)
+	// pause and resume stop it, and have what waits go on.
+	pause() error
+	resume() error
 	// close ends it at once.
 	close(ctx context.Context) error
 }
 
 // Start starts a pod's app and proxy. The proxy has no configuration until the next push.
 func (w *world) Start(_ context.Context, s *translate.Pod) (live.Pod, error) {
-	p := &pod{w: w, published: map[uint16]net.Listener{}}
+	p := &pod{w: w, published: map[uint16]net.Listener{}, captures: map[*capture]struct{}{},
+		broken: map[hold]int{}}
 	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
 	w.net.settle(s.IP, p, s.Role, w.envoys != nil)
 	if err := p.startApp(s); err != nil {
 		return nil, errors.Join(err, p.Close(context.Background()))
 	}
-	if s.Role == translate.Sidecar || s.Role == translate.Gateway {
-		var err error
-		if w.envoys != nil {
-			err = p.startEnvoy(s)
-		} else {
-			p.startMeshcore(s)
-		}
-		if err != nil {
-			return nil, errors.Join(err, p.Close(context.Background()))
-		}
+	if err := p.startProxy(s); err != nil {
+		return nil, errors.Join(err, p.Close(context.Background()))
 	}
 	return p, nil
+}
+
+// startProxy starts the pod's data plane, if it has one.
+func (p *pod) startProxy(s *translate.Pod) error {
+	if s.Role != translate.Sidecar && s.Role != translate.Gateway {
+		return nil
+	}
+	if p.w.envoys != nil {
+		return p.startEnvoy(s)
+	}
+	return p.startMeshcore(s)
 }
 
 // startApp starts what answers in the pod.
 func (p *pod) startApp(s *translate.Pod) error {
 	spec, err := ownSpec(s)
-	switch {
-	case err != nil:
+	if err != nil || spec == nil && s.Role == translate.Gateway {
 		return err
-	case spec != nil:
-		return p.startOwn(s, spec)
-	case s.Role == translate.Gateway:
-		return nil
 	}
-	return p.startBundled(s)
+	l := &life{gate: newGate(), listeners: map[uint16]net.Listener{}}
+	l.ended, l.end = context.WithCancel(p.ended)
+	if spec != nil {
+		err = p.startOwn(s, spec, l)
+	} else {
+		err = p.startBundled(s, l)
+	}
+	if err != nil {
+		_, cerr := l.close(context.Background())
+		return errors.Join(err, cerr)
+	}
+	p.mu.Lock()
+	p.life = l
+	p.mu.Unlock()
+	return nil
 }
 
 // startBundled serves a bundled app on the ports of the pod's containers.
-func (p *pod) startBundled(s *translate.Pod) error {
+func (p *pod) startBundled(s *translate.Pod, l *life) error {
 	a, c, err := bundled(s, p.w.spec.UnknownImage)
 	if err != nil {
 		return err
 	}
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+		DialContext: l.gate.dialing(func(ctx context.Context, address string) (net.Conn, error) {
 			return p.w.mesh.Dial(ctx, s.ID(), address)
-		},
+		}),
 		MaxIdleConnsPerHost: 256, DisableCompression: true, IdleConnTimeout: 90 * time.Second,
 	}
-	p.app = bundledApp{transport: transport}
+	l.app = bundledApp{transport}
 	env := varsOf(s, c)
 	handler, err := a.Start(app.Env{
 		Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace, Version: s.Labels["version"],
 		Vars: env, Image: c.Image, Host: s.Host, Clock: p.w.clock, Log: quiet(p.w.log),
-		Closed: p.ended, Seed: clock.Sub(p.w.spec.Seed, "app", s.ID()),
+		Closed: l.ended, Seed: clock.Sub(p.w.spec.Seed, "app", s.ID()),
 		Client: app.Client(transport),
 	})
 	if err != nil {
@@ -142,16 +195,15 @@ func (p *pod) startBundled(s *translate.Pod) error {
 	}
 	behaves, _ := model.Read(env) // Start has read it
 	if handler == nil {
-		p.readyAfter(behaves.ReadyAfter)
+		p.readyAfter(l, behaves.ReadyAfter)
 		return nil // a client app has nothing to serve
 	}
-	p.server = app.NewServer(handler, a.HTTP2, p.w.log.With("pod", s.ID()))
-	p.app = bundledApp{p.server, transport}
-	return p.serveAfter(behaves, func() error { return p.serveApp(s, a, c.Image) })
+	l.server = app.NewServer(handler, a.HTTP2, p.w.log.With("pod", s.ID()))
+	return p.serveAfter(l, behaves, func() error { return p.serveApp(s, l, a, c.Image) })
 }
 
 // serveApp has the app listen.
-func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
+func (p *pod) serveApp(s *translate.Pod, l *life, a sampleapps.App, image string) error {
 	p.w.net.mu.Lock()
 	h := p.w.net.host(s.IP)
 	if a.AnyPort {
@@ -159,16 +211,21 @@ func (p *pod) serveApp(s *translate.Pod, a sampleapps.App, image string) error {
 			if !p.listens(port) {
 				return "", errRefused
 			}
-			return p.listenApp(s.IP, port)
+			return p.listenApp(l, s.IP, port)
 		}
 	}
 	p.w.net.mu.Unlock()
-	for _, port := range appPorts(s, a.PortOf(image)) {
-		if _, err := p.listenApp(s.IP, port); err != nil {
-			return err
+	ports := appPorts(s, a.PortOf(image))
+	l.serve = func() error {
+		for _, port := range ports {
+			_, err := p.listenApp(l, s.IP, port)
+			if err != nil && !errors.Is(err, errRefused) {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
+	return l.serve()
 }
 
 // listens says whether an app that answers on any port is there on this one: on those that Services
@@ -202,10 +259,10 @@ func containerPorts(s *translate.Pod) []uint16 {
 }
 
 // listenApp serves the app on one more port and returns the real address.
-func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended.Err() != nil {
+func (p *pod) listenApp(l *life, ip netip.Addr, port uint16) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended.Err() != nil || p.refuses(port) {
 		return "", errRefused
 	}
 	p.w.net.mu.Lock()
@@ -214,17 +271,17 @@ func (p *pod) listenApp(ip netip.Addr, port uint16) (string, error) {
 	if ok {
 		return at, nil
 	}
-	l, err := p.w.net.bindApp(ip, port)
+	bound, err := p.w.net.bindApp(ip, port)
 	if err != nil {
 		return "", err
 	}
-	p.apps = append(p.apps, l)
+	l.listeners[port] = bound
+	at = bound.Addr().String()
 	p.w.net.mu.Lock()
-	p.w.net.host(ip).apps[port] = l.Addr().String()
+	p.w.net.host(ip).apps[port] = at
 	p.w.net.mu.Unlock()
-	at = l.Addr().String()
 	//nolint:errcheck // ends with http.ErrServerClosed when the pod stops
-	go app.Serve(p.server, l, int(port))
+	go app.Serve(l.server, gatedListener{bound, l.gate}, int(port))
 	return at, nil
 }
 
@@ -291,23 +348,34 @@ func (p *pod) SetSpec(s *translate.Pod) { p.spec.Store(s) }
 
 // Launch tells what answers that its proxy is configured.
 func (p *pod) Launch() {
-	if p.app != nil {
-		p.app.launch()
+	if l := p.living(); l != nil {
+		l.app.launch()
 	}
 }
 
 // Settle waits until every exchange that has ended is recorded.
 func (p *pod) Settle(ctx context.Context) error {
-	if p.side == nil {
-		return nil
+	if side := p.proxy(); side != nil && !p.holds(hold{topology.FaultPause, topology.PartProxy}) {
+		return side.settle(ctx)
 	}
-	return p.side.settle(ctx)
+	return nil // it has nothing to hand over, or can not
 }
 
-// Await waits for a service of the user's own, until it is ready or known not to be.
+// Await waits until the app is ready, or known not to be.
 func (p *pod) Await(ctx context.Context) {
-	if a, ok := p.app.(*ownApp); ok {
+	l := p.living()
+	if l == nil {
+		return
+	}
+	if a, ok := l.app.(*ownApp); ok {
 		p.w.awaitOwn(ctx, []*ownApp{a})
+	}
+	if l.becomes != nil {
+		select {
+		case <-l.becomes:
+		case <-l.ended.Done():
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -343,12 +411,14 @@ func (p *pod) Close(ctx context.Context) error {
 	var errs []error
 	p.mu.Lock()
 	p.end() // and from now on nothing begins to listen
+	side, l := p.side, p.life
 	p.mu.Unlock()
-	if p.side != nil {
-		errs = append(errs, p.side.close(ctx))
+	if side != nil {
+		errs = append(errs, side.close(ctx))
 	}
-	if p.app != nil {
-		errs = append(errs, p.app.close(ctx))
+	if l != nil {
+		_, err := l.close(ctx)
+		errs = append(errs, err)
 	}
 	p.w.net.forget(p.spec.Load().IP, p)
 	return errors.Join(errs...)

@@ -148,8 +148,8 @@ func (w *world) open(reg *translate.Registry) error {
 func (w *world) bound(ctx context.Context, snaps map[string]*xds.Snapshot) error {
 	var errs []error
 	for _, p := range w.running() {
-		side, ok := p.side.(*envoySidecar)
-		if !ok {
+		side, ok := p.proxy().(*envoySidecar)
+		if !ok || p.holds(hold{topology.FaultPause, topology.PartProxy}) {
 			continue
 		}
 		s := snaps[p.spec.Load().ID()]

@@ -80,7 +80,9 @@ func (m *Mesh) become(ctx context.Context, c *istio.Config) (topology.Applied, e
 		return topology.Applied{}, errors.Join(err, m.back(ctx, old, true))
 	}
 	m.planKeys(jwks.Interval)
+	m.noteHealth(old.reg, next.reg)
 	m.launch()
+	m.lag()
 	took := m.o.Clock.Now().Sub(began)
 	return topology.Applied{
 			Proxies: res.Changed, Total: res.Nodes, Took: took, Warnings: next.warned,
@@ -98,6 +100,12 @@ func (m *Mesh) launch() {
 
 // push gives a state to the proxies and waits until it is in effect.
 func (m *Mesh) push(ctx context.Context, s state) (control.Result, error) {
+	if m.isAway() && m.adapting {
+		m.mu.Lock()
+		m.missed = true
+		m.mu.Unlock()
+		return control.Result{}, nil
+	}
 	w, ok := m.world.(Pusher)
 	if !ok {
 		return m.tell(ctx, s)
@@ -128,13 +136,19 @@ func given(snaps map[string]*xds.Snapshot, withheld []string) map[string]*xds.Sn
 
 // tell gives a state to the proxies and waits until they have ACKed it.
 func (m *Mesh) tell(ctx context.Context, s state) (control.Result, error) {
+	var aside []string // whoever can not answer
+	for id := range s.sent {
+		if len(m.covering(id, (*fault).mutes)) > 0 {
+			aside = append(aside, id)
+		}
+	}
 	w, ok := m.world.(Pusher)
 	if !ok {
-		return m.o.Control.Set(ctx, s.sent, nil)
+		return m.o.Control.Set(ctx, s.sent, aside)
 	}
 	alive, stop := w.Alive(ctx)
 	defer stop()
-	res, err := m.o.Control.Set(alive, s.sent, nil)
+	res, err := m.o.Control.Set(alive, s.sent, aside)
 	return res, died(ctx, w, alive, err)
 }
 
@@ -268,13 +282,16 @@ func (m *Mesh) start(ctx context.Context, reg *translate.Registry) error {
 func (m *Mesh) startPod(ctx context.Context, s *translate.Pod) error {
 	p, err := m.world.Start(ctx, s)
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if err != nil {
 		delete(m.unready, s.ID()) // HoldBack may have said so
+	} else {
+		m.pods[s.ID()] = p
+	}
+	m.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	m.pods[s.ID()] = p
-	return nil
+	return m.again(ctx, p)
 }
 
 // differs says whether a pod must be replaced: other containers, labels, address or role.
@@ -288,11 +305,9 @@ func (m *Mesh) fresh(ctx context.Context, reg *translate.Registry) ([]*translate
 	var fresh []*translate.Pod
 	var errs []error
 	for _, p := range reg.Pods {
-		m.mu.RLock()
-		old, killed := m.pods[p.ID()], m.killed[p.ID()]
-		m.mu.RUnlock()
+		old := m.Pod(p.ID())
 		switch {
-		case killed:
+		case m.isKilled(p.ID()):
 			continue
 		case old != nil && !differs(old.Spec(), p):
 			old.SetSpec(p)

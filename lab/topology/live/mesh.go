@@ -43,12 +43,19 @@ type Mesh struct {
 	apply       chan struct{} // held by who changes the mesh: one at a time
 	stopRenewal func() bool   // held likewise
 	keys        keyring       // held likewise
+	adapting    bool          // held likewise: nothing new is configured
 
 	mu      sync.RWMutex
 	now     state
 	pods    map[string]Pod  // by POD.NAMESPACE
 	killed  map[string]bool // pods that are to stay down
 	unready map[string]bool // pods that run, but are no endpoints yet
+	faults  []*fault        // in effect
+	seen    map[string]*seen
+	healthy clock.Instant // when proxies were last told of a pod's health
+	merged  clock.Instant // when they act on it at the latest
+	away    bool          // the control plane is
+	missed  bool          // what it would have told by now
 	closed  bool
 }
 
@@ -76,6 +83,7 @@ func New(o Options) *Mesh {
 			config: &istio.Config{Mesh: o.Spec.Config.Mesh}, reg: reg, dns: newNames(reg),
 		},
 		pods: map[string]Pod{}, killed: map[string]bool{}, unready: map[string]bool{},
+		seen: map[string]*seen{},
 	}
 	m.ended, m.end = context.WithCancel(context.Background())
 	m.keys = m.newKeyring()
@@ -222,6 +230,11 @@ func (m *Mesh) Close(ctx context.Context) error {
 	m.stopRenewal()
 	m.keys.stop()
 	m.mu.Lock()
+	for _, s := range m.seen {
+		if s.due != nil {
+			s.due()
+		}
+	}
 	closed := m.closed
 	m.closed = true
 	m.mu.Unlock()
@@ -243,6 +256,7 @@ func (m *Mesh) Close(ctx context.Context) error {
 // stop takes a pod out of the lab.
 func (m *Mesh) stop(ctx context.Context, p Pod) error {
 	id := p.Spec().ID()
+	m.settleAccounts(ctx, id)
 	m.mu.Lock()
 	if m.pods[id] == p {
 		delete(m.pods, id)

@@ -3,10 +3,8 @@ package live
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
-	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // Kill ends a pod's processes at once, as if its node had lost power: connections break, ports
@@ -30,8 +28,7 @@ func (m *Mesh) Kill(ctx context.Context, id string) error {
 	if err := m.stop(now, p); err != nil {
 		return err
 	}
-	_, err = m.become(ctx, m.Config())
-	return err
+	return m.adapt(ctx)
 }
 
 // Restart starts a killed pod again, with an empty memory. It waits for a service of the user's own
@@ -55,6 +52,11 @@ func (m *Mesh) restart(ctx context.Context, id string) error {
 	m.mu.Lock()
 	p, killed := m.pods[id], m.killed[id]
 	delete(m.killed, id)
+	for _, b := range m.faults {
+		if b.f.Kind == topology.FaultKill && b.of(id) {
+			b.spared[id], killed = true, true
+		}
+	}
 	m.mu.Unlock()
 	switch {
 	case p == nil && !killed:
@@ -64,43 +66,43 @@ func (m *Mesh) restart(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	_, err = m.become(ctx, m.Config())
-	return err
+	return m.adapt(ctx)
 }
 
+// isKilled says whether a pod is to stay down.
 func (m *Mesh) isKilled(id string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.killed[id]
-}
-
-// without marks the pods of a registry that are killed or held back as not ready.
-func (m *Mesh) without(reg *translate.Registry) *translate.Registry {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if len(m.killed) == 0 && len(m.unready) == 0 {
-		return reg
-	}
-	out := *reg
-	out.Pods = slices.Clone(reg.Pods)
-	for i, p := range out.Pods {
-		if m.killed[p.ID()] || m.unready[p.ID()] {
-			c := *p
-			c.Ready = false
-			out.Pods[i] = &c
-		}
-	}
-	return &out
+	return m.killed[id] || len(m.coveringLocked(id, (*fault).kills)) > 0
 }
 
 // StopControlPlane takes the control plane away; proxies keep what they have.
 func (m *Mesh) StopControlPlane(ctx context.Context) error {
-	return m.o.Control.Stop(ctx)
+	if err := m.o.Control.Stop(ctx); err != nil {
+		return err
+	}
+	m.setAway(true)
+	return nil
 }
 
-// StartControlPlane brings it back.
+// StartControlPlane brings it back. It returns when proxies have what they have missed.
 func (m *Mesh) StartControlPlane(ctx context.Context) error {
-	return m.o.Control.Start(ctx)
+	if err := m.o.Control.Start(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	missed := m.missed
+	m.away, m.missed = false, false
+	m.mu.Unlock()
+	if !missed {
+		return nil
+	}
+	ctx, release, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return m.adapt(ctx)
 }
 
 var (
