@@ -162,7 +162,8 @@ A scenario drives it with load and gives a verdict whose error rates are stated.
 		return usage("%v; `%s -h` lists the flags", err, c.CommandPath())
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&e.flags.topology, "topology", "embedded", "where the mesh runs: `embedded`")
+	f.StringVar(&e.flags.topology, "topology", "embedded",
+		"where the mesh runs: `embedded`, or docker (each pod in containers)")
 	f.StringVar(&e.flags.proxy, "proxy", "meshcore",
 		"the data plane: `meshcore`, or envoy (a real Envoy for each proxy)")
 	f.StringVar(&e.flags.seed, "seed", "",
@@ -218,7 +219,7 @@ func commands(root *cobra.Command, e *env) {
 			proxyConfigCommand(e), proxyStatusCommand(e),
 		}},
 		{"One part of a mesh:", []*cobra.Command{
-			controlPlaneCommand(e), proxyCommand(e), appCommand(e),
+			controlPlaneCommand(e), proxyCommand(e), appCommand(e), partCommand(e),
 		}},
 		{"What there is:", []*cobra.Command{
 			scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e),
@@ -247,9 +248,9 @@ func (e *env) prepare() error {
 	}
 	e.log = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
 	switch e.flags.topology {
-	case "embedded":
-	case "docker", "kubernetes", "sim":
-		return usage("--topology %s is not there yet; embedded is", e.flags.topology)
+	case "embedded", "docker":
+	case "kubernetes", "sim":
+		return usage("--topology %s is not there yet; embedded and docker are", e.flags.topology)
 	default:
 		return usage("--topology %q is unknown; one of embedded, docker, kubernetes, sim",
 			e.flags.topology)

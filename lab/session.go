@@ -19,6 +19,8 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker"
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -114,6 +116,9 @@ func (e *env) driver() (topology.Driver, error) { return e.driverOf(e.flags.prox
 
 // driverOf is driver for a data plane.
 func (e *env) driverOf(proxy string) (topology.Driver, error) {
+	if e.flags.topology == "docker" {
+		return docker.Driver{Proxy: proxy, Progress: e.progress(), Note: e.note()}, nil
+	}
 	d := embedded.Driver{Proxy: proxy}
 	if d.Proxy != "envoy" {
 		return d, nil
@@ -130,6 +135,32 @@ func (e *env) driverOf(proxy string) (topology.Driver, error) {
 		e.log.Warn("ended what a killed mesh-lab had left", "envoys", n)
 	}
 	return d, nil
+}
+
+// note tells the user something once, however many meshes are brought up.
+func (e *env) note() func(text string) {
+	var mu sync.Mutex
+	said := map[string]bool{}
+	return func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !said[text] {
+			said[text] = true
+			fmt.Fprintf(e.err, "note: %s\n", text)
+		}
+	}
+}
+
+// progress tells what the bring-up of a mesh is at: to a person, on one line that the next takes
+// the place of.
+func (e *env) progress() func(what string) {
+	if !isTerminal(e.err) {
+		return nil
+	}
+	began := time.Now()
+	return func(what string) {
+		fmt.Fprintf(e.err, "\r\x1b[K%4.1f s  %s\r", time.Since(began).Seconds(), what)
+	}
 }
 
 // keep is how many records of each kind a lab remembers; what needs more of them watches.
@@ -207,12 +238,13 @@ func upError(err error) error {
 	var x *exitError
 	var errno syscall.Errno
 	var program *exec.Error
+	var unusable *engine.UnusableError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &x):
 		return err
-	case errors.Is(err, topology.ErrEnvoy), errors.As(err, &program):
+	case errors.Is(err, topology.ErrEnvoy), errors.As(err, &program), errors.As(err, &unusable):
 		return environment(err)
 	case errors.As(err, &errno), errors.Is(err, context.DeadlineExceeded):
 		return environment(err)

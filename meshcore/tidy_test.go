@@ -72,6 +72,26 @@ var imports = map[string][]string{
 		"meshcore/incarnation", "meshcore/xds",
 	},
 	"meshcore/incarnation": {},
+	"lab/topology/docker": {
+		"lab/topology", "lab/topology/docker/*", "lab/topology/embedded", "lab/topology/live",
+		"meshcore/clock", "meshcore/control", "meshcore/envoy", "meshcore/envoy/als",
+		"meshcore/istio", "meshcore/istio/intercept", "meshcore/observe", "meshcore/observe/sent",
+		"meshcore/translate", "meshcore/xds", "sampleapps/model", "lab/link",
+	},
+	"lab/topology/docker/bundled": {
+		"meshcore/clock", "sampleapps", "sampleapps/app", "sampleapps/model",
+	},
+	"lab/topology/docker/names": {},
+	"lab/topology/docker/plane": {
+		"meshcore/clock", "meshcore/control", "meshcore/observe", "meshcore/xds",
+		"lab/topology",
+	},
+	"lab/topology/docker/part": {
+		"lab/topology/docker/*", "meshcore/istio/intercept",
+	},
+	"lab/topology/docker/tunnel": {
+		"meshcore/clock",
+	},
 	"lab/topology/docker/engine": {
 		"meshcore/envoy", "meshcore/incarnation",
 	},
@@ -160,7 +180,6 @@ var imports = map[string][]string{
 	"testdata/page":     {},
 	"testdata/chromium": {},
 	"testdata/wait":     {},
-	"testdata/terminal": {},
 	"testdata/apps":     {},
 	"testdata/netns":    {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},

@@ -52,17 +52,33 @@ func dialing(socket string) *http.Client {
 		}}}
 }
 
-// Admin asks the admin interface: Admin(ctx, "GET", "/clusters?format=json"). An answer that is no
-// success is an error with its text.
-func (p *Process) Admin(ctx context.Context, method, path string) ([]byte, error) {
+// Admin is an Envoy's admin interface, wherever the Envoy runs.
+type Admin struct {
+	name   string
+	client *http.Client
+}
+
+// NewAdmin returns the admin interface that dial leads to; name is for errors: POD.NAMESPACE.
+func NewAdmin(name string, dial func(context.Context) (net.Conn, error)) *Admin {
+	return &Admin{name, &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+	}}}
+}
+
+// Close ends idle connections to it.
+func (p *Admin) Close() { p.client.CloseIdleConnections() }
+
+// Ask asks it: Ask(ctx, "GET", "/clusters?format=json"). An answer that is no success is an error
+// with its text.
+func (p *Admin) Ask(ctx context.Context, method, path string) ([]byte, error) {
 	body, err := p.ask(ctx, method, path)
 	if err != nil {
-		return nil, fmt.Errorf("the envoy of %s: %s %s: %w", p.options.Name, method, path, err)
+		return nil, fmt.Errorf("the envoy of %s: %s %s: %w", p.name, method, path, err)
 	}
 	return body, nil
 }
 
-func (p *Process) ask(ctx context.Context, method, path string) ([]byte, error) {
+func (p *Admin) ask(ctx context.Context, method, path string) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, nil)
 	if err != nil {
 		return nil, err
@@ -83,9 +99,9 @@ func (p *Process) ask(ctx context.Context, method, path string) ([]byte, error) 
 }
 
 // Stats returns the counters and gauges whose names match filter, a regular expression.
-func (p *Process) Stats(ctx context.Context, filter string) (map[string]uint64, error) {
+func (p *Admin) Stats(ctx context.Context, filter string) (map[string]uint64, error) {
 	path := "/stats?format=json&filter=" + url.QueryEscape(filter)
-	body, err := p.Admin(ctx, http.MethodGet, path)
+	body, err := p.Ask(ctx, http.MethodGet, path)
 	if err != nil {
 		return nil, err
 	}
@@ -98,14 +114,14 @@ func (p *Process) Stats(ctx context.Context, filter string) (map[string]uint64, 
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.UseNumber()
 	if err := d.Decode(&answer); err != nil {
-		return nil, fmt.Errorf("the envoy of %s: %s: %w", p.options.Name, path, err)
+		return nil, fmt.Errorf("the envoy of %s: %s: %w", p.name, path, err)
 	}
 	out := map[string]uint64{}
 	for _, s := range answer.Stats {
 		if n, ok := s.Value.(json.Number); ok {
 			var v uint64
 			if _, err := fmt.Sscan(n.String(), &v); err != nil {
-				return nil, fmt.Errorf("the envoy of %s: %s is %s", p.options.Name, s.Name, n)
+				return nil, fmt.Errorf("the envoy of %s: %s is %s", p.name, s.Name, n)
 			}
 			out[s.Name] = v
 		}
@@ -113,13 +129,32 @@ func (p *Process) Stats(ctx context.Context, filter string) (map[string]uint64, 
 	return out, nil
 }
 
+// Serves says whether the proxy serves: its listeners are open.
+func (p *Admin) Serves(ctx context.Context) bool {
+	_, err := p.ask(ctx, http.MethodGet, "/ready")
+	return err == nil
+}
+
+// Admin asks the admin interface: Admin(ctx, "GET", "/clusters?format=json"). An answer that is no
+// success is an error with its text.
+func (p *Process) Admin(ctx context.Context, method, path string) ([]byte, error) {
+	return p.admin().Ask(ctx, method, path)
+}
+
+// Stats returns the counters and gauges whose names match filter, a regular expression.
+func (p *Process) Stats(ctx context.Context, filter string) (map[string]uint64, error) {
+	return p.admin().Stats(ctx, filter)
+}
+
+func (p *Process) admin() *Admin { return &Admin{p.options.Name, p.client} }
+
 // Ready returns when the proxy serves: its listeners are open. The error is that of ctx, or says
 // how the process ended before.
 func (p *Process) Ready(ctx context.Context) error {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	for {
-		if _, err := p.ask(ctx, http.MethodGet, "/ready"); err == nil {
+		if p.admin().Serves(ctx) {
 			return nil
 		}
 		select {

@@ -222,6 +222,14 @@ func soon() *corev3.RetryPolicy {
 	}}
 }
 
+// pipe is the address of a service: a unix socket's path, or of one elsewhere IP:PORT.
 func pipe(path string) *corev3.Address {
+	if at, err := netip.ParseAddrPort(path); err == nil {
+		return &corev3.Address{Address: &corev3.Address_SocketAddress{
+			SocketAddress: &corev3.SocketAddress{
+				Address:       at.Addr().String(),
+				PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(at.Port())},
+			}}}
+	}
 	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
 }

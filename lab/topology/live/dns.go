@@ -86,3 +86,10 @@ func (d *names) lookup(namespace, name string) ([]netip.Addr, error) {
 	}
 	return nil, &net.DNSError{Err: errNoSuchHost.Error(), Name: name, IsNotFound: true}
 }
+
+// NameTable is what the lab's DNS has of a registry: addresses by name, and what ExternalNames
+// stand for. It is for who answers pods that ask by themselves.
+func NameTable(r *translate.Registry) (addrs map[string][]netip.Addr, alias map[string]string) {
+	d := newNames(r)
+	return d.addrs, d.alias
+}
