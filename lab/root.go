@@ -215,7 +215,7 @@ func commands(root *cobra.Command, e *env) {
 		}},
 		{"A lab to play with:", []*cobra.Command{
 			upCommand(e), downCommand(e), applyCommand(e), deleteCommand(e), getCommand(e),
-			requestCommand(e), loadCommand(e), chaosCommand(e), watchCommand(e),
+			requestCommand(e), whyCommand(e), loadCommand(e), chaosCommand(e), watchCommand(e),
 			proxyConfigCommand(e), proxyStatusCommand(e),
 		}},
 		{"One part of a mesh:", []*cobra.Command{
@@ -225,7 +225,6 @@ func commands(root *cobra.Command, e *env) {
 			scenariosCommand(e), appsCommand(e), schemaCommand(e), doctorCommand(e),
 			versionCommand(e),
 		}},
-		{"Not there yet:", laterCommands()},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, c := range g.all {

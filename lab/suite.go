@@ -108,6 +108,7 @@ func (s *suite) one(ctx context.Context, i int) played {
 		Driver: s.driver, Topology: s.flags.topology, Proxy: s.flags.proxy, Seed: s.seeds[i],
 		Exact: s.exact, Require: s.outputs.require, Version: buildVersion(), Log: log,
 		Progress: tell, Now: time.Now(), AccessLog: s.log, OwnLog: s.own,
+		Explain: s.outputs.history != "",
 	})
 	s.show.done(i)
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {

@@ -97,7 +97,9 @@ var imports = map[string][]string{
 	},
 	"scenarios/assert": {"meshcore/clock", "meshcore/observe"},
 	"scenarios":        {"meshcore/clock", "meshcore/istio", "sampleapps/model", "scenarios/assert"},
-	"reports":          {"meshcore/clock", "meshcore/observe", "scenarios", "scenarios/assert"},
+	"reports": {
+		"meshcore/clock", "meshcore/observe", "meshcore/xds", "scenarios", "scenarios/assert",
+	},
 	"reports/page": {
 		"meshcore/clock", "meshcore/observe", "reports", "scenarios", "scenarios/assert",
 	},
@@ -119,7 +121,13 @@ var imports = map[string][]string{
 	"sampleapps/servicex":       {"sampleapps/app"},
 	"sampleapps/jwtissuer":      {"sampleapps/app"},
 	"sampleapps/isotope":        {"sampleapps/app"},
+	"lab/why": {
+		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/engine/trace",
+		"meshcore/istio", "meshcore/observe", "meshcore/transport", "meshcore/translate",
+		"meshcore/wire", "meshcore/xds", "lab/request", "lab/topology", "reports",
+	},
 	"lab/topology": {
+		"meshcore/engine/trace",
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds",
 	},
@@ -140,6 +148,7 @@ var imports = map[string][]string{
 	"lab/own":     {"meshcore/clock"},
 	"lab/load":    {"meshcore/clock", "meshcore/observe", "lab/topology", "lab/tlsclient"},
 	"lab/runner": {
+		"lab/why", "meshcore/xds",
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"scenarios", "scenarios/assert", "lab/chaos", "lab/topology", "lab/load", "lab/request",
 		"lab/tlsclient", "reports",
@@ -163,6 +172,7 @@ var imports = map[string][]string{
 	"lab/tui/screen":   {"lab/tui/feed", "lab/tui/model", "meshcore/clock", "scenarios/assert"},
 	"lab/tui":          {"lab/tui/*", "meshcore/clock", "meshcore/observe"},
 	"lab/remote": {
+		"lab/why",
 		"lab/chaos", "lab/load", "lab/request", "lab/tlsclient", "lab/topology", "lab/tui/feed",
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds", "scenarios",

@@ -41,6 +41,8 @@ type Header struct {
 	// Places says where objects are written: "VirtualService default/recommendation" → "file:line",
 	// after the last step.
 	Places map[string]string `json:"places,omitempty"`
+	// Carried is what the proxies carried out, by which requests are explained; nil: not recorded.
+	Carried *Carried `json:"carried,omitempty"`
 	// Stopped says why the run ended before its last step: interrupted, or what the environment
 	// could not do.
 	Stopped string `json:"stopped,omitempty"`

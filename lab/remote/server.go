@@ -63,6 +63,7 @@ func NewServer(m topology.Mesh, info Info, down func()) *Server {
 	mux.HandleFunc("GET /proxies", s.handleProxies)
 	mux.HandleFunc("GET /snapshot", s.handleSnapshot)
 	mux.HandleFunc("POST /request", s.handleRequest)
+	mux.HandleFunc("POST /why", s.handleWhy)
 	mux.HandleFunc("POST /load", s.handleLoad)
 	mux.HandleFunc("GET /watch", s.handleWatch)
 	mux.HandleFunc("POST /break", s.handleBreak)

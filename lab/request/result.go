@@ -71,6 +71,8 @@ type Hop struct {
 	Policy          string `json:"policy,omitempty"` // what refused it
 	// Shadow is what a policy in dry run would have done, and which.
 	Shadow string `json:"shadow,omitempty"`
+	// Record is what the hop is made of; nil when the result has come as JSON.
+	Record *observe.Request `json:"-"`
 }
 
 // hops turns the records of one request into the hops, in the order in which proxies saw it.
@@ -79,6 +81,7 @@ func hops(records []observe.Request) []Hop {
 	out := make([]Hop, 0, len(records))
 	for _, r := range records {
 		h := Hop{
+			Record:   &r,
 			Reporter: string(r.Reporter), Workload: r.Workload, Pod: podOf(r.Proxy), Route: r.Route,
 			Cluster: r.Cluster, Upstream: r.Upstream, Status: r.Status, Flags: r.Flags,
 			Details: r.Details, Attempts: len(r.Attempts), DurationMS: millis(r.Duration),

@@ -122,6 +122,7 @@ func (r *run) become(ctx context.Context, c *istio.Config, did *reports.Did) err
 	r.config = c
 	did.Proxies, did.Total, did.Took = applied.Proxies, applied.Total, applied.Took
 	r.place(c)
+	r.carried()
 	r.exactness()
 	return nil
 }

@@ -31,6 +31,7 @@ type Options struct {
 	Seed     uint64
 	Version  string
 	Exact    bool // the proxies enumerate what they would draw
+	Explain  bool // record what requests are explained by afterwards (why --history)
 	FailFast bool // end with the first step that does not pass
 	Require  bool // what the topology can not do fails the run, instead of being skipped
 	Log      *slog.Logger
@@ -78,6 +79,7 @@ type run struct {
 	skip   string            // why what is left of the story can not be told; empty: it can
 	began  []<-chan struct{} // of faults of the load's meanwhile: Ledger.Begin's
 	beside []reports.Did     // what was done while the step's loads ran
+	placed *istio.Config     // the latest whose places are in Header.Carried
 	cut    *observe.History  // as it was before an interrupt broke requests off
 }
 
@@ -137,7 +139,7 @@ func (r *run) up(ctx context.Context) error {
 	r.config = c
 	r.mesh, err = r.opt.Driver.Up(ctx, topology.Spec{
 		Config: c, Seed: r.opt.Seed, UnknownImage: r.s.Mesh.UnknownImage, Log: r.opt.Log,
-		KeepHeaders: r.s.KeepHeaders(), Exact: r.opt.Exact, AccessLog: r.opt.AccessLog,
+		KeepHeaders: r.keepHeaders(c), Exact: r.opt.Exact, AccessLog: r.opt.AccessLog,
 		OwnLog: r.opt.OwnLog,
 	})
 	if err != nil {
@@ -148,6 +150,7 @@ func (r *run) up(ctx context.Context) error {
 	r.needs()
 	r.exactness()
 	r.place(c)
+	r.carried()
 	return nil
 }
 
@@ -242,6 +245,9 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 		did.Until = now()
 		sr.Did = append(append(sr.Did, did), r.beside...)
 		r.beside = nil
+		if changes(act) {
+			r.carried()
+		}
 		if changes(act) && !sent(sr.Did) {
 			sr.From = now() // what was sent before is not judged by this step
 		}

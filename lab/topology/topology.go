@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
+	"github.com/mesh-lab/mesh-lab/meshcore/engine/trace"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -187,3 +188,13 @@ type (
 		StartControlPlane(ctx context.Context) error
 	}
 )
+
+// Explainer is the optional power to say what proxies carry out, and what they decide.
+type Explainer interface {
+	// Carried is what the data plane of a node carries out, with logical addresses: its Snapshot,
+	// in the words of any Envoy.
+	Carried(node string) (*xds.Snapshot, error)
+	// Trace has f get what proxies decide from now on, until stop is called. f is called from many
+	// goroutines. Real Envoys tell nothing.
+	Trace(f func(*trace.Trace)) (stop func())
+}

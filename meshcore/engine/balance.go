@@ -93,14 +93,14 @@ func (x *Exchange) originalDestination(c *Cluster, local netip.AddrPort) *Endpoi
 
 // code tells outlier detection of a response.
 func (ep *Endpoint) code(status int, now clock.Instant, rnd uint64) {
-	if ep.monitor != nil {
+	if ep.monitor != nil && ep.Cluster.e.opt.Again == nil {
 		ep.Cluster.ejections(ep.Cluster.detector.PutCode(ep.monitor, status, now, rnd), now)
 	}
 }
 
 // result tells outlier detection of an attempt that ended otherwise.
 func (ep *Endpoint) result(r outlier.Result, code int, now clock.Instant, rnd uint64) {
-	if ep.monitor != nil {
+	if ep.monitor != nil && ep.Cluster.e.opt.Again == nil {
 		put := outlier.Put{Result: r, Code: code, Now: now, Rnd: rnd}
 		ep.Cluster.ejections(ep.Cluster.detector.PutResult(ep.monitor, put), now)
 	}

@@ -44,6 +44,10 @@ type Options struct {
 	Changed func(observe.Change)
 	// Wake asks for a call of Tick at an instant that may be before the one that Tick named.
 	Wake func(at clock.Instant)
+	// Again, when set, says that exchanges are decided again that have been decided before: what
+	// becomes of hosts teaches outlier detection nothing, and a filter for which it says so lets
+	// the request pass, since what that rested on is not known any more.
+	Again func(filter string) (passes bool)
 	// Wall turns an instant into wall time, for the date header and START_TIME. Nil: the run's
 	// beginning is 1970.
 	Wall func(clock.Instant) time.Time

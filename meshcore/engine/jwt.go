@@ -67,6 +67,9 @@ func (c *compiler) jwtMatch(m *routev3.RouteMatch) *route {
 // jwtAuthn runs the filter (source/extensions/filters/http/jwt_authn/filter.cc decodeHeaders).
 func (x *Exchange) jwtAuthn(filter *httpFilter, now clock.Instant) (d Directive, done bool) {
 	f, h := filter.jwt, x.head
+	if x.passed(filter.name) {
+		return d, false
+	}
 	if f.BypassPreflight && isPreflight(h) {
 		return d, false
 	}

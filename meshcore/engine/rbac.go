@@ -107,7 +107,7 @@ func (x *Exchange) rbac(filter *httpFilter) (d Directive, done bool) {
 		func(p *perFilter) map[string]*rbacFilter { return p.rbac }); own != nil {
 		f = own
 	}
-	if f.rules == nil && f.shadow == nil {
+	if f.rules == nil && f.shadow == nil || x.passed(filter.name) {
 		return d, false
 	}
 	in := x.policyInput()

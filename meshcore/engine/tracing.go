@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/lb"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/rbac"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/trace"
@@ -21,6 +22,25 @@ func (e *Engine) Trace(f func(*trace.Trace)) {
 		return
 	}
 	e.tracer.Store(&f)
+}
+
+// Eject has a host of a cluster be ejected, or not any more, as outlier detection does; nothing
+// when there is none. It is for who decides again what was decided then.
+func (e *Engine) Eject(cluster, address string, out bool, now clock.Instant) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.clusterSlot(cluster).Load()
+	if c == nil || c.balancer == nil {
+		return
+	}
+	c.mu.Lock()
+	for _, ep := range c.hosts {
+		if ep.host.Address == address {
+			ep.host.Ejected.Store(out)
+		}
+	}
+	c.mu.Unlock()
+	c.refreshed(c.balancer.Refresh(now))
 }
 
 // traceBegin begins the trace of an exchange and tells which filter chains were looked at.
@@ -100,6 +120,17 @@ func (x *Exchange) traceSplit(a *action, n uint64, by string) {
 // traceFilter begins the entry of a filter.
 func (x *Exchange) traceFilter(name string) {
 	x.tr.Filters = append(x.tr.Filters, trace.Filter{Name: name})
+}
+
+// passed says that a filter let a request pass that is decided again (Options.Again).
+func (x *Exchange) passed(filter string) bool {
+	if x.e.opt.Again == nil || !x.e.opt.Again(filter) {
+		return false
+	}
+	if x.tr != nil {
+		x.did("let it pass; what that rested on is not recorded")
+	}
+	return true
 }
 
 // did notes what the filter that runs does. Only with a trace.

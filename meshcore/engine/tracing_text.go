@@ -114,7 +114,8 @@ func (r *route) text() string {
 }
 
 func (f *fraction) text() string {
-	return fmt.Sprintf("%d of %d requests", f.numerator, f.denominator)
+	percent := 100 * float64(f.numerator) / float64(max(f.denominator, 1))
+	return strconv.FormatFloat(percent, 'g', 6, 64) + "% of requests"
 }
 
 // failed says in words which condition failed, and what the request has in its place.

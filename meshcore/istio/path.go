@@ -147,3 +147,49 @@ func camel(name string) string {
 	}
 	return b.String()
 }
+
+// Fields visits every field of the object that is written, by its path ("spec.http[0].timeout"), in
+// the order of the file, until visit says no. An object that was not read from a file has none.
+func (o *Object) Fields(visit func(path string, at Place) bool) {
+	if o.root != nil {
+		fieldsOf(o.file, o.root, nil, visit)
+	}
+}
+
+func fieldsOf(file string, n *yaml.Node, p *path, visit func(string, Place) bool) bool {
+	switch n = deref(n); n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			at := p.field(camel(key.Value))
+			if !visit(at.String(), placeOf(file, key, value)) ||
+				!fieldsOf(file, value, at, visit) {
+				return false
+			}
+		}
+	case yaml.SequenceNode:
+		for i, value := range n.Content {
+			at := p.element(i)
+			if !visit(at.String(), placeOf(file, nil, value)) ||
+				!fieldsOf(file, value, at, visit) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Scalar returns the text of a field that is a scalar, as it is written.
+func (o *Object) Scalar(path string) (string, bool) {
+	n := o.root
+	if n == nil {
+		return "", false
+	}
+	for _, step := range steps(path) {
+		if _, n = child(deref(n), step); n == nil {
+			return "", false
+		}
+	}
+	n = deref(n)
+	return n.Value, n.Kind == yaml.ScalarNode
+}

@@ -23,6 +23,7 @@ import (
 // meshcore is our own data plane as a pod's sidecar or gateway.
 type meshcore struct {
 	pod     *pod
+	engine  *engine.Engine
 	proxy   *proxy.Proxy
 	stopSub func() // ends the ADS subscription and the engine's timer; waits
 }
@@ -52,7 +53,7 @@ func (p *pod) startMeshcore(s *translate.Pod) error {
 	if log := p.w.spec.AccessLog; log != nil {
 		opt.AccessLog = podLog{s.ID(), log}
 	}
-	side.proxy = proxy.New(opt)
+	side.engine, side.proxy = e, proxy.New(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	sub := &subscribe.Client{
