@@ -17,12 +17,14 @@ type Instant int64
 // Never is an instant later than any other: "no deadline".
 const Never = Instant(1<<63 - 1)
 
-// Add returns the instant d later; Never stays Never.
+// Add returns the instant d later; Never stays Never, and so is what lies behind it: Istio's
+// longest time-outs and intervals are nearly as long as a Duration can be.
 func (i Instant) Add(d time.Duration) Instant {
-	if i == Never {
+	later := i + Instant(d)
+	if i == Never || d > 0 && later < i {
 		return Never
 	}
-	return i + Instant(d)
+	return later
 }
 
 // Sub returns the duration from earlier to i.
