@@ -339,6 +339,43 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestStopped: a command that is stopped answers nothing, and goes on as if nothing had been.
+func TestStopped(t *testing.T) {
+	b := start(t, spec(t, "", nil), nil, role+"=serve")
+	b.await("^ready true$")
+	if err := b.Stopped(true); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Dial(t.Context(), 8080)
+	if err != nil {
+		t.Fatal("who is stopped takes connections all the same: ", err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("want silence, got %d bytes, %v", n, err)
+	}
+	if err := b.Stopped(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("it goes on: %v", err)
+	}
+	if err := b.Stopped(true); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop(t.Context()) // it wakes to end
+	gone(t, b.pids(1)[0])
+}
+
 // own is the process that TestOwnerIsKilled kills.
 func ownOf() *own.Spec {
 	s, err := own.Parse(map[string]string{
@@ -351,11 +388,19 @@ func ownOf() *own.Spec {
 
 func ownMain() {
 	show := func(line []byte) { fmt.Println(string(line)) }
-	s, err := own.New(own.Options{
+	var s *own.Service
+	ready := func(_ context.Context, ready bool) error {
+		if ready && os.Getenv("STOPPED") != "" {
+			defer fmt.Println("stopped")
+			return s.Stopped(true)
+		}
+		return nil
+	}
+	var err error
+	s, err = own.New(own.Options{
 		Spec: ownOf(), Clock: clock.NewReal(), Line: show, Say: show,
-		Env:   func() []string { return append(os.Environ(), role+"=tree") },
-		Open:  func(bool) {},
-		Ready: func(context.Context, bool) error { return nil },
+		Env:  func() []string { return append(os.Environ(), role+"=tree") },
+		Open: func(bool) {}, Ready: ready,
 	})
 	if err != nil {
 		panic(err)
@@ -366,8 +411,13 @@ func ownMain() {
 
 // TestOwnerIsKilled: nothing is left of a command when we are killed, its own children included.
 func TestOwnerIsKilled(t *testing.T) {
+	t.Run("running", func(t *testing.T) { testOwnerIsKilled(t, "^mesh-lab: ready") })
+	t.Run("stopped", func(t *testing.T) { testOwnerIsKilled(t, "^stopped$", "STOPPED=1") })
+}
+
+func testOwnerIsKilled(t *testing.T, when string, env ...string) {
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), role+"=owner")
+	c.Env = append(os.Environ(), append(env, role+"=owner")...)
 	b := &bed{t: t, more: make(chan struct{})}
 	r, w := io.Pipe()
 	c.Stdout, c.Stderr = w, w
@@ -395,7 +445,7 @@ func TestOwnerIsKilled(t *testing.T) {
 			}
 		}
 	}()
-	b.await("^mesh-lab: ready")
+	b.await(when)
 	pids := b.pids(2)
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -16,8 +16,14 @@ import (
 	real "github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
-// TestOwnerKilled: kill -9 of mesh-lab leaves no Envoy, and no file once the next one has swept.
+// TestOwnerKilled: kill -9 of mesh-lab leaves no Envoy, one that it has paused neither, and no file
+// once the next one has swept.
 func TestOwnerKilled(t *testing.T) {
+	t.Run("running", func(t *testing.T) { testOwnerKilled(t, false) })
+	t.Run("paused", func(t *testing.T) { testOwnerKilled(t, true) })
+}
+
+func testOwnerKilled(t *testing.T, paused bool) {
 	b := real.Binary(t)
 	// Envoy becomes this process' child when its parent is gone, so that its end can be waited for.
 	const setChildSubreaper = 36 // prctl(2)
@@ -47,6 +53,11 @@ func TestOwnerKilled(t *testing.T) {
 		t.Fatalf("the owner said %q", line)
 	}
 	left(t, dir, "a.b.json", "a.b.log", "a.b.pid")
+	if paused {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -224,6 +224,50 @@ func crashAndKill(t *testing.T, m topology.Mesh, said *heard) {
 	becomes("mine-1")
 }
 
+// TestOwnBroken breaks a command of the user's own: it is the lab's process to stop and to end, what
+// runs elsewhere is not.
+func TestOwnBroken(t *testing.T) {
+	onBoth(t, func(t *testing.T, d embedded.Driver) {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, said := upOwn(t, d, customer(t, fmt.Sprintf(mineYAML, 1, own.CommandAnnotation, `"`+self+`"`)))
+		is := func(status int) {
+			t.Helper()
+			wait.Until(t, said.String, func() bool { return askMine(t, m, "/").Status == status })
+		}
+		is(200)
+		for _, f := range []topology.Fault{
+			{Kind: topology.FaultKill, Part: topology.PartApp},
+			{Kind: topology.FaultKill, Part: topology.PartProxy},
+			{Kind: topology.FaultRefuse},
+		} {
+			f.Pods = []string{"mine-0.default"}
+			if f.Kind == topology.FaultRefuse {
+				if err := m.(topology.Killer).Restart(t.Context(), "mine-0.default"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := breaks(t, m, f)
+			is(503)
+			heals(t, m, b, 1)
+			is(200)
+		}
+		b := breaks(t, m, topology.Fault{
+			Kind: topology.FaultPause, Part: topology.PartApp, Pods: []string{"mine-0.default"},
+		})
+		c, err := m.Dial(t.Context(), "curl-0.default", "mine:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sendOn(t, c, "mine")
+		hear(t, c, false)
+		heals(t, m, b, 1)
+		hear(t, c, true)
+	})
+}
+
 // TestOwnForward: an address that nobody listens at is no endpoint; when somebody does it is, and
 // reaches the mesh by the pod's proxy.
 func TestOwnForward(t *testing.T) { onBoth(t, testOwnForward) }
