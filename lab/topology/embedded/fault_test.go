@@ -405,6 +405,22 @@ func TestWithoutControlPlane(t *testing.T) {
 		}
 	}
 	heals(t, m, b, 1)
+
+	down := breaks(t, m, topology.Fault{
+		Kind: topology.FaultControl, Control: topology.ControlFault{Down: true},
+	})
+	b = breaks(t, m, topology.Fault{Kind: topology.FaultKill, Pods: []string{callee}})
+	if err := b.Heal(t.Context()); err != nil { // its proxy has nobody to configure it
+		t.Fatal(err)
+	}
+	heals(t, m, down, 1)
+	heals(t, m, b, 1)
+	if _, err := m.Snapshot(callee); err != nil {
+		t.Error(err)
+	}
+	if got := statusOf(t, m); got != 200 {
+		t.Errorf("healed: %d", got)
+	}
 }
 
 // TestProblem sees a sidecar that has died by itself, and Restart mends it.

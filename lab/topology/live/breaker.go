@@ -128,7 +128,7 @@ func (m *Mesh) breakControl(ctx context.Context, f topology.Fault) (topology.Bro
 type brokenControl struct {
 	topology.Broken
 	m    *Mesh
-	down bool
+	down bool // and not healed; of who holds apply
 }
 
 // Heal ends it, and gives proxies what they have missed.
@@ -146,6 +146,7 @@ func (b *brokenControl) Heal(ctx context.Context) error {
 	}
 	if b.down {
 		b.m.setAway(false)
+		b.down = false
 	}
 	return b.m.adapt(ctx)
 }
