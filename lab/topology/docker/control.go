@@ -17,11 +17,12 @@ import (
 
 // controlPlane is the control plane's container, and the lab's end of it.
 type controlPlane struct {
-	w    *world
-	box  *engine.Container
-	lab  *plane.Client
-	mu   sync.Mutex
-	down bool
+	w        *world
+	box      *engine.Container
+	lab      *plane.Client
+	mu       sync.Mutex
+	down     bool
+	troubles int // so far, for their numbers
 }
 
 // startControl starts the control plane's container.
@@ -95,6 +96,12 @@ func (c *controlPlane) Start(ctx context.Context) error {
 	}
 	c.down = false
 	return nil
+}
+
+func (c *controlPlane) isDown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.down
 }
 
 // Close ends the lab's end.

@@ -40,6 +40,7 @@ type pod struct {
 	ended   context.Context // with the pod
 	end     context.CancelFunc
 	vips    []capture.VIP // that the kernel has; world.mu guards it
+	ports   []uint16      // where the app listens from the beginning
 	anyPort bool          // its app answers on any
 	becomes chan struct{} // closed when a pod that begins as not ready is told to be; else nil
 
@@ -94,6 +95,9 @@ func (p *pod) start(ctx context.Context, s *translate.Pod) error {
 	}
 	if err := p.w.door.Wait(ctx, s.IP); err != nil {
 		return fmt.Errorf("the agent of %s: %w\n%s", s.ID(), err, p.infra.Tail(ctx, 10))
+	}
+	if err := p.suffer(ctx); err != nil {
+		return err
 	}
 	var wg sync.WaitGroup
 	var appErr, proxyErr error
@@ -151,6 +155,7 @@ func (p *pod) startApp(ctx context.Context, s *translate.Pod) error {
 	if p.anyPort = a.AnyPort; p.anyPort {
 		ports = append(ports, p.w.targetPorts(s)...)
 	}
+	p.ports = ports
 	p.app, err = p.w.startPart(ctx, "app", bundled.Config{
 		App: a.Name, Image: c.Image, Pod: s.Name, Workload: s.Workload, Namespace: s.Namespace,
 		Version: s.Labels["version"], Host: s.Host, Vars: vars, Ports: ports,
@@ -161,7 +166,7 @@ func (p *pod) startApp(ctx context.Context, s *translate.Pod) error {
 		return err
 	}
 	if len(ports) > 0 && ready.now {
-		err = p.listens(ctx, ports[0])
+		err = p.listens(ctx, ports[0], 0)
 	}
 	p.become(ready, ports)
 	return err
@@ -172,17 +177,17 @@ var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 // lookPause is how often something is looked at that tells nobody.
 const lookPause = 10 * time.Millisecond
 
-// listens waits until the app listens on a port.
-func (p *pod) listens(ctx context.Context, port uint16) error {
-	at := netip.AddrPortFrom(localhost, port).String()
+// listens waits until the app listens on a port. It has ended so often before.
+func (p *pod) listens(ctx context.Context, port uint16, before int) error {
+	at, app := netip.AddrPortFrom(localhost, port).String(), p.app
 	for {
 		c, err := p.w.door.Dial(ctx, p.Spec().IP, at)
 		if err == nil {
 			return c.Close()
 		}
-		if x := p.app.Exits(); len(x) > 0 {
+		if x := app.Exits(); len(x) > before {
 			return fmt.Errorf("the app of %s %s:\n%s", p.Spec().ID(), x[len(x)-1],
-				p.app.Tail(ctx, 10))
+				app.Tail(ctx, 10))
 		}
 		select {
 		case <-time.After(lookPause):

@@ -43,7 +43,7 @@ func (p *pod) become(r readiness, ports []uint16) {
 	}
 	stop := p.w.clock.AfterFunc(r.after, func() {
 		if r.started && len(ports) > 0 {
-			if err := p.listens(p.ended, ports[0]); err != nil {
+			if err := p.listens(p.ended, ports[0], 0); err != nil {
 				return // the pod has ended, or its app
 			}
 		}

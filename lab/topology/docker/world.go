@@ -51,10 +51,12 @@ type world struct {
 	told    *sent.Receiver // of our own proxies
 	served  sync.WaitGroup
 
-	mu      sync.Mutex
-	pods    map[string]*pod
-	hubVIPs []capture.VIP
-	sent    *translate.Registry // that DNS and Service addresses have last been made of
+	mu        sync.Mutex
+	pods      map[string]*pod
+	hubVIPs   []capture.VIP
+	faults    int                 // so far, for their names
+	netFaults []*netFault         // in effect
+	sent      *translate.Registry // that DNS and Service addresses have last been made of
 }
 
 // Check says what of a pod can not run in a container.
@@ -124,6 +126,24 @@ func (w *world) Dial(
 		return w.door.Outside(ctx, to)
 	}
 	return w.door.Dial(ctx, from.Addr, to.String())
+}
+
+// Lookup resolves a name as the client's pod does, from within.
+func (w *world) Lookup(
+	ctx context.Context, from live.Client, name string,
+) (addrs []netip.Addr, err error) {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	var at netip.Addr // the hub, for who is in no pod
+	if from.Pod != nil {
+		at = from.Addr
+	}
+	err = w.door.Call(ctx, at, "lookup", name, &addrs)
+	if err == nil && len(addrs) == 0 {
+		err = &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	}
+	return addrs, err
 }
 
 // Capture passes a socket's connections on as the client's.
@@ -219,6 +239,7 @@ func ignoreClosed(err error) error {
 }
 
 var (
-	_ live.World  = (*world)(nil)
-	_ live.Pusher = (*world)(nil)
+	_ live.World    = (*world)(nil)
+	_ live.Pusher   = (*world)(nil)
+	_ live.Resolver = (*world)(nil)
 )

@@ -95,9 +95,16 @@ func calls() map[string]func(context.Context, []byte) (any, error) {
 		"vips": call(func(list []capture.VIP) (any, error) {
 			return true, capture.SetVIPs(list)
 		}),
-		"break":  call(func(f capture.Fault) (any, error) { return true, capture.Break(f) }),
-		"heal":   call(func(id string) (any, error) { return true, capture.Heal(id) }),
-		"count":  call(func(id string) (any, error) { return capture.Counted(id) }),
+		"break": call(func(f capture.Fault) (any, error) { return true, capture.Break(f) }),
+		"heal":  call(func(id string) (any, error) { return true, capture.Heal(id) }),
+		"count": call(func(id string) (any, error) { return capture.Counted(id) }),
+		"lookup": func(ctx context.Context, text []byte) (any, error) {
+			var name string
+			if err := json.Unmarshal(text, &name); err != nil {
+				return nil, err
+			}
+			return net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
+		},
 		"faults": func(context.Context, []byte) (any, error) { return capture.Faults() },
 	}
 }
@@ -105,6 +112,9 @@ func calls() map[string]func(context.Context, []byte) (any, error) {
 // hub is the lab's door.
 func hub(ctx context.Context, c Hub, log *slog.Logger) error {
 	if err := settle(c.IP, false, c.Outside); err != nil {
+		return err
+	}
+	if err := resolveAs("default"); err != nil {
 		return err
 	}
 	s := &tunnel.Server{Token: c.Token, Outside: c.Outside, AgentPort: AgentPort, Calls: calls()}
@@ -130,10 +140,13 @@ func listen(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(ctx, "tcp4", at.String())
 }
 
-// resolvConf is what pods of a namespace resolve names by, as in Kubernetes.
-func resolvConf(namespace string) string {
-	return fmt.Sprintf("nameserver %s\nsearch %s.svc.cluster.local svc.cluster.local "+
-		"cluster.local\noptions ndots:5\n", DNSIP, namespace)
+// resolveAs has names resolved as pods of a namespace do, as in Kubernetes. The file is one that
+// Docker lends: all containers of a pod see what is written into it.
+func resolveAs(namespace string) error {
+	net.DefaultResolver.PreferGo = true
+	return os.WriteFile("/etc/resolv.conf", fmt.Appendf(nil, "nameserver %s\n"+
+		"search %s.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n",
+		DNSIP, namespace), 0o644)
 }
 
 // pod has a pod's network, and is its agent. It listens when everything is set up.
@@ -141,9 +154,7 @@ func pod(ctx context.Context, c Pod, log *slog.Logger) error {
 	if err := settle(c.IP, true); err != nil {
 		return err
 	}
-	// The file is one that Docker lends: all containers of the pod see what is written into it.
-	err := os.WriteFile("/etc/resolv.conf", []byte(resolvConf(c.Namespace)), 0o644)
-	if err != nil {
+	if err := resolveAs(c.Namespace); err != nil {
 		return err
 	}
 	if c.Capture != nil {

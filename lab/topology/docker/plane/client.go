@@ -30,11 +30,11 @@ type Client struct {
 	sink  control.Sink
 	http  *http.Client
 
-	mu     sync.Mutex
-	known  []control.NodeStatus // when it could last be asked
-	stop   context.CancelFunc   // of the reader of pushes; nil: none runs
-	ended  chan struct{}
-	closed bool
+	mu    sync.Mutex
+	known []control.NodeStatus // when it could last be asked
+	stop  context.CancelFunc   // of the reader of pushes; nil: none runs
+	ended chan struct{}
+	shift time.Duration // from the Server's clock to the lab's
 }
 
 // NewClient returns the lab's end of the Server that dial leads to. Its pushes go to sink, with
@@ -76,7 +76,7 @@ func (c *Client) Join(ctx context.Context) error {
 	}
 	ended := make(chan struct{})
 	c.mu.Lock()
-	c.stop, c.ended = cancel, ended
+	c.stop, c.ended, c.shift = cancel, ended, offset
 	c.mu.Unlock()
 	go func() {
 		defer close(ended)

@@ -32,13 +32,15 @@ type Server struct {
 	token  string
 
 	mu     sync.Mutex
-	kept   []observe.Push // that nobody has been told of
-	listen chan struct{}  // closed with the next push
+	kept   []observe.Push            // that nobody has been told of
+	listen chan struct{}             // closed with the next push
+	bad    map[int]*control.Troubled // by the lab's number
 }
 
 // New returns one that has nothing to give yet. Who knows the token may tell it.
 func New(token string) *Server {
-	s := &Server{clock: clock.NewReal(), token: token, listen: make(chan struct{})}
+	s := &Server{clock: clock.NewReal(), token: token, listen: make(chan struct{}),
+		bad: map[int]*control.Troubled{}}
 	s.server = control.New(control.Options{Clock: s.clock, Sink: s})
 	return s
 }
@@ -61,6 +63,7 @@ func (s *Server) Serve(ctx context.Context, ads, lab net.Listener) error {
 	mux.HandleFunc("GET /status", s.status)
 	mux.HandleFunc("GET /now", s.now)
 	mux.HandleFunc("GET /pushes", s.pushes)
+	mux.HandleFunc("POST /trouble/{verb}", s.troubles)
 	h := &http.Server{Handler: s.known(mux)}
 	failed := make(chan error, 2)
 	go func() { failed <- g.Serve(ads) }()
