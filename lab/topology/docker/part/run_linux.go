@@ -89,15 +89,19 @@ func call[In any](f func(In) (any, error)) func(context.Context, []byte) (any, e
 
 // calls are those that every agent has: what the kernel can be told in its name space.
 func calls() map[string]func(context.Context, []byte) (any, error) {
+	book := capture.NewBook(func() int64 {
+		at, _ := now(context.Background(), nil) // the clock is there
+		return at.(int64)
+	})
 	return map[string]func(context.Context, []byte) (any, error){
 		"now":  now,
 		"ping": func(context.Context, []byte) (any, error) { return true, nil },
 		"vips": call(func(list []capture.VIP) (any, error) {
 			return true, capture.SetVIPs(list)
 		}),
-		"break": call(func(f capture.Fault) (any, error) { return true, capture.Break(f) }),
-		"heal":  call(func(id string) (any, error) { return true, capture.Heal(id) }),
-		"count": call(func(id string) (any, error) { return capture.Counted(id) }),
+		"break": call(func(f capture.Fault) (any, error) { return true, book.Set(f) }),
+		"heal":  call(func(id string) (any, error) { return book.Clear(id) }),
+		"count": call(func(id string) (any, error) { return book.Count(id) }),
 		"lookup": func(ctx context.Context, text []byte) (any, error) {
 			var name string
 			if err := json.Unmarshal(text, &name); err != nil {
@@ -105,7 +109,7 @@ func calls() map[string]func(context.Context, []byte) (any, error) {
 			}
 			return net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
 		},
-		"faults": func(context.Context, []byte) (any, error) { return capture.Faults() },
+		"faults": func(context.Context, []byte) (any, error) { return book.List() },
 	}
 }
 
