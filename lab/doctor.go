@@ -30,7 +30,7 @@ func doctorCommand(e *env) *cobra.Command {
 		Example: "  mesh-lab doctor -o json",
 		Args:    none,
 		RunE: func(c *cobra.Command, _ []string) error {
-			all := examine(c.Context())
+			all := examine(c.Context(), e)
 			if e.output == "json" {
 				return json.NewEncoder(e.out).Encode(all)
 			}
@@ -52,13 +52,13 @@ func doctorCommand(e *env) *cobra.Command {
 }
 
 // examine looks at the machine, and says what this version leaves out.
-func examine(ctx context.Context) []finding {
+func examine(ctx context.Context, e *env) []finding {
 	return []finding{
 		{"platform", true, fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH,
 			runtime.NumCPU()), ""},
 		topologyEmbedded(),
 		addresses(),
-		{"topology docker", false, "not there yet" + tool("docker"), ""},
+		topologyDocker(ctx, e),
 		{"topology kubernetes", false, "not there yet" + tool("kubectl"), ""},
 		{"topology sim", false, "not there yet", ""},
 		realEnvoy(ctx),

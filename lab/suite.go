@@ -41,7 +41,7 @@ func newSuite(
 	if s.driver, err = w.driver(); err != nil {
 		return nil, err
 	}
-	if w.flags.proxy == "envoy" {
+	if w.flags.proxy == "envoy" && w.flags.topology != "docker" { // Docker can pull one
 		if _, err := envoy.Locate(ctx); err != nil {
 			return nil, environment(err)
 		}

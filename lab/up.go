@@ -305,7 +305,8 @@ func downCommand(e *env) *cobra.Command {
 	return c
 }
 
-// downAll ends every lab and removes the sockets of those that crashed.
+// downAll ends every lab, and removes what those left that crashed: sockets, logs, and what they had
+// in Docker.
 func (e *env) downAll(ctx context.Context) error {
 	dir, err := stateDir()
 	if err != nil {
@@ -336,6 +337,7 @@ func (e *env) downAll(ctx context.Context) error {
 			fmt.Fprintf(e.out, "%s: down\n", name)
 		}
 	}
+	errs = append(errs, e.sweepDocker(ctx))
 	return environment(errors.Join(errs...))
 }
 

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -106,7 +107,7 @@ func (e *env) checkConfig(
 		return diags, nil
 	}
 	diags = append(diags, istio.CrossCheck(c)...)
-	for _, d := range translated(c) {
+	for _, d := range translated(c, e.flags.topology) {
 		// Both look for what is missing; CrossCheck suggests what was meant.
 		if !slices.ContainsFunc(diags, func(x istio.Diagnostic) bool {
 			return x.Place == d.Place && x.Field == d.Field && x.Severity == d.Severity
@@ -117,8 +118,24 @@ func (e *env) checkConfig(
 	return diags, nil
 }
 
+// checkPod says what of a pod can not run where the mesh is to.
+func checkPod(p *translate.Pod, where string) []istio.Diagnostic {
+	out := embedded.CheckOwn(p)
+	if where == "docker" {
+		return append(out, docker.Check(p, "")...)
+	}
+	if err := embedded.CheckImage(p); err != nil && p.Object != nil {
+		out = append(out, istio.Diagnostic{
+			Severity: istio.Warning,
+			Place:    p.Object.At("spec.template.spec.containers[0].image"),
+			Object:   p.Object.Ref(), Msg: err.Error(),
+		})
+	}
+	return append(out, embedded.CheckModel(p, "")...)
+}
+
 // translated returns what a configuration's translation complains of, each once.
-func translated(c *istio.Config) []istio.Diagnostic {
+func translated(c *istio.Config, where string) []istio.Diagnostic {
 	reg, diags := translate.NewRegistry(c, nil)
 	t := translate.New(c, reg).SystemRoots(roots.System())
 	low := stock.NewLowering()
@@ -133,15 +150,7 @@ func translated(c *istio.Config) []istio.Diagnostic {
 		}
 	}
 	for _, p := range reg.Pods {
-		tell(embedded.CheckOwn(p)...)
-		if err := embedded.CheckImage(p); err != nil && p.Object != nil {
-			tell(istio.Diagnostic{
-				Severity: istio.Warning,
-				Place:    p.Object.At("spec.template.spec.containers[0].image"),
-				Object:   p.Object.Ref(), Msg: err.Error(),
-			})
-		}
-		tell(embedded.CheckModel(p, "")...)
+		tell(checkPod(p, where)...)
 		tell(embedded.CheckApp(p)...)
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Getenv("ROLE") == "come and go" {
+		comeAndGo()
+	}
 	os.Exit(m.Run())
 }
 

@@ -10,17 +10,21 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/part"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
 // foreign says whether a pod's app is the user's own: none of its images stands for a bundled app.
-func (w *world) foreign(s *translate.Pod) (corev1.Container, bool) {
-	if s.Role == translate.Gateway || w.spec.UnknownImage != "" {
+func foreign(s *translate.Pod, unknown string) (corev1.Container, bool) {
+	if s.Role == translate.Gateway || unknown != "" {
 		return corev1.Container{}, false
 	}
 	if _, _, err := embedded.Bundled(s, ""); err == nil {
@@ -30,9 +34,158 @@ func (w *world) foreign(s *translate.Pod) (corev1.Container, bool) {
 	return c, c.Image != "" && s.Annotations["mesh-lab.dev/app"] == ""
 }
 
-// startForeign starts an image of the user's own; Docker pulls it.
+// checkForeign warns of what a container of the user's own does not have in the lab.
+func checkForeign(s *translate.Pod, c corev1.Container) []istio.Diagnostic {
+	if s.Object == nil {
+		return nil
+	}
+	warn := func(msg string) istio.Diagnostic {
+		return istio.Diagnostic{Severity: istio.Warning, Object: s.Object.Ref(),
+			Place: s.Object.At("metadata.name"), Msg: msg}
+	}
+	var out []istio.Diagnostic
+	if len(c.VolumeMounts) > 0 {
+		out = append(out, warn(fmt.Sprintf("container %s: its volumes are not mounted in Docker",
+			c.Name)))
+	}
+	if len(s.Containers) > 1 {
+		out = append(out, warn(fmt.Sprintf("only container %s of its %d runs in Docker", c.Name,
+			len(s.Containers))))
+	}
+	if r := c.ReadinessProbe; r != nil && r.HTTPGet == nil && r.TCPSocket == nil {
+		out = append(out, warn(fmt.Sprintf("container %s: only readiness probes by httpGet and "+
+			"tcpSocket are carried out; it is ready when its first port takes connections",
+			c.Name)))
+	}
+	return out
+}
+
+// pullPatience bounds how long an image may take to come.
+const pullPatience = 10 * time.Minute
+
+// startForeign starts an image of the user's own as the manifest says; Docker pulls it. Until it is
+// ready, the pod is no endpoint.
 func (p *pod) startForeign(ctx context.Context, s *translate.Pod, c corev1.Container) error {
-	return fmt.Errorf("image %q: not there yet", c.Image)
+	p.w.driver.progress("image " + c.Image)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullPatience)
+	defer cancel()
+	stop := context.AfterFunc(p.w.mesh.Ended(), cancel)
+	defer stop()
+	p.becomes = make(chan struct{})
+	p.w.mesh.HoldBack(s.ID())
+	from := s.ID() + "/" + c.Name
+	var err error
+	p.app, err = p.w.lab.Start(ctx, engine.Spec{
+		Pod: s.ID(), Part: "app", Image: c.Image, Entrypoint: c.Command, Cmd: c.Args,
+		Env: embedded.Vars(s, c), Join: p.infra, Keep: true,
+		Line: func(line []byte, _ bool) {
+			if log := p.w.spec.OwnLog; log.Take != nil && log.All {
+				log.Take(from, line)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	go p.probe(c)
+	return nil
+}
+
+// probe watches whether a service of the user's own is ready, as its readiness probe says, or as
+// long as its first port takes connections.
+func (p *pod) probe(c corev1.Container) {
+	period := time.Second
+	if r := c.ReadinessProbe; r != nil && r.PeriodSeconds > 0 {
+		period = time.Duration(r.PeriodSeconds) * time.Second
+	}
+	ready, first := false, true
+	for p.ended.Err() == nil {
+		now := p.probed(c, period)
+		if now != ready {
+			ready = now
+			err := p.w.mesh.SetReady(p.ended, p, ready)
+			if err != nil && p.ended.Err() == nil && p.w.mesh.Ended().Err() == nil {
+				p.w.log.Warn("not all proxies know whether a pod is ready", "pod", p.Spec().ID(),
+					"err", err)
+			}
+			if ready && first {
+				first = false
+				close(p.becomes)
+			}
+		}
+		pause := period
+		if first {
+			pause = min(period, firstPause)
+		}
+		select {
+		case <-time.After(pause):
+		case <-p.ended.Done():
+		}
+	}
+}
+
+// firstPause is how often a service that has not been ready yet is looked at.
+const firstPause = 100 * time.Millisecond
+
+// probed looks once, in the pod's own network.
+func (p *pod) probed(c corev1.Container, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(p.ended, patience)
+	defer cancel()
+	var h *corev1.HTTPGetAction
+	port := uint16(0)
+	if len(c.Ports) > 0 {
+		port = uint16(c.Ports[0].ContainerPort)
+	}
+	if r := c.ReadinessProbe; r != nil {
+		h = r.HTTPGet
+		if h != nil {
+			port = portOf(c, h.Port)
+		} else if r.TCPSocket != nil {
+			port = portOf(c, r.TCPSocket.Port)
+		}
+	}
+	if port == 0 {
+		return true // it says of no port that it listens there
+	}
+	at := netip.AddrPortFrom(localhost, port).String()
+	if h == nil {
+		conn, err := p.w.door.Dial(ctx, p.Spec().IP, at)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at+h.Path, nil)
+	if err != nil {
+		return false
+	}
+	for _, header := range h.HTTPHeaders {
+		q.Header.Set(header.Name, header.Value)
+	}
+	r, err := p.inside(at).RoundTrip(q)
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	return r.StatusCode >= 200 && r.StatusCode < 400
+}
+
+// portOf is the number of a port of a container.
+func portOf(c corev1.Container, p intstr.IntOrString) uint16 {
+	for _, cp := range c.Ports {
+		if p.Type == intstr.String && cp.Name == p.StrVal {
+			return uint16(cp.ContainerPort)
+		}
+	}
+	return uint16(p.IntVal)
+}
+
+// inside is HTTP to an address in the pod's network.
+func (p *pod) inside(at string) *http.Transport {
+	return &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return p.w.door.Dial(ctx, p.Spec().IP, at)
+		}}
 }
 
 // listenOn has the app listen on further ports.
@@ -45,16 +198,12 @@ func (p *pod) listenOn(ctx context.Context, ports []uint16) error {
 		return err
 	}
 	at := netip.AddrPortFrom(localhost, part.AppPort).String()
-	h := &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return p.w.door.Dial(ctx, p.Spec().IP, at)
-		}}
 	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://app/ports",
 		bytes.NewReader(text))
 	if err != nil {
 		return err
 	}
-	r, err := h.RoundTrip(q)
+	r, err := p.inside(at).RoundTrip(q)
 	if err != nil {
 		return fmt.Errorf("the app of %s is to listen on %v: %w", p.Spec().ID(), ports, err)
 	}

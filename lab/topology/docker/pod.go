@@ -139,7 +139,7 @@ func (p *pod) startApp(ctx context.Context, s *translate.Pod) error {
 	if s.Role == translate.Gateway {
 		return nil
 	}
-	if c, ok := p.w.foreign(s); ok {
+	if c, ok := foreign(s, p.w.spec.UnknownImage); ok {
 		return p.startForeign(ctx, s, c)
 	}
 	a, c, err := embedded.Bundled(s, p.w.spec.UnknownImage)

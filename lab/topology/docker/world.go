@@ -61,6 +61,12 @@ type world struct {
 
 // Check says what of a pod can not run in a container.
 func (w *world) Check(s *translate.Pod) []istio.Diagnostic {
+	return Check(s, w.spec.UnknownImage)
+}
+
+// Check says what of a pod can not run in a container; unknown is the app for images that are not
+// known, empty where they are pulled.
+func Check(s *translate.Pod, unknown string) []istio.Diagnostic {
 	if a, ok := embedded.IsOwn(s); ok {
 		d := istio.Diagnostic{Msg: a + ": a service on this machine can not stand in a " +
 			"container; name its image in the pod instead, or use --topology embedded"}
@@ -69,10 +75,10 @@ func (w *world) Check(s *translate.Pod) []istio.Diagnostic {
 		}
 		return []istio.Diagnostic{d}
 	}
-	if _, foreign := w.foreign(s); foreign {
-		return nil
+	if c, ok := foreign(s, unknown); ok {
+		return checkForeign(s, c)
 	}
-	return embedded.CheckModel(s, w.spec.UnknownImage)
+	return embedded.CheckModel(s, unknown)
 }
 
 // Link adds the access logs of real Envoys.
