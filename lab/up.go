@@ -305,7 +305,7 @@ func downCommand(e *env) *cobra.Command {
 	return c
 }
 
-// downAll ends every lab, and removes what those left that crashed: sockets, logs, and what they had
+// downAll ends every lab, and removes what crashed ones left: sockets, logs, and what they had
 // in Docker.
 func (e *env) downAll(ctx context.Context) error {
 	dir, err := stateDir()

@@ -22,9 +22,9 @@ func (w *world) Able(f topology.Fault) error {
 	case topology.FaultLink:
 		l := f.Link
 		if l.Delay > 0 || l.Jitter > 0 || l.Bandwidth > 0 || l.ResetAfter != nil || l.HalfOpen {
-			return errors.New("docker: the kernel's filter drops packets, so that loss is carried " +
-				"out; delay, jitter, bandwidth, reset and half-open are what the embedded " +
-				"topology can")
+			return errors.New("docker: the kernel's filter drops packets, so that loss is " +
+				"carried out; delay, jitter, bandwidth, reset and half-open are what the " +
+				"embedded topology can")
 		}
 		if l.Loss <= 0 || l.Loss > 1 {
 			return fmt.Errorf("docker: loss %g: want more than 0 and at most 1", l.Loss)
@@ -144,7 +144,8 @@ func (p *pod) Kill(ctx context.Context, part topology.Part) (topology.Broken, er
 			r.First = at
 		}
 		r.Last = max(r.Last, at)
-		r.Evidence = append(r.Evidence, fmt.Sprintf("Docker: the %s of %s %s", c.Part(), c.Pod(), x))
+		r.Evidence = append(r.Evidence,
+			fmt.Sprintf("Docker: the %s of %s %s", c.Part(), c.Pod(), x))
 	}
 	return &effect{
 		receipt: func(context.Context) (topology.Receipt, error) { return r, nil },
@@ -313,7 +314,8 @@ func (w *world) Whole(ctx context.Context) error {
 	var left []string
 	for _, p := range w.running() {
 		if err := w.door.Call(ctx, p.Spec().IP, "faults", nil, &left); err != nil {
-			errs = append(errs, fmt.Errorf("the kernel of %s can not be asked: %w", p.Spec().ID(), err))
+			errs = append(errs,
+				fmt.Errorf("the kernel of %s can not be asked: %w", p.Spec().ID(), err))
 		}
 		for _, id := range left {
 			errs = append(errs, fmt.Errorf("nftables of %s still have %s", p.Spec().ID(), id))

@@ -79,7 +79,7 @@ func TestKilled(t *testing.T) {
 		if _, err := io.ReadFull(out, make([]byte, 2)); err != nil { // it is about to begin
 			t.Fatal(err)
 		}
-		time.Sleep(after) // the moment, not a wait for anything
+		<-time.After(after) // the moment, not a wait for anything
 		if err := c.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

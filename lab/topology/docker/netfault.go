@@ -113,7 +113,7 @@ func (p *pod) Refuse(ctx context.Context, ports []int) (topology.Broken, error) 
 	return n.effect(), nil
 }
 
-// netFault is a fault in the kernels of pods. A pod that is started anew while it lasts has it, too.
+// netFault is a fault in the kernels of pods. A pod that is started while it lasts has it, too.
 type netFault struct {
 	w     *world
 	id    string
