@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -123,5 +125,34 @@ rollback: {apply: c.yaml, wait: 1s}
 	}
 	if len(s.Rollback) != 2 || s.Rollback[0].Kind() != "apply" || s.Rollback[1].Kind() != "wait" {
 		t.Errorf("rollback %+v", s.Rollback)
+	}
+}
+
+// The documentation's examples are scenarios, and it names every kind of fault and every key of a
+// schedule.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../docs/chaos.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```")
+	for i := 1; i < len(blocks); i += 2 {
+		block, ok := strings.CutPrefix(blocks[i], "yaml\n")
+		if !ok {
+			continue
+		}
+		if !strings.Contains(block, "steps:") {
+			block += "steps: [{wait: 1s}]\n"
+		}
+		parse(t, "name: s\nmesh: {app: bookinfo}\n"+block)
+	}
+	keys := FaultKinds()
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[When]()) {
+		keys = append(keys, f.Tag.Get("yaml"))
+	}
+	for _, k := range keys {
+		if !strings.Contains(string(text), "`"+k) {
+			t.Errorf("docs/chaos.md does not tell of %s", k)
+		}
 	}
 }

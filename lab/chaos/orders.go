@@ -181,8 +181,8 @@ func target(f *scenarios.Fault) string {
 		}
 		out = all(f.From, "all") + arrow + all(f.To, "all")
 	}
-	for _, p := range f.Ports {
-		out += " port " + strconv.Itoa(p)
+	for i, p := range f.Ports {
+		out += []string{" port ", ", "}[min(i, 1)] + strconv.Itoa(p)
 	}
 	if how := strength(f); how != "" && out != "" {
 		return out + ": " + how
