@@ -18,6 +18,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio/intercept"
 	"github.com/mesh-lab/mesh-lab/meshcore/roots"
 	"github.com/mesh-lab/mesh-lab/meshcore/stock"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -152,6 +153,9 @@ func translated(c *istio.Config, where string) []istio.Diagnostic {
 	for _, p := range reg.Pods {
 		tell(checkPod(p, where)...)
 		tell(embedded.CheckApp(p)...)
+		if p.Role == translate.Sidecar {
+			tell(intercept.Check(p)...)
+		}
 		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
 			continue
 		}

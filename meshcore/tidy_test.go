@@ -178,7 +178,7 @@ var imports = map[string][]string{
 		"meshcore/xds", "scenarios",
 	},
 	"lab": {
-		"lab/*", "meshcore/observe", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
+		"lab/*", "meshcore/istio/intercept", "meshcore/observe", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
 		"meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "reports/page",

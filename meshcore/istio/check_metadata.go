@@ -190,16 +190,11 @@ var istioAnnotations = rules(
 	noEffect("the lab reads no Ingress", "kubernetes.io/ingress.class"),
 	notYetUnless("REDIRECT TPROXY", "", "sidecar.istio.io/interceptionMode"),
 	notYetUnless("disabled", ambientLater, "ambient.istio.io/redirection"),
-	notYetUnless("*", "a sidecar takes all connections of its pod", `
-		traffic.sidecar.istio.io/includeInboundPorts
+	carried(`traffic.sidecar.istio.io/includeInboundPorts
 		traffic.sidecar.istio.io/includeOutboundIPRanges
-		traffic.sidecar.istio.io/includeOutboundPorts`),
-	notYet(
-		"a sidecar takes all connections of its pod",
-		`traffic.sidecar.istio.io/excludeInboundPorts
+		traffic.sidecar.istio.io/includeOutboundPorts traffic.sidecar.istio.io/excludeInboundPorts
 		traffic.sidecar.istio.io/excludeInterfaces traffic.sidecar.istio.io/excludeOutboundIPRanges
-		traffic.sidecar.istio.io/excludeOutboundPorts`,
-	),
+		traffic.sidecar.istio.io/excludeOutboundPorts`), // package intercept
 	carried(proxyConfigAnnotation),
 	notYet(
 		"write trafficDistribution in the Service's spec",

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
@@ -20,6 +21,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/istio/intercept"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/subscribe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
@@ -103,7 +105,20 @@ func (w *world) running() []*pod {
 
 // Check says what can not run of a pod.
 func (w *world) Check(s *translate.Pod) []istio.Diagnostic {
-	return append(CheckModel(s, w.spec.UnknownImage), CheckOwn(s)...)
+	return slices.Concat(
+		CheckModel(s, w.spec.UnknownImage), CheckOwn(s), checkCapture(s))
+}
+
+// checkCapture refuses annotations by which a sidecar takes less than all: there is no kernel here
+// that could be told.
+func checkCapture(s *translate.Pod) []istio.Diagnostic {
+	if s.Role != translate.Sidecar {
+		return nil
+	}
+	if diags := intercept.Check(s); len(diags) > 0 {
+		return diags
+	}
+	return intercept.Changed(s)
 }
 
 // Link makes what the proxies are sent: ours take what any Envoy does.

@@ -128,22 +128,61 @@ func Of(p *translate.Pod) (*Rules, []istio.Diagnostic) {
 			b.problem(x.name, fmt.Errorf("%q is not carried out: %s", v, x.why))
 		}
 	}
-	b.status()
-	r := b.rules
-	read(&b, IncludeInboundPorts, &r.Inbound, readPorts)
-	read(&b, ExcludeInboundPorts, &r.ExcludeInbound, func(s string) ([]uint16, error) {
-		list, err := portList(s)
-		return unique(append(r.ExcludeInbound, list...)), err
-	})
-	read(&b, IncludeOutboundPorts, &r.OutboundPorts, portList)
-	read(&b, ExcludeOutboundPorts, &r.ExcludePorts, portList)
-	read(&b, IncludeOutbound, &r.Outbound, readRanges)
-	read(&b, ExcludeOutbound, &r.ExcludeOutbound, rangeList)
-	read(&b, ExcludeInterfaces, &r.ExcludeInterfaces, interfaces)
+	b.read()
 	if len(b.diags) > 0 {
 		return nil, b.diags
 	}
-	return r, nil
+	return b.rules, nil
+}
+
+// Check returns what Istio would refuse of a pod's annotations, too.
+func Check(p *translate.Pod) []istio.Diagnostic {
+	b := builder{pod: p, rules: Default()}
+	b.read()
+	return b.diags
+}
+
+// read takes all annotations that are carried out.
+func (b *builder) read() {
+	b.status()
+	r := b.rules
+	read(b, IncludeInboundPorts, &r.Inbound, readPorts)
+	read(b, ExcludeInboundPorts, &r.ExcludeInbound, func(s string) ([]uint16, error) {
+		list, err := portList(s)
+		return unique(append(r.ExcludeInbound, list...)), err
+	})
+	ports := Ports{}
+	read(b, IncludeOutboundPorts, &ports, readPorts)
+	r.OutboundPorts = ports.List
+	read(b, ExcludeOutboundPorts, &r.ExcludePorts, portList)
+	read(b, IncludeOutbound, &r.Outbound, readRanges)
+	read(b, ExcludeOutbound, &r.ExcludeOutbound, rangeList)
+	read(b, ExcludeInterfaces, &r.ExcludeInterfaces, interfaces)
+	if ports.All {
+		r.Outbound = Ranges{All: true}
+	}
+}
+
+// Changed says which annotations of a pod have its sidecar take other connections than all: for who
+// can not do that.
+func Changed(p *translate.Pod) []istio.Diagnostic {
+	b := builder{pod: p, rules: Default()}
+	for _, name := range []string{
+		IncludeInboundPorts, ExcludeInboundPorts, IncludeOutboundPorts, ExcludeOutboundPorts,
+		IncludeOutbound, ExcludeOutbound, ExcludeInterfaces,
+	} {
+		v, ok := p.Annotations[name]
+		all := ""
+		switch name {
+		case IncludeInboundPorts, IncludeOutbound, IncludeOutboundPorts:
+			all = "*"
+		}
+		if ok && v != all {
+			b.problem(name, fmt.Errorf("%q is carried out with --topology docker only: elsewhere "+
+				"a sidecar takes all connections of its pod", v))
+		}
+	}
+	return b.diags
 }
 
 type builder struct {

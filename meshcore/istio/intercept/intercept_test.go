@@ -61,6 +61,9 @@ func TestOf(t *testing.T) {
 				r.OutboundPorts, r.ExcludePorts = []uint16{3306}, []uint16{25, 587}
 				r.Outbound = intercept.Ranges{}
 			})},
+		{"all outbound ports", map[string]string{
+			k + "includeOutboundPorts": "*", k + "includeOutboundIPRanges": "10.0.0.0/8"},
+			intercept.Default()},
 		{"ranges", map[string]string{
 			k + "includeOutboundIPRanges": "10.96.0.0/12,10.244.1.1/16",
 			k + "excludeOutboundIPRanges": "192.0.2.7/32"},
@@ -130,6 +133,23 @@ func pod(t *testing.T, line, name, value string) *translate.Pod {
 	return &translate.Pod{
 		Name: "a", Namespace: "default", Object: c.Objects[0],
 		Annotations: map[string]string{name: value},
+	}
+}
+
+// TestChanged: who can not tell a kernel refuses what is not all, by name.
+func TestChanged(t *testing.T) {
+	const k = "traffic.sidecar.istio.io/"
+	for annotation, want := range map[string]bool{
+		k + "includeInboundPorts: *": false, k + "includeInboundPorts: 80": true,
+		k + "includeOutboundIPRanges: *": false, k + "includeOutboundIPRanges: 10.0.0.0/8": true,
+		k + "includeOutboundPorts: *": false, k + "excludeOutboundPorts: 25": true,
+		k + "excludeInterfaces: eth1": true, "a: b": false,
+	} {
+		name, value, _ := strings.Cut(annotation, ": ")
+		got := intercept.Changed(&translate.Pod{Annotations: map[string]string{name: value}})
+		if (len(got) == 1) != want || want && !strings.Contains(got[0].String(), name) {
+			t.Errorf("%s: %v", annotation, got)
+		}
 	}
 }
 
