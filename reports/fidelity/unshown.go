@@ -4,6 +4,7 @@ package fidelity
 const (
 	byDefault = "its one value is the default"
 	unread    = "no proxy reads it, and no request depends on it"
+	kernel    = "no resource has it: lab/topology/docker/capture tests it by connections"
 	behind    = "it is about what is behind the proxy, as lab/topology/embedded tests it"
 )
 
@@ -38,6 +39,11 @@ var reasons = map[string]string{
 	"annotation mesh-lab.dev/forward-to":  behind,
 
 	"Gateway.servers.port.targetPort": "a Gateway that has it is refused: it is a ServiceEntry's",
+
+	"annotation traffic.sidecar.istio.io/excludeInboundPorts":     kernel,
+	"annotation traffic.sidecar.istio.io/excludeInterfaces":       kernel,
+	"annotation traffic.sidecar.istio.io/excludeOutboundIPRanges": kernel,
+	"annotation traffic.sidecar.istio.io/excludeOutboundPorts":    kernel,
 }
 
 // reason returns why nothing shows a field; empty if nobody has said.
