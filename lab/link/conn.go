@@ -16,7 +16,8 @@ import (
 type Conn struct {
 	links *Links
 	way   Way
-	raw   net.Conn // the connection to the far side
+	raw   net.Conn // the kernel's connection
+	taken bool     // it was accepted, not opened, here
 	front atomic.Pointer[face]
 
 	// Held by the operation under way, so that no byte is read or written out of its turn when the
@@ -46,10 +47,33 @@ func newFace(c net.Conn) *face {
 	return f
 }
 
-func (l *Links) wrap(w Way, raw net.Conn) *Conn {
-	c := &Conn{links: l, way: w, raw: raw}
+func (l *Links) wrap(w Way, raw net.Conn, taken bool) *Conn {
+	c := &Conn{links: l, way: w, raw: raw, taken: taken}
 	c.front.Store(newFace(raw))
 	return c
+}
+
+// Listen has what a listener accepts suffer what its way does, as connections do that Dial opens.
+// That the kernel accepts them, nothing delays.
+func (l *Links) Listen(on net.Listener, w Way) net.Listener { return &listener{on, l, w} }
+
+type listener struct {
+	net.Listener
+	links *Links
+	way   Way
+}
+
+// Accept waits for the next connection.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c, err := l.links.keep(l.way, raw, true); err == nil {
+			return c, nil
+		} // it is closed: one that could not be led through a relay
+	}
 }
 
 // past is a deadline that wakes whoever waits.
@@ -89,6 +113,9 @@ func (c *Conn) divert() (r *relay, err error) {
 	}
 	if c.closed {
 		near.Close()
+	}
+	if c.taken {
+		return c.links.newRelay(c.way, c.raw, far), nil
 	}
 	return c.links.newRelay(c.way, far, c.raw), nil
 }

@@ -80,7 +80,7 @@ func (l *Links) Dial(
 	if err != nil {
 		return nil, err
 	}
-	return l.keep(w, raw)
+	return l.keep(w, raw, false)
 }
 
 // errTimeout is what the kernel says when nobody answers.
@@ -141,8 +141,8 @@ func (l *Links) pause(ctx context.Context, until clock.Instant, changed <-chan s
 }
 
 // keep makes a connection known, and diverts it when a fault is about it already.
-func (l *Links) keep(w Way, raw net.Conn) (net.Conn, error) {
-	c := l.wrap(w, raw)
+func (l *Links) keep(w Way, raw net.Conn, taken bool) (net.Conn, error) {
+	c := l.wrap(w, raw, taken)
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()

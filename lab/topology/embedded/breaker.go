@@ -19,17 +19,20 @@ func (w *world) Able(f topology.Fault) error {
 		return errors.New("the pods of --topology embedded share one process, whose time the " +
 			"system gives as a whole; --topology docker has a share of a core for each")
 	}
-	return fmt.Errorf("--topology embedded can not do %q", f.Kind)
+	return w.ableBetween(f)
 }
 
 // Break breaks what is between pods.
-func (w *world) Break(_ context.Context, f topology.Fault) (topology.Broken, error) {
-	return nil, w.Able(f)
+func (w *world) Break(ctx context.Context, f topology.Fault) (topology.Broken, error) {
+	if err := w.ableBetween(f); err != nil {
+		return nil, err
+	}
+	return w.breakBetween(ctx, f)
 }
 
-// Whole says what is still broken, by the pods themselves.
+// Whole says what is still broken, by the pods themselves and by what is between them.
 func (w *world) Whole(context.Context) error {
-	var errs []error
+	errs := []error{w.links.Whole(), w.mesh.NamesWhole()}
 	for _, p := range w.running() {
 		errs = append(errs, p.whole())
 	}

@@ -158,7 +158,7 @@ func (r *relay) carry(c net.Conn) {
 
 // reset has a connection end as one that nobody took, or that the other end of a relay has reset.
 func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
+	if t, ok := c.(interface{ SetLinger(sec int) error }); ok {
 		t.SetLinger(0) //nolint:errcheck // it may be gone
 	}
 }

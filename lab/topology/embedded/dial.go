@@ -31,15 +31,6 @@ func (w *world) Dial(ctx context.Context, c live.Client, to netip.AddrPort) (net
 	return w.net.connect(ctx, t, from, to)
 }
 
-// dialPod connects to whatever stands at a pod's logical address.
-func (w *world) dialPod(ctx context.Context, from, to netip.AddrPort) (net.Conn, error) {
-	t, err := w.net.route(to)
-	if err != nil {
-		return nil, err
-	}
-	return w.net.connect(ctx, t, from, to)
-}
-
 // balance does what kube-proxy does for connections that no sidecar takes: a Service's address
 // becomes that of one of its ready pods, at random.
 func (w *world) balance(to netip.AddrPort) netip.AddrPort {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -50,6 +51,7 @@ type world struct {
 	clock  *clock.Real
 	rec    *observe.Recorder
 	net    *network
+	links  *link.Links
 	local  *control.LocalServer
 	pool   *subscribe.Pool
 	checks engine.Checks
@@ -72,6 +74,7 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 		spec: s, tamper: d.Tamper, clock: clock.NewReal(), rec: observe.NewRecorder(), net: n,
 		pool: &subscribe.Pool{}, log: s.Log, runDir: d.Dir,
 	}
+	w.links = link.New(w.clock)
 	w.local = control.Local(w.clock, w.rec)
 	if d.Proxy == "envoy" {
 		if err := w.startEnvoys(ctx); err != nil {
@@ -166,9 +169,9 @@ func (w *world) Explain(err error) error {
 
 // Close ends what pods had in common.
 func (w *world) Close(context.Context) error {
-	var err error
+	err := w.links.Close()
 	if w.envoys != nil {
-		err = w.envoys.close()
+		err = errors.Join(err, w.envoys.close())
 	}
 	w.net.close()
 	return err

@@ -44,6 +44,8 @@ type envoys struct {
 	told    chan struct{}             // closed when one dies
 	virtual map[netip.AddrPort]*relay // what takes connections to other addresses than proxies'
 	past    []*relay                  // what did once
+	doored  map[netip.Addr]bool       // pods before which a door stands
+	doors   map[netip.AddrPort]net.Listener
 }
 
 // noEnvoyError is a topology.ErrEnvoy in other words.
@@ -61,6 +63,7 @@ func (w *world) startEnvoys(ctx context.Context) error {
 	e := &envoys{
 		w: w, dead: map[string]error{}, told: make(chan struct{}),
 		virtual: map[netip.AddrPort]*relay{},
+		doored:  map[netip.Addr]bool{}, doors: map[netip.AddrPort]net.Listener{},
 		control: w.net.socketName("control"), reports: w.net.socketName("reports"),
 	}
 	var err error
@@ -115,14 +118,15 @@ func (e *envoys) workload(at netip.AddrPort) observe.Workload {
 func (e *envoys) close() error {
 	e.clear()
 	e.closePast()
+	err := e.closeDoors()
 	if e.server != nil {
 		e.server.Stop()
 	}
 	e.served.Wait()
 	if e.keep {
-		return nil
+		return err
 	}
-	return os.RemoveAll(e.dir)
+	return errors.Join(err, os.RemoveAll(e.dir))
 }
 
 // explain adds the end of a proxy's own log to its refusal.

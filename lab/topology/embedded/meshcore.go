@@ -163,7 +163,7 @@ func (s *meshcore) publish(addr engine.Address, l net.Listener) (net.Listener, e
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	_, err = s.proxy.Serve(out, proxy.Origin{
+	_, err = s.proxy.Serve(p.fromOutside(out, addr.Port()), proxy.Origin{
 		Bind: addr, Local: netip.AddrPortFrom(p.spec.Load().IP, addr.Port()),
 		Remote: netip.AddrPortFrom(topology.OutsideAddr, 0),
 	})

@@ -37,9 +37,13 @@ func (n *network) logical(real netip.AddrPort) netip.AddrPort {
 	n.mu.Lock()
 	a, ok := n.byReal[real.Addr()]
 	if !ok && real.Addr().Is4() {
-		b := real.Addr().As4()
-		b[1] -= appOffset
-		a, ok = n.byReal[netip.AddrFrom4(b)]
+		for _, offset := range []byte{appOffset, doorOffset} {
+			b := real.Addr().As4()
+			b[1] -= offset
+			if a, ok = n.byReal[netip.AddrFrom4(b)]; ok {
+				break
+			}
+		}
 	}
 	n.mu.Unlock()
 	if !ok {

@@ -82,6 +82,9 @@ func (e *envoys) linker(reg *translate.Registry) *linker {
 		if gateways[a.Addr()] {
 			return n.placeApp(a)
 		}
+		if at, ok := e.door(a); ok {
+			return at
+		}
 		return n.place(a)
 	}
 	return &linker{
@@ -242,7 +245,7 @@ func (e *envoys) reachable(to netip.AddrPort) {
 	e.w.net.app(to) //nolint:errcheck // who is not there refuses
 	if at := e.w.net.captures(to); at != nil {
 		e.listen(to, func(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
-			return e.w.net.connect(ctx, *at, from, to)
+			return e.w.dialPod(ctx, from, to)
 		})
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -196,7 +197,7 @@ func (m *Mesh) plan(
 			all = append(all, diags...)
 		}
 	}
-	sent, err := lower(dns, snaps)
+	sent, err := m.lower(dns, snaps)
 	if err == nil {
 		sent, err = m.world.Link(reg, sent)
 	}
@@ -210,13 +211,16 @@ func (m *Mesh) plan(
 }
 
 // lower makes of what istiod generates what any Envoy carries out in the lab, ours or the real one.
-func lower(dns *names, snaps map[string]*xds.Snapshot) (map[string]*xds.Snapshot, error) {
+func (m *Mesh) lower(
+	dns *names, snaps map[string]*xds.Snapshot,
+) (map[string]*xds.Snapshot, error) {
 	low := stock.NewLowering()
 	out := make(map[string]*xds.Snapshot, len(snaps))
 	for id, s := range snaps {
 		var err error
 		namespace := id[strings.LastIndexByte(id, '.')+1:]
-		if out[id], err = low.Snapshot(dns.located(namespace, s)); err != nil {
+		find := func(host string) []netip.Addr { return m.locate(dns, id, namespace, host) }
+		if out[id], err = low.Snapshot(located(s, find)); err != nil {
 			return nil, fmt.Errorf("pod %s: %w", id, err)
 		}
 	}

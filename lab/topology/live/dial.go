@@ -86,5 +86,5 @@ func (m *Mesh) lookup(ctx context.Context, from Client, name string) ([]netip.Ad
 	if r, ok := m.world.(Resolver); ok {
 		return r.Lookup(ctx, from, name)
 	}
-	return m.current().dns.lookup(from.Namespace, name)
+	return m.ask(ctx, from, name)
 }

@@ -66,15 +66,7 @@ func (d *names) lookup(namespace, name string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	name = strings.ToLower(name)
-	candidates := []string{strings.TrimSuffix(name, ".")}
-	if !strings.HasSuffix(name, ".") && strings.Count(name, ".") < 5 {
-		svc := "svc." + clusterDomain
-		candidates = append([]string{
-			name + "." + namespace + "." + svc, name + "." + svc, name + "." + clusterDomain,
-		}, candidates...)
-	}
-	for _, c := range candidates {
+	for _, c := range candidates(namespace, name) {
 		for range 8 { // a chain of ExternalNames ends
 			if to, ok := d.alias[c]; ok {
 				c = to
@@ -92,4 +84,17 @@ func (d *names) lookup(namespace, name string) ([]netip.Addr, error) {
 func NameTable(r *translate.Registry) (addrs map[string][]netip.Addr, alias map[string]string) {
 	d := newNames(r)
 	return d.addrs, d.alias
+}
+
+// candidates are the names that are asked for, in turn.
+func candidates(namespace, name string) []string {
+	name = strings.ToLower(name)
+	out := []string{strings.TrimSuffix(name, ".")}
+	if !strings.HasSuffix(name, ".") && strings.Count(name, ".") < 5 {
+		svc := "svc." + clusterDomain
+		out = append([]string{
+			name + "." + namespace + "." + svc, name + "." + svc, name + "." + clusterDomain,
+		}, out...)
+	}
+	return out
 }

@@ -91,6 +91,18 @@ func (m *Mesh) pushAgain(ctx context.Context) (control.Result, error) {
 	return m.push(ctx, next)
 }
 
+// Again makes the state in effect anew and pushes it, where a World has it moved; withheld are the
+// proxies that could not be told.
+func (m *Mesh) Again(ctx context.Context) (withheld []string, err error) {
+	ctx, release, err := m.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	res, err := m.pushAgain(ctx)
+	return res.Withheld, err
+}
+
 // planKeys has keys fetched again: missing ones soon, else when next says. Caller must hold apply.
 func (m *Mesh) planKeys(next time.Duration) {
 	m.keys.stop()

@@ -9,9 +9,9 @@ import (
 )
 
 // located returns a snapshot in which clusters whose endpoints are DNS names have those addresses
-// that the lab's DNS gives to a pod of the namespace: proxies, ours and Envoy, cannot ask it. The
+// that find, the lab's DNS, gives to the pod: proxies, ours and Envoy, cannot ask it. The
 // names of a lab change with its configuration only, and so with its snapshots.
-func (d *names) located(namespace string, s *xds.Snapshot) *xds.Snapshot {
+func located(s *xds.Snapshot, find func(host string) []netip.Addr) *xds.Snapshot {
 	out := *s
 	copied := false
 	for name, c := range s.Clusters {
@@ -22,10 +22,7 @@ func (d *names) located(namespace string, s *xds.Snapshot) *xds.Snapshot {
 			out.Clusters, out.Endpoints = maps.Clone(s.Clusters), maps.Clone(s.Endpoints)
 			copied = true
 		}
-		to, endpoints := resolve.Fixed(c, func(host string) []netip.Addr {
-			addrs, _ := d.lookup(namespace, host) //nolint:errcheck // unknown: no endpoints
-			return addrs
-		})
+		to, endpoints := resolve.Fixed(c, find)
 		out.Clusters[name], out.Endpoints[endpoints.ClusterName] = to, endpoints
 	}
 	return &out

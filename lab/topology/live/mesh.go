@@ -45,6 +45,8 @@ type Mesh struct {
 	keys        keyring       // held likewise
 	adapting    bool          // held likewise: nothing new is configured
 
+	nameFaults nameFaults
+
 	mu      sync.RWMutex
 	now     state
 	pods    map[string]Pod  // by POD.NAMESPACE
