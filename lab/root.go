@@ -236,8 +236,8 @@ func commands(root *cobra.Command, e *env) {
 	root.SetCompletionCommandGroupID("What there is:")
 }
 
-// prepare checks the common flags and makes the logger.
-func (e *env) prepare() error {
+// logTo makes the logger.
+func (e *env) logTo(w io.Writer) {
 	level := slog.LevelWarn
 	switch {
 	case e.flags.verbose == 1:
@@ -245,7 +245,12 @@ func (e *env) prepare() error {
 	case e.flags.verbose > 1:
 		level = slog.LevelDebug
 	}
-	e.log = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
+	e.log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// prepare checks the common flags and makes the logger.
+func (e *env) prepare() error {
+	e.logTo(e.err)
 	switch e.flags.topology {
 	case "embedded", "docker":
 	case "kubernetes", "sim":
@@ -279,6 +284,9 @@ func (e *env) colored(w io.Writer) bool {
 }
 
 func isTerminal(w io.Writer) bool {
+	if h, ok := w.(*held); ok {
+		w = h.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

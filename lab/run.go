@@ -27,6 +27,7 @@ type outputs struct {
 	json, junit, fortio, history, html string
 
 	require bool // what a topology can not do fails
+	watch   bool // show the run in the terminal
 }
 
 func (o *outputs) flags(c *cobra.Command) {
@@ -84,6 +85,7 @@ failed, 4 the environment could not do it, 130 interrupted.`,
   mesh-lab run scenarios/ --junit results.xml
   mesh-lab run scenarios/ -j 1             # one after the other
   mesh-lab run my.yaml --seed 7f3a91 --history run.jsonl -o json
+  mesh-lab run canary --watch              # see it happen
   mesh-lab run canary --exact              # weights come out to the request
   mesh-lab run canary --proxy envoy        # on real Envoys, one for each pod`,
 		Args: wants(1, -1, "which scenario? A file, a directory, or one of "+
@@ -101,6 +103,8 @@ failed, 4 the environment could not do it, 130 interrupted.`,
 	}
 	o.flags(c)
 	exactFlag(c, &exact)
+	c.Flags().BoolVar(&o.watch, "watch", false,
+		"watch the run in the terminal (one scenario); q leaves it, and the run goes on")
 	c.Flags().BoolVar(&o.require, "require", false,
 		"what the topology can not do fails, instead of being skipped")
 	c.Flags().IntVarP(&atOnce, "jobs", "j", runtime.NumCPU(), "scenarios that run at a time: `N`")
@@ -124,12 +128,21 @@ func (e *env) run(
 	if err := errors.Join(errs...); err != nil {
 		return &exitError{exitUsage, err}
 	}
+	play := func(s *suite) ([]assert.Outcome, error) { return s.play(ctx, atOnce) }
+	if o.watch {
+		out, errs, err := e.hold(len(all))
+		if err != nil {
+			return err
+		}
+		play = func(s *suite) ([]assert.Outcome, error) { return s.watchRun(ctx, out, errs) }
+		defer errs.release()
+	}
 	w := &writer{env: e, outputs: o, exact: exact}
 	s, err := newSuite(ctx, w, all)
 	if err != nil {
 		return err
 	}
-	outcomes, err := s.play(ctx, atOnce)
+	outcomes, err := play(s)
 	if err := errors.Join(err, w.flush()); err != nil {
 		return err
 	}

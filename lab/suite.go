@@ -24,6 +24,7 @@ type suite struct {
 	log    func(pod string, line []byte) // access logs
 	own    topology.OwnLog
 	ended  []chan played // of each scenario: takes its end, once
+	story  *story        // of the only one, where it is watched
 }
 
 // played is what came of one scenario.
@@ -104,12 +105,16 @@ func (s *suite) one(ctx context.Context, i int) played {
 	if len(s.all) > 1 {
 		log = log.With("scenario", s.all[i].Name)
 	}
-	run, err := runner.Run(ctx, s.all[i], runner.Options{
+	o := runner.Options{
 		Driver: s.driver, Topology: s.flags.topology, Proxy: s.flags.proxy, Seed: s.seeds[i],
 		Exact: s.exact, Require: s.outputs.require, Version: buildVersion(), Log: log,
 		Progress: tell, Now: time.Now(), AccessLog: s.log, OwnLog: s.own,
 		Explain: s.outputs.history != "",
-	})
+	}
+	if s.story != nil {
+		o.Progress, o.Up, o.Stepped = s.story.doing, s.story.begun, s.story.stepped
+	}
+	run, err := runner.Run(ctx, s.all[i], o)
 	s.show.done(i)
 	if err != nil && ctx.Err() == nil && len(run.Header.Steps) == 0 {
 		run = nil // there is nothing to tell but the error

@@ -60,7 +60,7 @@ func (e *env) watch(ctx context.Context, name string) error {
 			}
 		})
 	}()
-	return e.show(ctx, tui.Options{
+	err = e.show(ctx, tui.Options{
 		Name: name, Change: true, Lab: &watched{c},
 		Next: func(ctx context.Context) (*feed.Batch, error) {
 			select {
@@ -74,6 +74,10 @@ func (e *env) watch(ctx context.Context, name string) error {
 		},
 		Over: func() string { return "the lab is down" },
 	})
+	if errors.Is(err, tui.ErrInterrupted) {
+		return nil // one leaves with Ctrl-C as with q
+	}
+	return err
 }
 
 // show runs the terminal UI.
@@ -81,8 +85,8 @@ func (e *env) show(ctx context.Context, o tui.Options) error {
 	o.Mono = !e.colored(e.out)
 	err := tui.Run(ctx, o)
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, tui.ErrInterrupted):
+		return err
 	case ctx.Err() != nil:
 		return &exitError{exitInterrupted, nil}
 	case errors.Is(err, tui.ErrTerminal):

@@ -190,6 +190,7 @@ var imports = map[string][]string{
 	"testdata/page":     {},
 	"testdata/chromium": {},
 	"testdata/wait":     {},
+	"testdata/terminal": {},
 	"testdata/apps":     {},
 	"testdata/netns":    {},
 	"testdata/evidence": {"meshcore/istio", "reports/fidelity"},

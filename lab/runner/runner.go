@@ -39,7 +39,10 @@ type Options struct {
 	AccessLog func(pod string, line []byte)
 	OwnLog    topology.OwnLog
 	Progress  func(Progress) // called from the runner's goroutine; may be nil
-	Now       time.Time      // when the run begins
+	// Up is given the mesh when it is up, Stepped the run so far after each step; may be nil.
+	Up      func(topology.Mesh)
+	Stepped func(*reports.Run)
+	Now     time.Time // when the run begins
 }
 
 // Progress is what is going on, for a person who waits.
@@ -106,11 +109,16 @@ func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run,
 		r.finish()
 		err = errors.Join(err, r.mesh.Close(context.WithoutCancel(ctx)))
 	}()
+	if o.Up != nil {
+		o.Up(r.mesh)
+	}
 	for i := range s.Steps {
 		if r.skips(i) {
 			continue
 		}
-		if err := r.step(ctx, i); err != nil {
+		err := r.step(ctx, i)
+		r.stepped()
+		if err != nil {
 			if ctx.Err() != nil {
 				r.out.Header.Stopped = "interrupted"
 				return r.out, ctx.Err()
@@ -166,6 +174,14 @@ func describe(m topology.Mesh) reports.MeshRun {
 		}
 	}
 	return out
+}
+
+// stepped tells how far the run has come.
+func (r *run) stepped() {
+	if r.opt.Stepped != nil {
+		r.out.History = r.mesh.Recorder().Snapshot()
+		r.opt.Stepped(r.out)
+	}
 }
 
 // passes says whether the steps so far do.

@@ -52,6 +52,8 @@ type App struct {
 	loads []*running
 	work  action // of the form
 	quit  bool
+
+	interrupted bool // by Ctrl-C
 }
 
 // running is a load that was started here.

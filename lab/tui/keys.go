@@ -20,7 +20,7 @@ func (a *App) Key(k Key) Do {
 	a.ui.Message, a.ui.Failed = "", false
 	switch {
 	case k == "Ctrl-C":
-		a.quit = true
+		a.quit, a.interrupted = true, true
 	case a.ui.Form != nil:
 		return a.formKey(k)
 	case a.ui.Typing:

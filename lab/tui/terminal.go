@@ -17,6 +17,9 @@ import (
 // ErrTerminal is why there is no terminal that can be drawn on.
 var ErrTerminal = errors.New("the terminal")
 
+// ErrInterrupted is why Run ends with Ctrl-C.
+var ErrInterrupted = errors.New("interrupted")
+
 // Options are what is watched, and how.
 type Options struct {
 	// Next waits for the next batch; io.EOF: there is none.
@@ -168,6 +171,9 @@ func (e *edge) loop(ctx context.Context, o Options, events <-chan tcell.Event) e
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if e.app.interrupted {
+		return ErrInterrupted
 	}
 	return nil
 }

@@ -142,6 +142,8 @@ func (p *painter) header(all pane) {
 	}
 	state, st := "● live", Style{Ink: Good, On: Bar, Bold: true}
 	switch {
+	case p.v.At == 0 && p.ui.Ended == "":
+		state, st.Ink = "… reaching the lab", Dim
 	case p.ui.Paused:
 		state = fmt.Sprintf("❚❚ paused  −%s", span(time.Duration(p.f.Live-p.v.At)))
 		st.Ink = Warn

@@ -178,8 +178,11 @@ func (p *painter) requests(b pane) {
 
 // nameWidth is the room for a service's name.
 func nameWidth(w int) int {
-	if w >= 110 {
+	switch {
+	case w >= 110:
 		return 20
+	case w >= 96:
+		return 16
 	}
 	return 11
 }
