@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,12 +14,16 @@ import (
 
 func scenariosCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "scenarios [NAME]",
-		Short: "List the bundled scenarios, or print one",
+		Use:   "scenarios [NAME | FOLDER]",
+		Short: "List the bundled scenarios, all or those of a folder, or print one",
 		Example: `  mesh-lab scenarios
+  mesh-lab scenarios chaos
   mesh-lab scenarios canary > my-canary.yaml`,
 		Args: wants(0, 1, ""),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && len(within(args[0])) > 0 {
+				return e.listScenarios(within(args[0]))
+			}
 			if len(args) == 1 {
 				b, err := fs.ReadFile(scenarios.Catalogue(), args[0]+".yaml")
 				if err != nil {
@@ -28,7 +33,7 @@ func scenariosCommand(e *env) *cobra.Command {
 				_, err = e.out.Write(b)
 				return err
 			}
-			return e.listScenarios()
+			return e.listScenarios(scenarios.Names())
 		},
 	}
 	outputFlag(e, c, "text", "json")
@@ -40,14 +45,21 @@ func scenarioNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 	return scenarios.Names(), cobra.ShellCompDirectiveDefault
 }
 
-func (e *env) listScenarios() error {
+// within lists the bundled scenarios of a folder.
+func within(folder string) []string {
+	return slices.DeleteFunc(scenarios.Names(), func(name string) bool {
+		return !strings.HasPrefix(name, strings.TrimSuffix(folder, "/")+"/")
+	})
+}
+
+func (e *env) listScenarios(names []string) error {
 	type row struct {
 		Name  string `json:"name"`
 		About string `json:"about"`
 		Steps int    `json:"steps"`
 	}
 	rows := []row{}
-	for _, n := range scenarios.Names() {
+	for _, n := range names {
 		s, diags := scenarios.Open(scenarios.Catalogue(), n+".yaml")
 		if err := e.diagnose(diags); err != nil {
 			return err

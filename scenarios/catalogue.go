@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-//go:embed *.yaml istio bookinfo httpbin security
+//go:embed *.yaml istio bookinfo chaos httpbin security
 var catalogue embed.FS
 
 // Catalogue returns the bundled scenarios: NAME.yaml or FOLDER/NAME.yaml, and the configuration

@@ -10,7 +10,15 @@ import (
 func TestCatalogue(t *testing.T) {
 	want := []string{
 		"bookinfo/abort", "bookinfo/all-v1", "bookinfo/delay", "bookinfo/overload",
-		"bookinfo/test-user", "bookinfo/timeout", "bookinfo/weights", "breaker", "canary", "faults",
+		"bookinfo/test-user", "bookinfo/timeout", "bookinfo/weights", "breaker", "canary",
+		"chaos/control-plane-down", "chaos/control-plane-restarted", "chaos/dns-fail",
+		"chaos/dns-none", "chaos/dns-slow", "chaos/dns-wrong", "chaos/flapping",
+		"chaos/half-open", "chaos/jittery-link", "chaos/kill-app", "chaos/kill-pod",
+		"chaos/kill-sidecar", "chaos/loss", "chaos/partial-pushes", "chaos/partition",
+		"chaos/partition-one-way", "chaos/pause", "chaos/ramp", "chaos/random-kills",
+		"chaos/refuse", "chaos/reset", "chaos/slow-link", "chaos/slow-pushes", "chaos/starve",
+		"chaos/steady-state", "chaos/unready",
+		"faults",
 		"httpbin/circuit-breaker", "httpbin/ingress", "httpbin/mirror", "overload", "retries",
 		"security/ext-authz", "security/jwt", "security/least-privilege", "security/migration",
 		"security/rotation", "security/strict", "sticky",

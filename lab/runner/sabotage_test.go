@@ -36,7 +36,7 @@ func TestSabotage(t *testing.T) {
 	var wg sync.WaitGroup
 	var results []*result
 	turn := make(chan struct{}, sabotages)
-	for _, name := range scenarios.Names() {
+	for _, name := range stories() {
 		for i, rule := range rules(t, bundled(t, name)) {
 			r := &result{name: name + " without " + rule.name}
 			results = append(results, r)
@@ -55,7 +55,7 @@ func TestSabotage(t *testing.T) {
 			t.Errorf("%s: %v", r.name, r.err)
 		}
 	}
-	if len(results) < len(scenarios.Names()) {
+	if len(results) < len(stories()) {
 		t.Errorf("only %d rules in all scenarios", len(results))
 	}
 }

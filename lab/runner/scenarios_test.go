@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"flag"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
@@ -41,7 +43,7 @@ func testScenarios(t *testing.T, d embedded.Driver) {
 	if n, err := strconv.Atoi(os.Getenv("MESHLAB_SOAK")); err == nil {
 		times = n
 	}
-	for _, name := range scenarios.Names() {
+	for _, name := range stories() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(times) {
@@ -54,6 +56,13 @@ func testScenarios(t *testing.T, d embedded.Driver) {
 			book.Add(name, expectations, configs...)
 		})
 	}
+}
+
+// stories are the bundled scenarios but for those of TestStories.
+func stories() []string {
+	return slices.DeleteFunc(scenarios.Names(), func(name string) bool {
+		return strings.HasPrefix(name, chaosFolder)
+	})
 }
 
 // contents counts a scenario's expectations and reads every configuration in it.
