@@ -15,7 +15,7 @@ func (m *Mesh) Carried(node string) (*xds.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := lower(m.current().dns, map[string]*xds.Snapshot{node: s})
+	out, err := m.lower(m.current().dns, map[string]*xds.Snapshot{node: s})
 	return out[node], err
 }
 
