@@ -215,7 +215,8 @@ func commands(root *cobra.Command, e *env) {
 		}},
 		{"A lab to play with:", []*cobra.Command{
 			upCommand(e), downCommand(e), applyCommand(e), deleteCommand(e), getCommand(e),
-			requestCommand(e), whyCommand(e), loadCommand(e), chaosCommand(e), watchCommand(e),
+			requestCommand(e), whyCommand(e), graphCommand(e), loadCommand(e), chaosCommand(e),
+			watchCommand(e),
 			proxyConfigCommand(e), proxyStatusCommand(e),
 		}},
 		{"One part of a mesh:", []*cobra.Command{

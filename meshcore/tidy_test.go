@@ -121,6 +121,9 @@ var imports = map[string][]string{
 	"sampleapps/servicex":       {"sampleapps/app"},
 	"sampleapps/jwtissuer":      {"sampleapps/app"},
 	"sampleapps/isotope":        {"sampleapps/app"},
+	"lab/graph": {
+		"meshcore/istio", "meshcore/observe", "meshcore/translate",
+	},
 	"lab/why": {
 		"meshcore/clock", "meshcore/engine", "meshcore/engine/lb", "meshcore/engine/trace",
 		"meshcore/istio", "meshcore/observe", "meshcore/transport", "meshcore/translate",
@@ -172,7 +175,7 @@ var imports = map[string][]string{
 	"lab/tui/screen":   {"lab/tui/feed", "lab/tui/model", "meshcore/clock", "scenarios/assert"},
 	"lab/tui":          {"lab/tui/*", "meshcore/clock", "meshcore/observe"},
 	"lab/remote": {
-		"lab/why",
+		"lab/why", "lab/graph",
 		"lab/chaos", "lab/load", "lab/request", "lab/tlsclient", "lab/topology", "lab/tui/feed",
 		"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate",
 		"meshcore/xds", "scenarios",

@@ -64,6 +64,7 @@ func NewServer(m topology.Mesh, info Info, down func()) *Server {
 	mux.HandleFunc("GET /snapshot", s.handleSnapshot)
 	mux.HandleFunc("POST /request", s.handleRequest)
 	mux.HandleFunc("POST /why", s.handleWhy)
+	mux.HandleFunc("GET /graph", s.handleGraph)
 	mux.HandleFunc("POST /load", s.handleLoad)
 	mux.HandleFunc("GET /watch", s.handleWatch)
 	mux.HandleFunc("POST /break", s.handleBreak)

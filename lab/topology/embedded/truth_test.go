@@ -187,8 +187,8 @@ var _ = flag.Bool("update", false, "rewrite the evidence in reports/fidelity")
 
 // count is what TestTruth did.
 type count struct {
-	compared, waiting atomic.Int64
-	book              *evidence.Book
+	compared, waiting, explained atomic.Int64
+	book                         *evidence.Book
 }
 
 // TestTruth sends the recorded requests through our mesh and compares the replies, flags and
@@ -211,7 +211,8 @@ func testTruth(t *testing.T, d embedded.Driver) {
 			What: "answers, records and what backends saw with those of istiod and Envoy together",
 		})}
 	t.Cleanup(func() { // after the cases, which run side by side
-		t.Logf("%d requests compared, %d cases or requests wait", n.compared.Load(), n.waiting.Load())
+		t.Logf("%d requests compared, %d cases or requests wait, %d hops explained",
+			n.compared.Load(), n.waiting.Load(), n.explained.Load())
 		if n.compared.Load() == 0 && !t.Skipped() {
 			t.Error("nothing was compared")
 		}
@@ -251,7 +252,10 @@ func playCase(
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var logs podLogs
-	m, err := d.Up(ctx, topology.Spec{Config: config, Seed: 7, AccessLog: logs.take})
+	var requests struct{ Requests []wanted }
+	decode(t, c.Read(t, "case.yaml"), &requests)
+	m, err := d.Up(ctx, topology.Spec{Config: config, Seed: 7, AccessLog: logs.take,
+		KeepHeaders: headerNames(t, requests.Requests)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,8 +276,6 @@ func playCase(
 		// cluster (update_merge_window); the recording began later than that.
 		<-time.After(1100 * time.Millisecond)
 	}
-	var requests struct{ Requests []wanted }
-	decode(t, c.Read(t, "case.yaml"), &requests)
 	decode(t, c.Read(t, "observed.yaml"), &recorded)
 	for i := range requests.Requests {
 		w := &requests.Requests[i]
@@ -309,6 +311,13 @@ func playCase(
 		}
 		if d.Proxy == "envoy" {
 			r.anyBackOff()
+		}
+		if inexplicable[id] == "" && d.Proxy != "envoy" {
+			wrong, hops := explained(t, m, results)
+			n.explained.Add(int64(hops))
+			for _, p := range wrong {
+				t.Errorf("%s: %s", w.ID, p)
+			}
 		}
 		n.compared.Add(1)
 		n.book.Add(c.String(), len(results), config)
