@@ -117,7 +117,7 @@ func (e *env) driver() (topology.Driver, error) { return e.driverOf(e.flags.prox
 // driverOf is driver for a data plane.
 func (e *env) driverOf(proxy string) (topology.Driver, error) {
 	if e.flags.topology == "docker" {
-		return docker.Driver{Proxy: proxy, Progress: e.progress(), Note: e.note()}, nil
+		return docker.Driver{Proxy: proxy, Note: e.note()}, nil
 	}
 	d := embedded.Driver{Proxy: proxy}
 	if d.Proxy != "envoy" {
@@ -151,16 +151,18 @@ func (e *env) note() func(text string) {
 	}
 }
 
-// progress tells what the bring-up of a mesh is at: to a person, on one line that the next takes
-// the place of.
-func (e *env) progress() func(what string) {
+// progress tells a person what the bring-up of a mesh is at, on one line that the next takes the
+// place of; end takes the last away.
+func (e *env) progress() (tell func(what string), end func()) {
 	if !isTerminal(e.err) {
-		return nil
+		return nil, func() {}
 	}
 	began := time.Now()
 	return func(what string) {
-		fmt.Fprintf(e.err, "\r\x1b[K%4.1f s  %s\r", time.Since(began).Seconds(), what)
-	}
+			fmt.Fprintf(e.err, "\r\x1b[K%4.1f s  %s\r", time.Since(began).Seconds(), what)
+		}, func() {
+			fmt.Fprint(e.err, "\r\x1b[K")
+		}
 }
 
 // keep is how many records of each kind a lab remembers; what needs more of them watches.
@@ -182,6 +184,12 @@ func (e *env) bring(ctx context.Context, s source, fixed bool) (topology.Mesh, u
 	driver, err := e.driver()
 	if err != nil {
 		return nil, 0, err
+	}
+	if d, ok := driver.(docker.Driver); ok { // which takes seconds
+		var end func()
+		d.Progress, end = e.progress()
+		defer end()
+		driver = d
 	}
 	m, err := driver.Up(ctx, topology.Spec{
 		Config: c, Seed: seed, UnknownImage: s.unknown, Log: e.log, FixedPorts: fixed,

@@ -55,6 +55,10 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if swept.Images > 0 {
+		s.Log.Info("removed older images", "images", swept.Images)
+	}
+	swept.Images = 0 // of builds before this one: no news
 	if text := swept.String(); text != "" {
 		d.note("removed what a killed mesh-lab had left in Docker: " + text)
 	}
