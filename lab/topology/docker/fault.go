@@ -132,7 +132,7 @@ func (p *pod) Kill(ctx context.Context, part topology.Part) (topology.Broken, er
 		boxes = append(boxes, p.infra)
 	}
 	p.mark(part, 1)
-	r := topology.Receipt{Unit: "processes killed"}
+	r := topology.Receipt{Fired: 1, Unit: "killed"}
 	for _, c := range boxes {
 		x, err := c.Kill(ctx)
 		if err != nil {
@@ -140,7 +140,7 @@ func (p *pod) Kill(ctx context.Context, part topology.Part) (topology.Broken, er
 			return nil, err
 		}
 		at := p.w.clock.Instant(x.At)
-		if r.Fired++; r.First == 0 {
+		if r.First == 0 {
 			r.First = at
 		}
 		r.Last = max(r.Last, at)
@@ -209,7 +209,7 @@ func (p *pod) Pause(ctx context.Context, part topology.Part) (topology.Broken, e
 	}
 	p.mark(part, 1)
 	at := p.w.clock.Now()
-	r := topology.Receipt{Unit: "processes paused", First: at, Last: at}
+	r := topology.Receipt{Fired: 1, Unit: "paused", First: at, Last: at}
 	for i, c := range boxes {
 		if err := c.Pause(ctx); err != nil {
 			for _, c := range boxes[:i] {
@@ -224,11 +224,12 @@ func (p *pod) Pause(ctx context.Context, part topology.Part) (topology.Broken, e
 		return nil, err
 	}
 	for _, c := range boxes {
-		if states[c] == "paused" {
-			r.Fired++
-			r.Evidence = append(r.Evidence,
-				fmt.Sprintf("Docker: the %s of %s is paused", c.Part(), c.Pod()))
+		if states[c] != "paused" {
+			r.Fired = 0
+			continue
 		}
+		r.Evidence = append(r.Evidence,
+			fmt.Sprintf("Docker: the %s of %s is paused", c.Part(), c.Pod()))
 	}
 	return &effect{
 		receipt: func(context.Context) (topology.Receipt, error) { return r, nil },

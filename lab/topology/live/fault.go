@@ -58,7 +58,7 @@ func unit(f topology.Fault) string {
 		}
 		return "pods taken for not ready"
 	}
-	return "pods"
+	return "periods of the CPU's quota cut short"
 }
 
 // is tells a pod by its ID.
