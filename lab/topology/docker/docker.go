@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
@@ -65,6 +66,7 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	w := &world{
 		engine: e, spec: s, driver: d, log: s.Log, clock: clock.NewReal(),
 		rec: observe.NewRecorder(), pods: map[string]*pod{},
+		graves: map[netip.Addr]*engine.Container{},
 	}
 	if err := w.begin(ctx); err != nil {
 		return nil, errors.Join(err, w.Close(context.WithoutCancel(ctx)))

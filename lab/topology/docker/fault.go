@@ -128,9 +128,6 @@ func (p *pod) Kill(ctx context.Context, part topology.Part) (topology.Broken, er
 		return nil, err
 	}
 	whole := part == "" || part == topology.PartPod
-	if whole {
-		boxes = append(boxes, p.infra)
-	}
 	p.mark(part, 1)
 	r := topology.Receipt{Fired: 1, Unit: "killed"}
 	for _, c := range boxes {

@@ -66,6 +66,15 @@ func (w *world) Start(ctx context.Context, s *translate.Pod) (live.Pod, error) {
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
+	w.mu.Lock()
+	grave := w.graves[s.IP]
+	delete(w.graves, s.IP)
+	w.mu.Unlock()
+	if grave != nil {
+		if err := grave.Remove(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.start(ctx, s); err != nil {
 		return nil, errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 	}
@@ -382,6 +391,12 @@ func (p *pod) Close(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, c := range []*engine.Container{p.proxy, p.app, p.infra} {
+		if c == p.infra && c != nil && p.isBroken(topology.PartPod) {
+			p.w.mu.Lock()
+			p.w.graves[p.Spec().IP] = c
+			p.w.mu.Unlock()
+			continue
+		}
 		if c != nil {
 			errs = append(errs, c.Remove(ctx))
 		}

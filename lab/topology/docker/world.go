@@ -51,8 +51,11 @@ type world struct {
 	told    *sent.Receiver // of our own proxies
 	served  sync.WaitGroup
 
-	mu        sync.Mutex
-	pods      map[string]*pod
+	mu   sync.Mutex
+	pods map[string]*pod
+	// graves are the networks of pods that were killed: where nobody listens any more the kernel
+	// refuses, as it does where a process has died, until another pod takes the address.
+	graves    map[netip.Addr]*engine.Container
 	hubVIPs   []capture.VIP
 	faults    int                 // so far, for their names
 	netFaults []*netFault         // in effect
