@@ -147,7 +147,18 @@ func told(f remote.Faults) string {
 	return strings.Join(out, "; ")
 }
 
-// Why tells what the proxies recorded of a request.
-func (w *watched) Why(_ context.Context, _ string, hops []observe.Request) ([]string, error) {
-	return tui.Hops(hops), nil
+// Why explains a request; of one that can not be explained any more it tells what was recorded.
+func (w *watched) Why(
+	ctx context.Context, id string, hops []observe.Request,
+) ([]string, error) {
+	e, err := w.c.Why(ctx, remote.Why{ID: id})
+	if err != nil {
+		said := []string{"Only what was recorded: " + err.Error(), ""}
+		return append(said, tui.Hops(hops)...), nil
+	}
+	var out []string
+	for _, l := range e.Lines(120) {
+		out = append(out, l.String())
+	}
+	return out, nil
 }

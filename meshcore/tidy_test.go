@@ -169,7 +169,7 @@ var imports = map[string][]string{
 		"meshcore/clock", "meshcore/istio", "meshcore/translate", "lab/request", "lab/topology",
 	},
 	"lab/parity/rules": {"meshcore/istio", "meshcore/istio/generate"},
-	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded"},
+	"lab/bench":        {"meshcore/*", "lab/topology", "lab/topology/embedded", "lab/tui", "lab/tui/feed"},
 	"lab/tui/feed":     {"meshcore/clock", "meshcore/istio", "meshcore/observe", "meshcore/translate", "scenarios/assert"},
 	"lab/tui/model":    {"lab/tui/feed", "meshcore/clock", "meshcore/observe", "scenarios/assert"},
 	"lab/tui/screen":   {"lab/tui/feed", "lab/tui/model", "meshcore/clock", "scenarios/assert"},

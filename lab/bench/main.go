@@ -28,7 +28,7 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.short, "short", false, "fewer and shorter samples")
-	flag.StringVar(&o.only, "only", "", "one part: proxies, apply, memory or start")
+	flag.StringVar(&o.only, "only", "", "one part: proxies, apply, memory, start or watch")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		if err := play(flag.Args()); err != nil {
@@ -52,7 +52,7 @@ var parts = []struct {
 	run  func(context.Context, options) error
 }{
 	{"proxies", benchProxies}, {"apply", benchApply},
-	{"memory", benchMemory}, {"start", benchStart},
+	{"memory", benchMemory}, {"start", benchStart}, {"watch", benchWatch},
 }
 
 func bench(ctx context.Context, o options) error {

@@ -51,3 +51,6 @@ func (c canvas) style(s screen.Style) tcell.Style {
 	}
 	return st
 }
+
+// NewCanvas returns a canvas on a terminal's screen, without colours where mono.
+func NewCanvas(s tcell.Screen, mono bool) screen.Canvas { return canvas{s, mono} }
