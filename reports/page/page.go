@@ -62,6 +62,7 @@ type view struct {
 	Alarm     string
 	Steps     []*stepView
 	Timeline  template.HTML
+	Faults    []faultView
 	Graph     template.HTML
 	Slowest   []requestView
 	Failed    []requestView
@@ -181,7 +182,8 @@ func newView(run *reports.Run, key string) (*view, error) {
 			}
 		}
 	}
-	v.Timeline = x.timeline()
+	v.Timeline = x.timeline(res)
+	v.Faults = faultsOf(res)
 	v.Slowest, v.Failed, v.MoreFails = x.remarkable()
 	return v, nil
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"html/template"
 	"strings"
+	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
 
 func readFortio(data []byte) (f fortio, ok bool) {
@@ -33,13 +35,13 @@ type moment struct {
 const laneHeight = 26.0
 
 // timeline draws the whole run: steps, what was changed, pushes, faults, ejections.
-func (x *index) timeline() template.HTML {
+func (x *index) timeline(res *reports.Result) template.HTML {
 	at := span{0, clock.Instant(x.run.Header.Duration)}
 	if at.until <= 0 {
 		return ""
 	}
 	lanes := []lane{x.stepLane(), x.loadLane(), x.changeLane(), x.pushLane()}
-	lanes = append(lanes, x.faultLane(), x.ejectionLane())
+	lanes = append(lanes, faultLane(res), x.ejectionLane())
 	p := &plot{at: at, ymax: 1}
 	var body strings.Builder
 	y := 6.0
@@ -151,30 +153,44 @@ func (x *index) pushLane() lane {
 	return l
 }
 
-func (x *index) faultLane() lane {
+func faultLane(res *reports.Result) lane {
 	l := lane{name: "faults"}
-	for i := range x.run.History.Faults {
-		f := &x.run.History.Faults[i]
-		until := f.Until
-		if until == 0 {
-			until = f.From
-		}
-		what := f.Kind
-		if f.Target != "" && f.Target != f.Kind {
-			what += " " + f.Target
-		}
-		unit := f.Unit
-		if unit == "" {
-			unit = "times"
-		}
-		tip := fmt.Sprintf("%s: %s %s", what, reports.Grouped(f.Fired), unit)
-		class := "o2"
+	for i := range res.Faults {
+		f := &res.Faults[i]
+		until, class := max(f.Until, f.From), "o2"
 		if f.Skipped != "" {
-			tip, class = what+" was not done: "+f.Skipped, "o1"
+			class = "o1"
 		}
-		l.marks = append(l.marks, moment{f.From, until, class, tip, what})
+		l.marks = append(l.marks, moment{f.From, until, class, f.Title() + ": " + f.Receipt(),
+			f.Title()})
 	}
 	return l
+}
+
+// faultView is a fault with its receipt; one that did nothing proves nothing.
+type faultView struct {
+	Verdict             assert.Outcome
+	What, Receipt, When string
+	Evidence            []string
+}
+
+func faultsOf(res *reports.Result) []faultView {
+	var out []faultView
+	for i := range res.Faults {
+		f := &res.Faults[i]
+		v := faultView{
+			Verdict: assert.Pass, What: f.Title(), Receipt: f.Receipt(), Evidence: f.Evidence,
+		}
+		if f.Fired == 0 || f.Skipped != "" {
+			v.Verdict = assert.Inconclusive
+		}
+		if f.Until > 0 {
+			v.When = reports.Took(time.Duration(f.From)) + " to " +
+				reports.Took(time.Duration(f.Until))
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // ejectionLane draws how long each host was ejected, at the first proxy that said so.
