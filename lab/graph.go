@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mesh-lab/mesh-lab/lab/graph"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
-	"github.com/mesh-lab/mesh-lab/reports"
 )
 
 func graphCommand(e *env) *cobra.Command {
@@ -60,14 +58,9 @@ func (e *env) graph(
 	case seen && files:
 		return nil, usage("graph --seen is about the lab that is up; files have seen nothing")
 	case history != "":
-		f, err := os.Open(history)
+		run, err := readRun(history)
 		if err != nil {
-			return nil, &exitError{exitUsage, clean(err)}
-		}
-		defer f.Close()
-		run, err := reports.ReadRun(f)
-		if err != nil {
-			return nil, usage("%s: %w", history, err)
+			return nil, err
 		}
 		return graph.OfHistory(&run.History), nil
 	case files:

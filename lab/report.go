@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mesh-lab/mesh-lab/lab/graph"
 	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/reports/page"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
@@ -50,6 +51,11 @@ otherwise.`,
 	c.Flags().BoolVar(&compare, "compare", false, "put two runs side by side")
 	outputFlag(e, c, "text", "json")
 	return c
+}
+
+// meshGraph draws who called whom in a run.
+func meshGraph(r *reports.Run) (string, error) {
+	return graph.OfHistory(&r.History).SVG(), nil
 }
 
 // readRun reads a recorded run.
@@ -110,7 +116,7 @@ func (e *env) compareRuns(a, b, html string) error {
 	}
 	if html != "" {
 		err := toFile(html, func(w io.Writer) error {
-			return page.WriteComparison(w, nil, runs[0], runs[1])
+			return page.WriteComparison(w, meshGraph, runs[0], runs[1])
 		})
 		if err != nil {
 			return environment(err)

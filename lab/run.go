@@ -317,7 +317,7 @@ func (w *writer) flush() error {
 	}
 	if f := w.outputs.html; f != "" && len(w.runs) > 0 {
 		errs = append(errs, toFile(f, func(o io.Writer) error {
-			return page.Write(o, nil, w.runs...)
+			return page.Write(o, meshGraph, w.runs...)
 		}))
 	}
 	return environment(errors.Join(errs...))
