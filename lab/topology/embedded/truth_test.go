@@ -312,7 +312,7 @@ func playCase(
 		if d.Proxy == "envoy" {
 			r.anyBackOff()
 		}
-		if inexplicable[id] == "" && d.Proxy != "envoy" {
+		if inexplicable[id] == "" && (d.Proxy != "envoy" || sample[c.Area]) {
 			wrong, hops := explained(t, m, results)
 			n.explained.Add(int64(hops))
 			for _, p := range wrong {
