@@ -13,7 +13,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/why"
-	"github.com/mesh-lab/mesh-lab/reports"
 )
 
 func whyCommand(e *env) *cobra.Command {
@@ -115,14 +114,9 @@ func (e *env) whyRecorded(
 		}
 		return e.printWhy(x)
 	}
-	f, err := os.Open(history)
+	run, err := readRun(history)
 	if err != nil {
-		return &exitError{exitUsage, clean(err)}
-	}
-	defer f.Close()
-	run, err := reports.ReadRun(f)
-	if err != nil {
-		return usage("%s: %w", history, err)
+		return err
 	}
 	x, err := why.OfRun(run, id)
 	if err != nil {
