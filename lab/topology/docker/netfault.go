@@ -120,7 +120,6 @@ type netFault struct {
 	at    []string // pods
 	rules []capture.FaultRule
 	unit  string
-	past  hits // of pods that are gone
 }
 
 // begin tells the kernels.

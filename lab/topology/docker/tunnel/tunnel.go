@@ -81,8 +81,7 @@ func readLine(r io.ByteReader, v any) error {
 // conn is a connection whose first bytes have been read with others.
 type conn struct {
 	net.Conn
-	r    *bufio.Reader
-	once sync.Once
+	r *bufio.Reader
 }
 
 func newConn(c net.Conn) *conn { return &conn{Conn: c, r: bufio.NewReader(c)} }
