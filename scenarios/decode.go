@@ -24,6 +24,7 @@ type decoder struct {
 	scenario string
 	problems []istio.Diagnostic
 	visited  int
+	listed   map[string]string // known keys that were listed → the field that it was for
 }
 
 // putter collects named values in the order written.
@@ -273,7 +274,16 @@ func (d *decoder) unknown(key *yaml.Node, field string, known []string) {
 		d.report(key, join(field, key.Value), "unknown key; did you mean %s?", s)
 		return
 	}
-	d.report(key, join(field, key.Value), "unknown key; known are %s", strings.Join(known, ", "))
+	all := strings.Join(known, ", ")
+	if first := d.listed[all]; first != "" { // once is enough to read
+		d.report(key, join(field, key.Value), "unknown key; known are those named for %s", first)
+		return
+	}
+	if d.listed == nil {
+		d.listed = map[string]string{}
+	}
+	d.listed[all] = join(field, key.Value)
+	d.report(key, join(field, key.Value), "unknown key; known are %s", all)
 }
 
 // fieldTable is a struct's fields by key, in the order of the struct.
