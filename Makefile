@@ -5,10 +5,10 @@ FUZZTIME ?= 20s
 SOAK ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check lint bench golden fuzz soak parity
+.PHONY: help build test check lint bench golden fuzz soak parity screenshots
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the mesh-lab binary
 	$(GO) build -o mesh-lab .
@@ -40,6 +40,10 @@ fuzz: ## fuzz every target for FUZZTIME each
 
 soak: build ## run all bundled scenarios SOAK times, with other seeds
 	@.ci/soak $(SOAK)
+
+screenshots: ## draw the pictures in docs/ again: the terminal UI and the page of a run
+	$(GO) test -count=1 ./lab/tui -run '^TestPicture$$' -update
+	$(GO) test -count=1 ./lab -run '^TestPage$$' -screenshots
 
 parity: build ## compare with the real Envoy: scenarios, random configurations
 	@.ci/parity

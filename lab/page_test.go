@@ -3,18 +3,24 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/lab/graph"
 	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
+	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/reports/page"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 	"github.com/mesh-lab/mesh-lab/testdata/chromium"
 )
+
+var screenshots = flag.Bool("screenshots", false, "write the pictures of pages in docs/ again")
 
 // TestPage opens the page of a real run in a browser: nothing is asked for or complained of, charts
 // are there, both themes differ, and a phone need not scroll sideways.
@@ -51,10 +57,25 @@ func TestPage(t *testing.T) {
 	if wide > 390 {
 		t.Errorf("on a phone the page is %d wide", wide)
 	}
-	if png := p.Picture("article"); !bytes.HasPrefix(png, []byte("\x89PNG")) {
-		t.Error("no picture of the page")
+	for _, c := range []struct {
+		theme         string
+		width, height int64
+	}{{"dark", 390, 844}, {"light", 390, 844}, {"dark", 1100, 1000}, {"light", 1100, 1000}} {
+		p.Theme(c.theme)
+		p.Size(c.width, c.height)
+		png := p.Shot()
+		if !bytes.HasPrefix(png, []byte("\x89PNG")) {
+			t.Errorf("no picture of the page, %s and %d wide", c.theme, c.width)
+		}
+		if *screenshots && c.theme == "light" && c.width > 1000 {
+			if err := os.WriteFile("../docs/page.png", png, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
+
+func graphOf(r *reports.Run) (string, error) { return graph.OfHistory(&r.History).SVG(), nil }
 
 // runPage runs a bundled scenario and returns its page.
 func runPage(t *testing.T, name string) []byte {
@@ -72,7 +93,7 @@ func runPage(t *testing.T, name string) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := page.Write(&b, nil, run); err != nil {
+	if err := page.Write(&b, graphOf, run); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -229,6 +229,12 @@ func (p *Page) Size(width, height int64) {
 	p.do("resize", chromedp.EmulateViewport(width, height))
 }
 
+// Shot takes a picture, a PNG, of what the window shows.
+func (p *Page) Shot() []byte {
+	p.t.Helper()
+	return run(p, "take a picture", chromedp.CaptureScreenshot())
+}
+
 // Eval evaluates an expression of JavaScript in the page.
 func Eval[T any](p *Page, expression string) T {
 	p.t.Helper()

@@ -60,20 +60,33 @@ func (g *Grid) run(y int, f func(x, n int, s Style)) {
 	}
 }
 
-// words writes a stretch's text; blocks, which must fill their cells whatever the font, are drawn.
+// words writes a stretch's text, each word at its place; blocks, which must fill their cells whatever
+// the font, are drawn.
 func (g *Grid) words(b *strings.Builder, x, y, n int, s Style) {
-	var text strings.Builder
-	for i := range n {
-		r := g.Cells[y*g.W+x+i].Rune
+	var word []rune
+	for i := range n + 1 {
+		r := ' '
+		if i < n {
+			r = g.Cells[y*g.W+x+i].Rune
+		}
 		if left, top, w, h, opacity := block(r); w > 0 {
 			fmt.Fprintf(b, `<rect x="%.2f" y="%.2f" width="%.2f" height="%.2f" fill="%s" `+
 				`fill-opacity="%g"/>`+"\n", border+(float64(x+i)+left)*cellWidth,
 				border+(float64(y)+top)*cellHeight, w*cellWidth, h*cellHeight, hex[s.Ink], opacity)
 			r = ' '
 		}
-		text.WriteRune(r)
+		if r != ' ' && r != 0 {
+			word = append(word, r)
+			continue
+		}
+		g.word(b, x+i-len(word), y, word, s)
+		word = word[:0]
 	}
-	if strings.TrimSpace(text.String()) == "" {
+}
+
+// word writes characters side by side, as wide as their cells are.
+func (g *Grid) word(b *strings.Builder, x, y int, word []rune, s Style) {
+	if len(word) == 0 {
 		return
 	}
 	weight := ""
@@ -81,8 +94,8 @@ func (g *Grid) words(b *strings.Builder, x, y, n int, s Style) {
 		weight = ` font-weight="bold"`
 	}
 	fmt.Fprintf(b, `<text x="%.1f" y="%d" textLength="%.1f" fill="%s"%s>%s</text>`+"\n",
-		border+float64(x)*cellWidth, border+y*cellHeight+13, float64(n)*cellWidth, hex[s.Ink],
-		weight, html.EscapeString(text.String()))
+		border+float64(x)*cellWidth, border+y*cellHeight+13, float64(len(word))*cellWidth,
+		hex[s.Ink], weight, html.EscapeString(string(word)))
 }
 
 // block is where a block character is filled, in parts of its cell, and how densely; w is 0 for
