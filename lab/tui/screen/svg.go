@@ -60,8 +60,8 @@ func (g *Grid) run(y int, f func(x, n int, s Style)) {
 	}
 }
 
-// words writes a stretch's text, each word at its place; blocks, which must fill their cells whatever
-// the font, are drawn.
+// words writes a stretch's text, each word at its place; blocks, which must fill their cells
+// whatever the font, are drawn.
 func (g *Grid) words(b *strings.Builder, x, y, n int, s Style) {
 	var word []rune
 	for i := range n + 1 {
