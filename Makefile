@@ -14,7 +14,7 @@ build: ## build the mesh-lab binary
 	$(GO) build -o mesh-lab .
 
 test: ## run every test with the race detector (all that a fresh machine needs)
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 40m ./...
 	$(GO) test ./meshcore/istio ./meshcore/engine ./scenarios/assert # what is thinned under the race detector, whole
 
 check: lint test ## format, vet, static analysis, tidy modules, and every test

@@ -62,8 +62,8 @@ type bound struct{ least, most time.Duration }
 // bounds has the times that are compared: below, it is a race which of two things is first, and
 // above, requests wait for long.
 var bounds = map[string]bound{
-	"timeout":       {100 * time.Millisecond, 250 * time.Millisecond},
-	"perTryTimeout": {100 * time.Millisecond, 250 * time.Millisecond},
+	"timeout":       {300 * time.Millisecond, 500 * time.Millisecond},
+	"perTryTimeout": {300 * time.Millisecond, 300 * time.Millisecond},
 	"fixedDelay":    {100 * time.Millisecond, 100 * time.Millisecond},
 	"backoff":       {time.Millisecond, 30 * time.Millisecond},
 	// A pod that is back while requests are sent is met by some of them.

@@ -134,7 +134,7 @@ func (d drawer) forward(r *networkingv1alpha3.HTTPRoute) {
 		r.Rewrite = d.rewrite()
 	}
 	if d.in(1, 5) {
-		r.Timeout = durationpb.New(pick(d, 50*time.Millisecond, 100*time.Millisecond))
+		r.Timeout = durationpb.New(pick(d, 300*time.Millisecond, 500*time.Millisecond))
 	}
 	if d.in(1, 4) {
 		r.Retries = d.retries()
@@ -193,7 +193,7 @@ func (d drawer) retries() *networkingv1alpha3.HTTPRetry {
 			"connect-failure,refused-stream", "retriable-status-codes,500",
 			"5xx,reset-before-request")
 		if d.in(1, 4) {
-			r.PerTryTimeout = durationpb.New(50 * time.Millisecond)
+			r.PerTryTimeout = durationpb.New(300 * time.Millisecond)
 		}
 	}
 	return r
