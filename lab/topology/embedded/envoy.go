@@ -315,7 +315,7 @@ const (
 )
 
 // settlePatience bounds how long an Envoy may take to answer and to hand over its log entries.
-const settlePatience = 10 * time.Second
+const settlePatience = 30 * time.Second
 
 // dying bounds how long it takes from the end of a process until it is known.
 const dying = 5 * time.Second
