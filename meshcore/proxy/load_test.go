@@ -48,6 +48,9 @@ func TestLoad(t *testing.T) {
 		if err := b.p.Settle(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if err := b.p.Close(); err != nil { // what a client gave up may still end
+			t.Error(err)
+		}
 		close(b.records)
 	})
 }
