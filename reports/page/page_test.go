@@ -122,7 +122,7 @@ func TestPageTells(t *testing.T) {
 		"LDS to bad-0.default NACKed: port &lt;0&gt; is taken", "RDS to curl-0.default ACKed",
 		">10.244.0.6:8080<", "Failed requests", "and 30 more that failed", "Slowest requests",
 		"default (VirtualService default/recommendation)", "HTTP 503", "p99", "3.90 ms",
-		"share of v2 so far", `class="wanted"`, "2xx and 3xx: 360", "5xx: 40",
+		"share of v2 so far", `<rect class="wanted"`, "2xx and 3xx: 360", "5xx: 40",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q", want)
@@ -234,6 +234,32 @@ func TestRoundStep(t *testing.T) {
 	} {
 		if got := roundStep(d); got != want {
 			t.Errorf("roundStep(%s) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+// TestDiffers: what is statistical differs when its intervals have nothing in common, what is exact
+// when another thing was seen.
+func TestDiffers(t *testing.T) {
+	in := func(lo, hi float64) *assert.Verdict {
+		return &assert.Verdict{Outcome: assert.Pass, Interval: &[2]float64{lo, hi}, FalseAlarm: 1e-6}
+	}
+	seen := func(what string) *assert.Verdict {
+		return &assert.Verdict{Outcome: assert.Pass, Observed: what}
+	}
+	for i, c := range []struct {
+		a, b *assert.Verdict
+		want bool
+	}{
+		{in(0.1, 0.2), in(0.15, 0.3), false},
+		{in(0.1, 0.2), in(0.3, 0.4), true},
+		{in(0.3, 0.4), in(0.1, 0.2), true},
+		{seen("3"), seen("3"), false},
+		{seen("3"), seen("4"), true},
+		{seen("3"), nil, true},
+	} {
+		if got := differs(c.a, c.b); got != c.want {
+			t.Errorf("%d: differs is %t", i, got)
 		}
 	}
 }
