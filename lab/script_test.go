@@ -97,6 +97,12 @@ func (p *process) await(ts *testscript.TestScript, pattern string) {
 	select {
 	case <-p.seen:
 	case err := <-p.waited:
+		p.waited <- err // for ended
+		select {
+		case <-p.seen: // it said it, and ended at once: all output was copied before
+			return
+		default:
+		}
 		ts.Fatalf("it ended (%v) before it said %s:\n%s", err, pattern, p.text.String())
 	}
 }

@@ -120,9 +120,9 @@ func TestSlow(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		trouble.Change(control.Trouble{Slow: time.Hour})
+		was := trouble.Count().Delayed
 		done := make(chan struct{})
 		go func() { l.set(snapshots{"a.default": old, "b.default": old}); close(done) }()
-		was := trouble.Count().Delayed
 		wait.Until(t, func() string { return "a push waits" },
 			func() bool { return trouble.Count().Delayed > was })
 		trouble.End() // what is late leaves
