@@ -60,14 +60,17 @@ func get[V any](m *sync.Map, key string) *V {
 	return v.(*V)
 }
 
-// Record is what proxy.Sink asks for; RecordOn is called in its place.
-func (c *counters) Record(*observe.Request) {}
-
-// RecordOn counts a request or a TCP connection.
-func (c *counters) RecordOn(chain *engine.Chain, r *observe.Request) {
+// Record hands on the record of a connection that no filter chain takes; of all else RecordOn is
+// called in its place.
+func (c *counters) Record(r *observe.Request) {
 	if c.sink != nil {
 		c.sink.Record(r)
 	}
+}
+
+// RecordOn counts a request or a TCP connection.
+func (c *counters) RecordOn(chain *engine.Chain, r *observe.Request) {
+	c.Record(r)
 	p := get[prefixCount](&c.prefixes, chain.StatPrefix)
 	p.total.Add(1)
 	p.received.Add(uint64(r.BytesReceived))

@@ -83,6 +83,11 @@ func (w *world) startPart(
 	}
 	s.Image, s.Cmd = w.image, []string{"part", kind}
 	s.Env = map[string]string{part.Variable: text}
+	if kind != "hub" { // all of the lab's connections pass it
+		// A worker each, as the Envoys have it. Go's threads otherwise look for work from each
+		// other whenever a message comes: with some twenty processes that costs more than the work.
+		s.Env["GOMAXPROCS"] = "1"
+	}
 	if s.Part == "" {
 		s.Part = kind
 	}

@@ -33,8 +33,9 @@ type Options struct {
 
 const (
 	defaultLimit = 1 << 15
-	// gather is how long a batch gathers; a question does not wait for it.
-	gather = 2 * time.Millisecond
+	// gather is how long a batch gathers; a question does not wait for it. Each batch wakes three
+	// processes, there and back.
+	gather = 20 * time.Millisecond
 	// settleTime bounds how long a sender waits for exchanges that end.
 	settleTime = 30 * time.Second
 	firstPause = 10 * time.Millisecond

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/sidecar"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
@@ -163,15 +164,31 @@ func TestLife(t *testing.T) {
 		r.Status != 200 || len(r.Headers) != 1 || r.Headers["x-kept"] != "yes" {
 		t.Errorf("record %+v", r)
 	}
-	ask()
+	// A connection that no filter chain takes is recorded, too.
+	nobodys := snapshot(t, uint32(port))
+	nobodys.Listeners["l"].FilterChains[0].FilterChainMatch = &listenerv3.FilterChainMatch{
+		DestinationPort: wrapperspb.UInt32(1)}
+	if _, err := server.Set(ctx, map[string]*xds.Snapshot{"a.default": nobodys}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, c) //nolint:errcheck // it is closed
+	c.Close()
 	http.DefaultClient.CloseIdleConnections()
 	end()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	<-peer.Done()
-	if n := len(rec.Snapshot().Requests); n != 51 {
-		t.Errorf("%d records at its end, want 51", n)
+	h = rec.Snapshot()
+	if len(h.Requests) != n+1 {
+		t.Fatalf("%d records at its end, want %d", len(h.Requests), n+1)
+	}
+	if r := h.Requests[n]; r.Flags != "NR" || r.Proxy != "a.default" {
+		t.Errorf("record of a connection that no filter chain takes: %+v", r)
 	}
 }
 

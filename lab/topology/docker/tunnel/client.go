@@ -120,6 +120,9 @@ func (c *Client) open(ctx context.Context, h Header) (*conn, error) {
 		x.Close()
 		return nil, err
 	}
+	if a.Local.IsValid() {
+		x.local = net.TCPAddrFromAddrPort(a.Local)
+	}
 	return x, nil
 }
 

@@ -157,7 +157,11 @@ func (s *Server) answer(ctx context.Context, c *conn, h Header) {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.Outside, 0))
 		}
 		up, err := d.DialContext(ctx, "tcp4", h.To)
-		if writeLine(c, answerOf(err)) != nil && err == nil {
+		a := answerOf(err)
+		if err == nil {
+			a.Local = up.LocalAddr().(*net.TCPAddr).AddrPort()
+		}
+		if writeLine(c, a) != nil && err == nil {
 			up.Close()
 		}
 		if err != nil {

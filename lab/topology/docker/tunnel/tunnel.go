@@ -45,6 +45,8 @@ type answer struct {
 	Error string `json:"error,omitempty"`
 	Errno int    `json:"errno,omitempty"` // of Linux
 	Name  string `json:"name,omitempty"`  // that nobody knows
+	// Local is the connection's own end, as the other side sees it; of OpDial and OpOutside.
+	Local netip.AddrPort `json:"local,omitzero"`
 }
 
 // longest is how long a line may be: the names of a large lab are called with.
@@ -80,10 +82,19 @@ func readLine(r io.ByteReader, v any) error {
 // conn is a connection whose first bytes have been read with others.
 type conn struct {
 	net.Conn
-	r *bufio.Reader
+	r     *bufio.Reader
+	local net.Addr // the end that the other side sees, where that is elsewhere; else nil
 }
 
 func newConn(c net.Conn) *conn { return &conn{Conn: c, r: bufio.NewReader(c)} }
+
+// LocalAddr is the address that the other side sees.
+func (c *conn) LocalAddr() net.Addr {
+	if c.local != nil {
+		return c.local
+	}
+	return c.Conn.LocalAddr()
+}
 
 // Read reads what was read already first.
 func (c *conn) Read(b []byte) (int, error) {
