@@ -261,10 +261,7 @@ func TestKnownKinds(t *testing.T) {
 // TestHugeInputs reads 10 MB of what hurts parsers. Memory is bounded, which catches what expands.
 func TestHugeInputs(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(4 << 30))
-	size := 10 << 20
-	if raceEnabled {
-		size = 1 << 20 // `make test` reads the large ones without the race detector
-	}
+	const size = 10 << 20
 	fill := func(head, piece, tail string) []byte {
 		return []byte(head + strings.Repeat(piece, (size-len(head)-len(tail))/len(piece)) + tail)
 	}

@@ -104,9 +104,6 @@ const (
 
 // TestAllocs: the fast path allocates nothing. What remains is the garbage collector's.
 func TestAllocs(t *testing.T) {
-	if raceEnabled {
-		t.Skip("pools drop what they are given under the race detector")
-	}
 	for name, c := range map[string]struct {
 		s       settings
 		request string

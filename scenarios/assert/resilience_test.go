@@ -403,7 +403,7 @@ func TestResilienceIsAFunctionOfWhatHappened(t *testing.T) {
 	terms := Terms{From: clock.Instant(time.Second), Until: clock.Instant(time.Hour), Alpha: 1e-6,
 		Tolerance: 0.05}
 	seen := map[Outcome]int{}
-	for seed := range uint64(100 / thin) {
+	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		h := anyStory(rng).h
 		other := observe.History{Requests: slices.Clone(h.Requests),
@@ -449,7 +449,7 @@ func TestOneBrokenPromise(t *testing.T) {
 	terms := Terms{From: clock.Instant(time.Second), Until: clock.Instant(time.Hour), Alpha: 1e-6,
 		Tolerance: 0.05}
 	for i, breach := range map[int]hop{0: four, 2: long, 4: silent, 5: twice} {
-		for seed := range uint64(40 / thin) {
+		for seed := range uint64(40) {
 			s := anyStory(rand.New(rand.NewPCG(seed, 2))).calls(1, breach)
 			if v := Check(everyKind()[i], &s.h, terms); v.Outcome != Fail || v.Since == nil {
 				t.Fatalf("seed %d: %s: %+v", seed, everyKind()[i].Name(), v)
@@ -486,7 +486,7 @@ func TestUnchangedErrorRates(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	var same, changed [3]int
-	const runs = 400 / thin
+	const runs = 400
 	for range runs {
 		same[run(rng, 0.3, 0.3)]++
 		changed[run(rng, 0.3, 0.55)]++

@@ -176,7 +176,7 @@ func split(t testing.TB, shares ...float64) *Split {
 // more than the tolerance passes with probability at most α, although every request is looked at.
 func TestStatedErrorRatesHold(t *testing.T) {
 	t.Logf("-seed %d", *seed)
-	const meshes, most = 800 / thin, 500
+	const meshes, most = 800, 500
 	for _, c := range []struct {
 		name           string
 		wanted, actual []float64

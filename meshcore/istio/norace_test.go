@@ -1,5 +1,0 @@
-//go:build !race
-
-package istio
-
-const raceEnabled = false

@@ -1,5 +1,0 @@
-//go:build !race
-
-package assert
-
-const thin = 1
