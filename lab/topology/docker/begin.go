@@ -15,10 +15,10 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/observe/sent"
 )
 
-// Bounds of what Docker may take.
+// Bounds of what Docker may take: of a machine that has much else to do, too.
 const (
-	closePatience = 30 * time.Second
-	startPatience = 60 * time.Second
+	closePatience = 2 * time.Minute
+	startPatience = 3 * time.Minute
 )
 
 // begin makes images, the network, and what all pods have in common.

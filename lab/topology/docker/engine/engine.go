@@ -48,7 +48,7 @@ func (e *UnusableError) Unwrap() error { return e.Err }
 const oldest = "1.41"
 
 // connectPatience bounds how long Docker may take to say who it is.
-const connectPatience = 15 * time.Second
+const connectPatience = 30 * time.Second
 
 // Engine is a connection to Docker.
 type Engine struct {

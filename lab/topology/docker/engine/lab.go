@@ -250,7 +250,7 @@ func (l *Lab) Close(ctx context.Context) error {
 
 // Removing a container may still be under way when Docker says that it is gone.
 const (
-	networkTries = 20
+	networkTries = 100
 	networkPause = 100 * time.Millisecond
 )
 
