@@ -2,8 +2,9 @@ package remote
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"reflect"
@@ -120,7 +121,7 @@ func proxies(all []topology.ProxyStatus) []feed.Proxy {
 	return out
 }
 
-// handleWatch tells what happens, batch by batch, one a line. A client that reads slowly gets
+// handleWatch tells what happens, batch by batch. A client that reads slowly gets
 // fewer requests, not later ones.
 func (s *Server) handleWatch(w http.ResponseWriter, r *http.Request) {
 	flush, ok := w.(http.Flusher)
@@ -130,13 +131,13 @@ func (s *Server) handleWatch(w http.ResponseWriter, r *http.Request) {
 	}
 	f := Follow(s.mesh, s.info)
 	defer f.Close()
-	enc := json.NewEncoder(w)
+	out := feed.NewWriter(w)
 	for {
 		b, err := f.Next(r.Context())
 		if err != nil {
 			return // the client went away, or the lab ends
 		}
-		if enc.Encode(b) != nil {
+		if out.Write(b) != nil {
 			return
 		}
 		flush.Flush()
@@ -150,13 +151,19 @@ func (c *Client) Watch(ctx context.Context, take func(*feed.Batch) error) error 
 		return err
 	}
 	defer body.Close()
-	return lines(body, func(line []byte) error {
-		b := &feed.Batch{}
-		if err := json.Unmarshal(line, b); err != nil {
+	in := feed.NewReader(body)
+	for {
+		b, err := in.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		return take(b)
-	})
+		if err := take(b); err != nil {
+			return err
+		}
+	}
 }
 
 var (

@@ -265,8 +265,7 @@ func TestMono(t *testing.T) {
 	defer s.Fini()
 	s.SetSize(80, 24)
 	a := (&scene{history: "canary", w: 80, h: 24}).play(t)
-	a.Draw(canvas{s, true})
-	s.Show()
+	NewFrames(s, true).Show(a.Draw)
 	cells, w, _ := s.GetContents()
 	var text, attrs strings.Builder
 	reversed := 0

@@ -41,7 +41,7 @@ const frameEvery = 100 * time.Millisecond
 type edge struct {
 	app    *App
 	s      tcell.Screen
-	mono   bool
+	frames *Frames
 	doing  chan func(*App) // what came of work
 	batch  chan *feed.Batch
 	ended  chan error // Next's
@@ -59,7 +59,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.EnableMouse(tcell.MouseButtonEvents)
-	e := &edge{app: NewApp(o.Lab, o.Name, o.Change, !o.Mono), s: s, mono: o.Mono,
+	e := &edge{app: NewApp(o.Lab, o.Name, o.Change, !o.Mono), s: s, frames: NewFrames(s, o.Mono),
 		doing: make(chan func(*App)), batch: make(chan *feed.Batch), ended: make(chan error, 1),
 		paniqd: make(chan any, 1)}
 	defer e.leave(cancel) // after a panic too
@@ -178,11 +178,7 @@ func (e *edge) loop(ctx context.Context, o Options, events <-chan tcell.Event) e
 	return nil
 }
 
-func (e *edge) draw() {
-	e.s.Clear()
-	e.app.Draw(canvas{e.s, e.mono})
-	e.s.Show() // which writes what has changed alone
-}
+func (e *edge) draw() { e.frames.Show(e.app.Draw) }
 
 // obey turns an event into what the app knows.
 func (e *edge) obey(ctx context.Context, ev tcell.Event) {

@@ -16,23 +16,50 @@ var inks = map[screen.Ink]uint8{
 // grounds are the colours of grounds among them.
 var grounds = map[screen.Ground]uint8{screen.Bar: 236, screen.Selected: 238, screen.Box: 235}
 
-// canvas draws on a terminal.
-type canvas struct {
-	s    tcell.Screen
-	mono bool
+// Frames shows frames on a terminal's screen: of each it hands on the cells that are others than
+// before, and nothing else is written.
+type Frames struct {
+	s         tcell.Screen
+	mono      bool
+	now, last *screen.Grid
+	styles    map[screen.Style]tcell.Style
 }
 
-// Size returns the terminal's columns and rows.
-func (c canvas) Size() (w, h int) { return c.s.Size() }
-
-// Put writes a cell.
-func (c canvas) Put(x, y int, r rune, s screen.Style) {
-	c.s.SetContent(x, y, r, nil, c.style(s))
+// NewFrames returns the frames of a screen, without colours where mono.
+func NewFrames(s tcell.Screen, mono bool) *Frames {
+	return &Frames{s: s, mono: mono, styles: map[screen.Style]tcell.Style{}}
 }
 
-func (c canvas) style(s screen.Style) tcell.Style {
+// Show shows what draw draws.
+func (f *Frames) Show(draw func(screen.Canvas)) {
+	w, h := f.s.Size()
+	if f.now == nil || f.now.W != w || f.now.H != h {
+		f.now, f.last = screen.NewGrid(w, h), screen.NewGrid(w, h)
+		f.s.Clear()
+	}
+	f.now.Clear()
+	draw(f.now)
+	for i, c := range f.now.Cells {
+		if c != f.last.Cells[i] {
+			f.s.SetContent(i%w, i/w, c.Rune, nil, f.style(c.Style))
+		}
+	}
+	f.now, f.last = f.last, f.now
+	f.s.Show()
+}
+
+func (f *Frames) style(s screen.Style) tcell.Style {
+	st, known := f.styles[s]
+	if !known {
+		st = styleOf(s, f.mono)
+		f.styles[s] = st
+	}
+	return st
+}
+
+func styleOf(s screen.Style, mono bool) tcell.Style {
 	st := tcell.StyleDefault.Bold(s.Bold)
-	if c.mono {
+	if mono {
 		switch s.Ink {
 		case screen.Bad, screen.Accent:
 			st = st.Bold(true)
@@ -51,6 +78,3 @@ func (c canvas) style(s screen.Style) tcell.Style {
 	}
 	return st
 }
-
-// NewCanvas returns a canvas on a terminal's screen, without colours where mono.
-func NewCanvas(s tcell.Screen, mono bool) screen.Canvas { return canvas{s, mono} }

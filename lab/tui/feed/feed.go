@@ -3,7 +3,7 @@
 // bounded: where more comes than it may keep, it keeps whole requests, one in so many, and says so.
 //
 //	observe.Recorder ─▶ Tap ─▶ Batch ─┬─▶ lab/tui, in process
-//	                                  └─▶ lab/remote ══ JSON lines ══▶ lab/tui
+//	                                  └─▶ lab/remote ══ Writer, Reader ══▶ lab/tui
 package feed
 
 import (

@@ -71,10 +71,15 @@ type Grid struct {
 // NewGrid returns an empty grid.
 func NewGrid(w, h int) *Grid {
 	g := &Grid{W: w, H: h, Cells: make([]Cell, w*h)}
-	for i := range g.Cells {
-		g.Cells[i].Rune = ' '
-	}
+	g.Clear()
 	return g
+}
+
+// Clear empties the grid.
+func (g *Grid) Clear() {
+	for i := range g.Cells {
+		g.Cells[i] = Cell{Rune: ' '}
+	}
 }
 
 // Size returns columns and rows.
