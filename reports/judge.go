@@ -174,6 +174,9 @@ func explain(v *assert.Verdict, run *Run, went *StepRun, res *Result) {
 // again is the command that repeats the run.
 func again(res *Result) string {
 	command := "mesh-lab run " + cmp.Or(res.File, res.Scenario) + " --seed " + res.Seed
+	if res.Topology != "" && res.Topology != "embedded" {
+		command += " --topology " + res.Topology
+	}
 	if res.Proxy == "envoy" {
 		command += " --proxy envoy"
 	}
@@ -185,24 +188,28 @@ func again(res *Result) string {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// fortio is what reports read of fortio's own result.
-type fortio struct {
+// FortioResult is what is read of fortio's own result of a load.
+type FortioResult struct {
 	ActualDuration    time.Duration
 	DurationHistogram struct {
-		Count       int64
+		Count int64
+		Data  []struct { // times in seconds
+			Start, End float64
+			Count      int64
+		}
 		Percentiles []struct{ Percentile, Value float64 }
 	}
 	RetCodes map[string]int64
 }
 
-// readFortio reads a load's result; ok is false when there is none.
-func readFortio(data json.RawMessage) (f fortio, ok bool) {
+// ReadFortio reads a load's result; ok is false when there is none.
+func ReadFortio(data json.RawMessage) (f FortioResult, ok bool) {
 	ok = len(data) > 0 && json.Unmarshal(data, &f) == nil
 	return f, ok
 }
 
 // percentile returns a latency quantile of the load.
-func (f *fortio) percentile(q float64) (time.Duration, bool) {
+func (f *FortioResult) percentile(q float64) (time.Duration, bool) {
 	for _, p := range f.DurationHistogram.Percentiles {
 		if p.Percentile == q {
 			return time.Duration(p.Value * float64(time.Second)), true
@@ -212,7 +219,7 @@ func (f *fortio) percentile(q float64) (time.Duration, bool) {
 }
 
 // errors counts what was not answered with 2xx or 3xx.
-func (f *fortio) errors() int64 {
+func (f *FortioResult) errors() int64 {
 	var n int64
 	for code, count := range f.RetCodes {
 		if len(code) != 3 || code[0] != '2' && code[0] != '3' {

@@ -169,7 +169,7 @@ func done(d *Did) string {
 
 // loaded says how a load went, from fortio's result.
 func loaded(d *Did, result json.RawMessage) string {
-	f, ok := readFortio(result)
+	f, ok := ReadFortio(result)
 	if !ok {
 		return d.What + " from " + d.Client
 	}

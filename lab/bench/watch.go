@@ -40,8 +40,8 @@ func flowing(n int) *feed.Batch {
 				Upstream: "10.244.0.9:8080", Listener: "0.0.0.0_8080", Route: "default",
 				Dest: observe.Workload{Pod: hops[h+1] + "-0", Service: hops[h+1],
 					Workload: hops[h+1], Version: version, Namespace: "default"},
-				Details: "via_upstream", Local: "10.96.0.7:8080", BytesSent: 123, Draw: draw.Uint64(),
-				Remote: fmt.Sprint("10.244.0.3:", 40000+i),
+				Details: "via_upstream", Local: "10.96.0.7:8080", BytesSent: 123,
+				Draw: draw.Uint64(), Remote: fmt.Sprint("10.244.0.3:", 40000+i),
 			}
 			r.Attempts = []observe.Attempt{{Cluster: r.Cluster, Upstream: r.Upstream,
 				Pod: r.Dest.Pod, Version: version, Status: 200, Start: r.Start, Duration: took}}
@@ -71,7 +71,8 @@ func benchWatch(_ context.Context, o options) error {
 	fmt.Printf("\nmesh-lab watch at 200×60, 1000 requests/s of 6 records each (%d kB/s on the "+
 		"wire), 10 frames a second\n", each/100)
 	w := table()
-	fmt.Fprint(w, "screen\tdraw, ms\tworst\tread, ms\tworst\tCPU of a core\tbytes a frame\tworst\t\n")
+	fmt.Fprint(w, "screen\tdraw, ms\tworst\tread, ms\tworst\tCPU of a core\t"+
+		"bytes a frame\tworst\t\n")
 	for _, x := range []struct{ name, keys string }{{"Overview", "1"}, {"Service", "2"},
 		{"Requests", "3"}, {"Requests, filtered to none", "/to:nobody"}} {
 		err := watchRow(w, x.name, x.keys, feed.NewReader(bytes.NewReader(stream.Bytes())), frames)
@@ -115,8 +116,8 @@ func watchRow(w io.Writer, name, keys string, in *feed.Reader, frames int) error
 	if after, ok := cpu(os.Getpid()); ok && known {
 		core = fmt.Sprintf("%.1f %%", 100*float64(after-before)/float64(frames)/1e8)
 	}
-	_, err = fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f\t%.0f\t\n", name, median(draw),
-		slices.Max(draw), median(read), slices.Max(read), core, median(written),
+	_, err = fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f\t%.0f\t\n", name,
+		median(draw), slices.Max(draw), median(read), slices.Max(read), core, median(written),
 		slices.Max(written))
 	return err
 }

@@ -340,10 +340,11 @@ func (a *App) faultForm() (*screen.Form, action, string) {
 	if len(pods) == 0 {
 		return nil, action{}, "the lab has no pods"
 	}
+	from, to := a.between(pods)
 	f := &screen.Form{Title: "break something", Fields: []screen.Field{
 		{Name: "fault", Choices: faultKinds, Value: faultKinds[0]},
-		{Name: "of, from", Choices: pods, Value: pods[0]},
-		{Name: "to", Choices: pods, Value: pods[len(pods)-1]},
+		{Name: "of, from", Choices: pods, Value: from},
+		{Name: "to", Choices: pods, Value: to},
 		{Name: "by", Value: "100ms"},
 		{Name: "for", Value: ""},
 	}}
@@ -360,6 +361,26 @@ func (a *App) faultForm() (*screen.Form, action, string) {
 			}
 		},
 	}, ""
+}
+
+// between are the workloads of the chosen service and of who calls it; without one the first and
+// the last.
+func (a *App) between(pods []string) (from, to string) {
+	of := func(app, other string) string {
+		for _, p := range a.view.Config.Pods {
+			if p.App == app && slices.Contains(pods, p.Workload) {
+				return p.Workload
+			}
+		}
+		return other
+	}
+	from, to = pods[0], pods[len(pods)-1]
+	for _, e := range a.view.Edges {
+		if e.To == a.ui.Service && !e.Mirror {
+			return of(e.From, from), of(e.To, to)
+		}
+	}
+	return from, to
 }
 
 // faultYAML is the fault that a form means, as a scenario's step has it.

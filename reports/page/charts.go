@@ -1,10 +1,12 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/reports"
@@ -54,7 +56,7 @@ func (x *index) shareChart(at span, what string, of counted, order []string) cha
 			order = append(order, n)
 		}
 	}
-	p := newPlot(what, at, 1, percent)
+	p := x.plot(what, at, 1, percent)
 	for i, cell := range cells {
 		total, sum := 0, 0
 		for _, n := range cell {
@@ -81,14 +83,7 @@ func fill(i int) string { return fmt.Sprintf("c%d", i%palette) }
 func (x *index) intervalChart(
 	at span, s *assert.Split, n assert.NamedShare, of counted, color int,
 ) chart {
-	tolerance := n.Share.Tolerance
-	if tolerance == 0 {
-		tolerance = float64(s.Tolerance)
-	}
-	if tolerance == 0 {
-		tolerance = assert.DefaultTolerance
-	}
-	lo, hi := max(n.Share.Low-tolerance, 0), min(n.Share.High+tolerance, 1)
+	lo, hi := wanted(n.Share, s.Tolerance)
 	var seq assert.Sequence
 	var share, low, high []point
 	next := 0
@@ -106,7 +101,7 @@ func (x *index) intervalChart(
 			low, high = append(low, point{t, l}), append(high, point{t, h})
 		}
 	}
-	p := newPlot("share of "+n.Name, at, 1, percent)
+	p := x.plot("share of "+n.Name, at, 1, percent)
 	p.band(lo, hi, "wanted")
 	p.area(low, high, fill(color))
 	p.line(share, fill(color))
@@ -116,8 +111,18 @@ func (x *index) intervalChart(
 	}}
 }
 
-// latencyChart draws p50 and p99 of what the step's clients saw, moment by moment.
-func (x *index) latencyChart(at span, step string) (chart, bool) {
+// wanted is the band in which a share is as wanted.
+func wanted(s assert.Share, tolerance assert.Points) (lo, hi float64) {
+	if s.Low != s.High || s.Exact() {
+		return s.Low, s.High
+	}
+	off := cmp.Or(s.Tolerance, float64(tolerance), assert.DefaultTolerance)
+	return max(s.Low-off, 0), min(s.High+off, 1)
+}
+
+// latencyChart draws p50 and p99 of what the step's clients saw, moment by moment, and what was
+// wanted of quantiles.
+func (x *index) latencyChart(at span, step string, wants []*assert.Quantile) (chart, bool) {
 	var cells [buckets][]float64
 	n := 0
 	for _, c := range x.clients {
@@ -140,13 +145,24 @@ func (x *index) latencyChart(at span, step string) (chart, bool) {
 			most = b
 		}
 	}
-	p := newPlot("latency", at, ceiling(most), seconds)
+	for _, q := range wants {
+		for _, bound := range []time.Duration{q.Bound.Low, q.Bound.High} {
+			if bound.Seconds() < 4*most { // one that is far above would flatten all
+				most = max(most, 1.1*bound.Seconds())
+			}
+		}
+	}
+	c := chart{Caption: "latency as clients saw it",
+		Legend: []legend{{fill(0), "p50"}, {fill(1), "p99"}}}
+	p := x.plot("latency", at, ceiling(most), seconds)
+	for _, q := range wants {
+		p.band(q.Bound.Low.Seconds(), q.Bound.High.Seconds(), "wanted")
+		c.Legend = append(c.Legend, legend{"wanted", q.Name() + " wanted " + q.Bound.String()})
+	}
 	p.line(p99, fill(1))
 	p.line(p50, fill(0))
-	return chart{
-		Caption: "latency as clients saw it", SVG: p.end(),
-		Legend: []legend{{fill(0), "p50"}, {fill(1), "p99"}},
-	}, true
+	c.SVG = p.end()
+	return c, true
 }
 
 // quantile returns a quantile of sorted values; NaN of none.
@@ -172,6 +188,46 @@ func outcomeOf(c *observe.Client) int {
 	return 0
 }
 
+// failureChart draws which share of the step's requests failed, moment by moment, beside what may.
+func (x *index) failureChart(at span, step string, want *assert.Success) (chart, bool) {
+	var sent, bad [buckets]int
+	n := 0
+	for _, c := range x.clients {
+		if c.Step == step && at.holds(c.Start) {
+			i := at.bucket(float64(c.Start))
+			sent[i]++
+			n++
+			if c.Status < 200 || c.Status >= 400 {
+				bad[i]++
+			}
+		}
+	}
+	if want == nil || n == 0 || want.Share.Exact() && bad == [buckets]int{} {
+		return chart{}, false // there would be nothing to be seen
+	}
+	low, high := wanted(want.Share, want.Tolerance)
+	most := 1.2 * (1 - low)
+	for i := range sent {
+		if sent[i] > 0 {
+			most = max(most, float64(bad[i])/float64(sent[i]))
+		}
+	}
+	p := x.plot("failed", at, min(ceiling(max(most, 0.04)), 1), percent)
+	p.band(1-high, 1-low, "wanted")
+	for i := range sent {
+		if bad[i] > 0 {
+			p.column(i, 0, float64(bad[i])/float64(sent[i]), "o2",
+				fmt.Sprintf("%d of %d failed", bad[i], sent[i]))
+		}
+	}
+	may := "none may"
+	if low < 1 {
+		may = fmt.Sprintf("%.4g to %.4g %% may", 100*(1-high), 100*(1-low))
+	}
+	return chart{Caption: "share that failed, moment by moment", SVG: p.end(),
+		Legend: []legend{{"o2", "failed"}, {"wanted", may}}}, true
+}
+
 // outcomeChart stacks how many requests a second the step's clients sent, by what they got.
 func (x *index) outcomeChart(at span, step string) (chart, bool) {
 	var cells [buckets][4]int
@@ -193,7 +249,7 @@ func (x *index) outcomeChart(at span, step string) (chart, bool) {
 		return chart{}, false
 	}
 	rate := buckets / (float64(at.until-at.from) / 1e9)
-	p := newPlot("requests a second", at, ceiling(float64(most)*rate), func(v float64) string {
+	p := x.plot("requests a second", at, ceiling(float64(most)*rate), func(v float64) string {
 		return reports.Grouped(int64(math.Round(v)))
 	})
 	for i, cell := range cells {
@@ -216,21 +272,8 @@ func (x *index) outcomeChart(at span, step string) (chart, bool) {
 	return c, true
 }
 
-// fortio is what the page reads of fortio's result; times are in seconds.
-type fortio struct {
-	DurationHistogram struct {
-		Count int64
-		Data  []struct {
-			Start, End float64
-			Count      int64
-		}
-		Percentiles []struct{ Percentile, Value float64 }
-	}
-	RetCodes map[string]int64
-}
-
 // histogram draws fortio's histogram: how many requests took how long.
-func (f *fortio) histogram() chart {
+func histogram(f *reports.FortioResult) chart {
 	most, data := int64(0), f.DurationHistogram.Data
 	for _, d := range data {
 		most = max(most, d.Count)

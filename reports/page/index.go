@@ -2,6 +2,7 @@ package page
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -68,40 +69,75 @@ func (x *index) step(s *scenarios.Scenario, i int, res *reports.StepResult) *ste
 		})
 	}
 	at := span{went.From, went.Until}
-	var splits []*assert.Split
+	var expects []assert.Expectation
 	if i < len(s.Steps) {
-		for _, e := range s.Steps[i].Expect {
-			if sp, ok := e.(*assert.Split); ok {
-				splits = append(splits, sp)
-			}
-		}
+		expects = s.Steps[i].Expect
 	}
-	v.Charts = x.charts(at, went.Name, splits)
+	v.Charts = x.charts(at, went.Name, expects)
 	return v
 }
 
-// charts draws a step: who answered, and how fast and well.
-func (x *index) charts(at span, step string, splits []*assert.Split) []chart {
+// charts draws a step: who answered, and how fast and well, beside what was wanted of it.
+func (x *index) charts(at span, step string, expects []assert.Expectation) []chart {
 	var out []chart
-	told := map[string]bool{}
-	for _, s := range splits {
-		name, _, _ := strings.Cut(s.Service, ".")
-		told[name] = true
-		out = append(out, x.splitCharts(at, s)...)
+	var quantiles []*assert.Quantile
+	var success *assert.Success
+	split := false
+	for _, e := range expects {
+		switch e := e.(type) {
+		case *assert.Split:
+			split = true
+			out = append(out, x.splitCharts(at, e)...)
+		case *assert.Quantile:
+			if ofLoad(e) {
+				quantiles = append(quantiles, e)
+			}
+		case *assert.Success:
+			if ofLoad(e) {
+				success = e
+			}
+		}
 	}
-	if len(splits) == 0 {
+	if !split {
 		for _, service := range x.versioned(at) {
 			out = append(out, x.shareChart(at, service+" by version", versionsOf(service), nil))
 		}
 	}
-	if c, ok := x.latencyChart(at, step); ok {
-		out = append(out, c)
+	if note := x.broken(at); note != "" && len(out) > 0 {
+		out[0].Legend = append(out[0].Legend, legend{"o2", note})
 	}
-	if c, ok := x.outcomeChart(at, step); ok {
-		out = append(out, c)
+	for _, draw := range []func() (chart, bool){
+		func() (chart, bool) { return x.latencyChart(at, step, quantiles) },
+		func() (chart, bool) { return x.failureChart(at, step, success) },
+		func() (chart, bool) { return x.outcomeChart(at, step) },
+	} {
+		if c, ok := draw(); ok {
+			out = append(out, c)
+		}
 	}
 	return out
 }
+
+// broken names what was broken in a time, which stands above its figures; empty: nothing.
+func (x *index) broken(at span) string {
+	var what []string
+	for i := range x.run.History.Faults {
+		f := &x.run.History.Faults[i]
+		if f.Skipped == "" && f.From <= at.until && max(f.Until, f.From) >= at.from {
+			what = append(what, f.Kind+" "+f.Target)
+		}
+	}
+	if len(what) > 2 {
+		what = append(what[:1], fmt.Sprintf("%d more", len(what)-1))
+	}
+	if len(what) == 0 {
+		return ""
+	}
+	return "above: " + strings.Join(what, ", ")
+}
+
+// ofLoad says whether an expectation is about all that the step's clients sent.
+func ofLoad(e assert.Expectation) bool { return !strings.Contains(e.Name(), " ") }
 
 // versioned lists the services of which several versions were sent requests in a time.
 func (x *index) versioned(at span) []string {
@@ -137,11 +173,11 @@ type loadView struct {
 
 // loadOf reads fortio's result; none for one that can not be read.
 func loadOf(d *reports.Did, data []byte) []loadView {
-	f, ok := readFortio(data)
+	f, ok := reports.ReadFortio(data)
 	if !ok {
 		return nil
 	}
-	v := loadView{What: d.What, Histogram: f.histogram()}
+	v := loadView{What: d.What, Histogram: histogram(&f)}
 	for _, p := range f.DurationHistogram.Percentiles {
 		v.Percentiles = append(v.Percentiles, [2]string{
 			"p" + strconv.FormatFloat(p.Percentile, 'g', -1, 64), seconds(p.Value),

@@ -32,6 +32,7 @@ var pages = sync.OnceValues(func() (*template.Template, error) {
 		"style": func() template.CSS { return template.CSS(style) },
 		"mark":  mark,
 		"lines": diffLines,
+		"short": func(diff string) bool { return diff != "" && strings.Count(diff, "\n") <= 30 },
 	}).Parse(markup)
 })
 

@@ -34,6 +34,7 @@ steps:
     expect:
       - split: {service: recommendation, v1: 50%, v2: 50%}
       - success: 100%
+      - p99: "< 4ms"
 `
 
 // story is a run of scenario in which a share of the requests goes to v2 and every tenth fails.
@@ -123,6 +124,8 @@ func TestPageTells(t *testing.T) {
 		">10.244.0.6:8080<", "Failed requests", "and 30 more that failed", "Slowest requests",
 		"default (VirtualService default/recommendation)", "HTTP 503", "p99", "3.90 ms",
 		"share of v2 so far", `<rect class="wanted"`, "2xx and 3xx: 360", "5xx: 40",
+		"p99 wanted &lt; 4ms", "share that failed", "none may", "success is broken", "✘ p99", ">apply recommendation",
+		"above: kill recommendation-v2-0.default", "<details open><summary>VirtualService",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q", want)

@@ -1,9 +1,10 @@
 package page
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,11 +13,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
 )
-
-func readFortio(data []byte) (f fortio, ok bool) {
-	ok = len(data) > 0 && json.Unmarshal(data, &f) == nil
-	return f, ok
-}
 
 // lane is one row of the timeline.
 type lane struct {
@@ -41,7 +37,7 @@ func (x *index) timeline(res *reports.Result) template.HTML {
 		return ""
 	}
 	lanes := []lane{x.stepLane(), x.loadLane(), x.changeLane(), x.pushLane()}
-	lanes = append(lanes, faultLane(res), x.ejectionLane())
+	lanes = append(lanes, faultLane(res), x.ejectionLane(), x.verdictLane(res))
 	p := &plot{at: at, ymax: 1}
 	var body strings.Builder
 	y := 6.0
@@ -51,8 +47,15 @@ func (x *index) timeline(res *reports.Result) template.HTML {
 		}
 		fmt.Fprintf(&body, `<text x="%g" y="%.1f" text-anchor="end">%s</text>`, left+24,
 			y+laneHeight/2+2, template.HTMLEscapeString(l.name))
-		for _, m := range l.marks {
-			body.WriteString(m.draw(at, y))
+		for i, m := range l.marks {
+			room := width
+			for _, next := range l.marks[i+1:] {
+				if next.from > m.from {
+					room = laneX(at, next.from)
+					break
+				}
+			}
+			body.WriteString(m.draw(at, y, room-8))
 		}
 		y += laneHeight
 	}
@@ -78,24 +81,31 @@ func (x *index) axis(p *plot, y float64) {
 	}
 }
 
-func (m moment) draw(at span, y float64) string {
+// draw draws a mark; the label of a moment has room up to a place.
+func (m moment) draw(at span, y, until float64) string {
 	x0, x1 := laneX(at, m.from), laneX(at, max(m.until, m.from))
 	tip := template.HTMLEscapeString(m.tip)
 	if m.until <= m.from {
-		return fmt.Sprintf(`<circle class="%s" cx="%.1f" cy="%.1f" r="4"><title>%s</title>`+
+		s := fmt.Sprintf(`<circle class="%s" cx="%.1f" cy="%.1f" r="4"><title>%s</title>`+
 			`</circle>`, m.class, x0, y+laneHeight/2-2, tip)
+		return s + m.told(x0+7, y, until, "")
 	}
 	s := fmt.Sprintf(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%g" rx="2">`+
 		`<title>%s</title></rect>`, m.class, x0, y, max(x1-x0-1, 1.5), laneHeight-6, tip)
-	if room := int((x1 - x0) / 6.5); m.label != "" && room > 3 {
-		label := []rune(m.label)
-		if len(label) > room {
-			label = append(label[:room-1], '…')
-		}
-		s += fmt.Sprintf(`<text class="in" x="%.1f" y="%.1f">%s</text>`, x0+4, y+laneHeight/2+1,
-			template.HTMLEscapeString(string(label)))
+	return s + m.told(x0+4, y, x1, ` class="in"`)
+}
+
+// told writes a mark's label where there is room for it.
+func (m moment) told(x, y, until float64, class string) string {
+	room, label := int((until-x)/6.2), []rune(m.label)
+	if len(label) == 0 || room < 4 {
+		return ""
 	}
-	return s
+	if len(label) > room {
+		label = append(label[:room-1], '…')
+	}
+	return fmt.Sprintf(`<text%s x="%.1f" y="%.1f">%s</text>`, class, x, y+laneHeight/2+1,
+		template.HTMLEscapeString(string(label)))
 }
 
 func (x *index) stepLane() lane {
@@ -132,7 +142,8 @@ func (x *index) changeLane() lane {
 		case "step", "eject", "uneject", "fault", "heal":
 			continue
 		}
-		l.marks = append(l.marks, moment{c.At, c.At, "c1", c.Kind + " " + c.What, ""})
+		what := c.Kind + " " + c.What[strings.LastIndexByte(c.What, '/')+1:]
+		l.marks = append(l.marks, moment{c.At, c.At, "c1", c.Kind + " " + c.What, what})
 	}
 	return l
 }
@@ -150,6 +161,29 @@ func (x *index) pushLane() lane {
 		}
 		l.marks = append(l.marks, moment{p.At, max(p.Acked, p.At), class, tip, ""})
 	}
+	return l
+}
+
+// verdictLane marks when each step was judged, and since when what failed was broken.
+func (x *index) verdictLane(res *reports.Result) lane {
+	l := lane{name: "verdicts"}
+	for i := range res.Steps {
+		s := &res.Steps[i]
+		for k := range s.Expectations {
+			if e := &s.Expectations[k]; e.Since != nil {
+				l.marks = append(l.marks, moment{*e.Since, *e.Since, "o2",
+					e.Name + " is broken: " + e.Reason, "✘ " + e.Name})
+			}
+		}
+		if i < len(x.run.Header.Steps) {
+			at := x.run.Header.Steps[i].Until
+			class := map[assert.Outcome]string{
+				assert.Fail: "o2", assert.Inconclusive: "o1"}[s.Verdict]
+			l.marks = append(l.marks, moment{at, at, cmp.Or(class, "o0"),
+				s.Name + ": " + s.Verdict.String(), mark(s.Verdict)})
+		}
+	}
+	slices.SortStableFunc(l.marks, func(a, b moment) int { return cmp.Compare(a.from, b.from) })
 	return l
 }
 

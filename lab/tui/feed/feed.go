@@ -71,13 +71,13 @@ func NewTap(limit int) *Tap { return &Tap{limit: max(limit, 1), every: 1} }
 func (t *Tap) Request(r *observe.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !kept(r, t.every) {
+	if !Kept(r, t.every) {
 		return
 	}
 	for len(t.all.Requests) >= t.limit {
 		t.every *= 2
 		t.thin()
-		if !kept(r, t.every) {
+		if !Kept(r, t.every) {
 			return
 		}
 		if t.every > 1<<20 { // records that name no request are all kept, or none
@@ -87,9 +87,9 @@ func (t *Tap) Request(r *observe.Request) {
 	t.all.Requests = append(t.all.Requests, *r)
 }
 
-// kept says whether a request is one of those, one in so many, that are kept. It depends on its ID,
+// Kept says whether a request is one of those, one in so many, that are kept. It depends on its ID,
 // so that all its hops share their lot.
-func kept(r *observe.Request, every int) bool {
+func Kept(r *observe.Request, every int) bool {
 	return every == 1 || xxhash.Sum64String(r.ID)%uint64(every) == 0
 }
 
@@ -97,7 +97,7 @@ func kept(r *observe.Request, every int) bool {
 func (t *Tap) thin() {
 	left := t.all.Requests[:0]
 	for i := range t.all.Requests {
-		if kept(&t.all.Requests[i], t.every) {
+		if Kept(&t.all.Requests[i], t.every) {
 			left = append(left, t.all.Requests[i])
 		}
 	}

@@ -98,7 +98,7 @@ type Row struct {
 // the newest first, at most n.
 func (m *Model) Tap(f Filter, t clock.Instant, n int) []Row {
 	var out []Row
-	m.tap.newest(func(r *observe.Request) bool {
+	m.tap.newest(func(r *observe.Request, _ int) bool {
 		if r.Reporter == observe.Source && r.Start+clock.Instant(r.Duration) <= t && f.holds(m, r) {
 			out = append(out, Row{*r, m.Caller(r), Destination(r)})
 		}
@@ -110,7 +110,7 @@ func (m *Model) Tap(f Filter, t clock.Instant, n int) []Row {
 // Hops returns the records of one request, in the order in which its proxies saw it.
 func (m *Model) Hops(id string) []observe.Request {
 	var out []observe.Request
-	m.tap.newest(func(r *observe.Request) bool {
+	m.tap.newest(func(r *observe.Request, _ int) bool {
 		if r.ID == id {
 			out = append(out, *r)
 		}

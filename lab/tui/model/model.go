@@ -37,7 +37,7 @@ type Model struct {
 	byKey   map[edgeKey]*edge
 	apps    map[string]string // pod ID → canonical service
 	splits  []*split
-	tap     ring
+	tap     tap
 	changes []observe.Change
 	faults  []observe.Fault
 	out     []ejection
@@ -52,7 +52,7 @@ type Model struct {
 // New returns a model that knows nothing yet.
 func New() *Model {
 	return &Model{byKey: map[edgeKey]*edge{}, apps: map[string]string{}, every: 1,
-		pods: map[string]string{}}
+		tap: tap{every: 1}, pods: map[string]string{}}
 }
 
 // Now is the moment of the last batch.
@@ -176,29 +176,4 @@ func (s *stamps[T]) at(t clock.Instant) (v T) {
 		}
 	}
 	return v
-}
-
-// ring keeps the last records of requests.
-type ring struct {
-	all  []observe.Request
-	next int
-}
-
-func (r *ring) add(q *observe.Request) {
-	if len(r.all) < tapped {
-		r.all = append(r.all, *q)
-		return
-	}
-	r.all[r.next] = *q
-	r.next = (r.next + 1) % tapped
-}
-
-// newest calls f for each record, the newest first, until it returns false.
-func (r *ring) newest(f func(*observe.Request) bool) {
-	n := len(r.all)
-	for i := range n {
-		if !f(&r.all[(r.next+2*n-1-i)%n]) {
-			return
-		}
-	}
 }

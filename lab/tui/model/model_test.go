@@ -165,3 +165,41 @@ func TestFilter(t *testing.T) {
 		}
 	}
 }
+
+// TestTapRemembers: of what was long ago, whole requests are still there, and no more than there is
+// room for.
+func TestTapRemembers(t *testing.T) {
+	m := New()
+	m.Take(&feed.Batch{At: 1, Config: configured(90, 10)})
+	const seconds, rate = 60, 400
+	for i := range seconds {
+		b := &feed.Batch{At: clock.Instant(i+1) * second}
+		for k := range rate {
+			r := sent(clock.Instant(i)*second+clock.Instant(k)*second/rate, "v1")
+			r.ID = fmt.Sprint(i, " ", k)
+			in := r
+			in.Reporter = observe.Destination
+			b.Requests = append(b.Requests, r, in)
+		}
+		m.Take(b)
+	}
+	if n := len(m.tap.last) + len(m.tap.old); n > 2*tapped {
+		t.Errorf("%d records are remembered", n)
+	}
+	for i := 2; i < seconds; i += 10 {
+		all := m.Tap(nil, clock.Instant(i)*second, 20)
+		if len(all) < 20 || all[0].Start < clock.Instant(i-2)*second {
+			t.Fatalf("of second %d there are %d requests", i, len(all))
+		}
+		for _, r := range all {
+			if n := len(m.Hops(r.ID)); n != 2 {
+				t.Fatalf("%s has %d of its 2 hops", r.ID, n)
+			}
+		}
+	}
+	all := 0
+	m.tap.newest(func(_ *observe.Request, many int) bool { all += many; return true })
+	if want := seconds * rate * 2; all < want*8/10 || all > want*12/10 {
+		t.Errorf("what is remembered stands for %d records of %d", all, want)
+	}
+}

@@ -86,11 +86,14 @@ func (m *Model) receipt(f *observe.Fault, flag string, t clock.Instant) {
 	ns, name, _ := strings.Cut(object, "/")
 	_ = kind // a VirtualService; nothing else injects faults
 	config := "/namespaces/" + ns + "/virtual-service/" + name
-	m.tap.newest(func(r *observe.Request) bool {
+	m.tap.newest(func(r *observe.Request, many int) bool {
 		if r.Start > t || !HasFlag(r, flag) || !strings.HasSuffix(r.Config, config) {
 			return true
 		}
-		f.Fired++
+		f.Fired += int64(many)
+		if many > 1 {
+			f.Unit = "requests, about"
+		}
 		f.First = r.Start
 		f.Last = max(f.Last, r.Start)
 		return true
