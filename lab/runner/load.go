@@ -150,7 +150,7 @@ func (r *run) report(i int, g *load.Generator, w *watcher, done <-chan struct{})
 
 // besideAtMost is how much longer than asked for a load may last until all is done that is to be
 // done meanwhile.
-const besideAtMost = time.Minute
+const besideAtMost = 3 * time.Minute
 
 // plan turns a scenario's load into fortio's words.
 func (r *run) plan(i int, l *scenarios.Load, token string) (load.Plan, error) {

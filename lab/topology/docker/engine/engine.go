@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -57,6 +58,9 @@ type Engine struct {
 	owner    owner
 	log      *slog.Logger
 
+	mu     sync.Mutex
+	images map[string]Image // that Ensure has been asked for, by name
+
 	Version string // of the server
 	API     string // that is spoken with it
 	OS      string // of the machine that containers run on
@@ -68,7 +72,7 @@ type Engine struct {
 // *UnusableError.
 func Connect(ctx context.Context, log *slog.Logger) (*Engine, error) {
 	tclog.SetDefault(tclog.NewNoopLogger()) // it prints who it is on every connection
-	e := &Engine{log: log}
+	e := &Engine{log: log, images: map[string]Image{}}
 	var err error
 	if e.owner, err = self(); err != nil {
 		return nil, err

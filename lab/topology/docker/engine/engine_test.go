@@ -134,6 +134,37 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+// TestImageGone: an image that another process has removed before a container used it is made anew.
+func TestImageGone(t *testing.T) {
+	e := connect(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	i, err := e.Part(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Kind = "gone"
+	name, _, err := e.Ensure(ctx, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove := func() {
+		if out, err := exec.Command("docker", "rmi", "-f", name).CombinedOutput(); err != nil {
+			t.Errorf("docker rmi: %v: %s", err, out)
+		}
+	}
+	remove()
+	defer remove()
+	l, err := e.NewLab(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Start(ctx, engine.Spec{Part: "app", Image: name, Cmd: []string{"wait"}})
+	if err := errors.Join(err, l.Close(ctx)); err != nil {
+		t.Error(err)
+	}
+}
+
 // labelled lists what Docker has of a lab.
 func labelled(t *testing.T, lab string) string {
 	t.Helper()

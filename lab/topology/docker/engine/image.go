@@ -45,6 +45,9 @@ func (e *Engine) Ensure(ctx context.Context, i Image) (name string, made bool, e
 		return "", false, err
 	}
 	name = repository + i.Kind + ":" + sum
+	e.mu.Lock()
+	e.images[name] = i
+	e.mu.Unlock()
 	if _, err := e.client.ImageInspect(ctx, name); err == nil {
 		return name, false, nil
 	} else if !cerrdefs.IsNotFound(err) {
@@ -75,6 +78,22 @@ func (e *Engine) Ensure(ctx context.Context, i Image) (name string, made bool, e
 		return "", false, fmt.Errorf("docker: make image %s: %w", name, err)
 	}
 	return name, true, nil
+}
+
+// again makes an image anew that is not there any more: until a container uses it, another process
+// may have removed it as one whose maker has ended. It is false when that is not so.
+func (e *Engine) again(ctx context.Context, name string) bool {
+	e.mu.Lock()
+	i, ours := e.images[name]
+	e.mu.Unlock()
+	if !ours {
+		return false
+	}
+	if _, err := e.client.ImageInspect(ctx, name); !cerrdefs.IsNotFound(err) {
+		return false
+	}
+	_, _, err := e.Ensure(ctx, i)
+	return err == nil
 }
 
 // hash is of everything that is in the image.

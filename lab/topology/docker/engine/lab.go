@@ -133,8 +133,20 @@ func (l *Lab) name(s Spec) string {
 // errClosed is what a lab that has ended answers.
 var errClosed = errors.New("docker: the lab is down")
 
+// imageTries is how often a container is started whose image is not there.
+const imageTries = 3
+
 // Start makes a container and starts it. On failure nothing is left behind.
-func (l *Lab) Start(ctx context.Context, s Spec) (*Container, error) {
+func (l *Lab) Start(ctx context.Context, s Spec) (c *Container, err error) {
+	for range imageTries {
+		if c, err = l.start(ctx, s); err == nil || !l.e.again(ctx, s.Image) {
+			break
+		}
+	}
+	return c, err
+}
+
+func (l *Lab) start(ctx context.Context, s Spec) (*Container, error) {
 	name := l.name(s)
 	fail := func(err error) error {
 		what := s.Part

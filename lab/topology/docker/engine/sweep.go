@@ -143,10 +143,13 @@ func (e *Engine) sweepImages(ctx context.Context) (removed int, err error) {
 		}
 		_, err := e.client.ImageRemove(ctx, i.ID,
 			client.ImageRemoveOptions{Force: len(i.RepoTags) > 1})
-		switch {
-		case err == nil:
+		if err == nil {
 			removed++
-		case !cerrdefs.IsConflict(err) && !cerrdefs.IsNotFound(err):
+			continue
+		}
+		// Who sweeps at the same time may have removed it: Docker has several words for that.
+		_, there := e.client.ImageInspect(ctx, i.ID)
+		if !cerrdefs.IsConflict(err) && !cerrdefs.IsNotFound(there) {
 			return removed, fmt.Errorf("docker: remove image %s: %w", i.RepoTags, err)
 		}
 	}
