@@ -60,7 +60,7 @@ func TestPage(t *testing.T) {
 	for _, c := range []struct {
 		theme         string
 		width, height int64
-	}{{"dark", 390, 844}, {"light", 390, 844}, {"dark", 1100, 1000}, {"light", 1100, 1000}} {
+	}{{"dark", 390, 844}, {"light", 390, 844}, {"dark", 1100, 1000}, {"light", 1100, 1900}} {
 		p.Theme(c.theme)
 		p.Size(c.width, c.height)
 		png := p.Shot()

@@ -24,6 +24,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
 )
 
@@ -171,6 +172,7 @@ func (s *Server) become(
 			return
 		}
 	}
+	began := s.mesh.Clock().Now()
 	a, err := s.mesh.Apply(r.Context(), merge(base, add))
 	if err != nil {
 		refuse(w, err, !errors.Is(err, topology.ErrEnvoy))
@@ -187,6 +189,10 @@ func (s *Server) become(
 		}
 		out.Objects = append(out.Objects,
 			fmt.Sprintf("%s/%s %s", Resource(o.APIVersion, o.Kind), o.Name, v))
+	}
+	kind := map[string]string{"configured": "apply", "deleted": "delete"}[verb]
+	for _, o := range add.Objects {
+		s.mesh.Recorder().Change(observe.Change{At: began, Kind: kind, What: o.Ref()})
 	}
 	answer(w, out)
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/mesh-lab/mesh-lab/lab/tui/feed"
+	"github.com/mesh-lab/mesh-lab/lab/tui/model"
+	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 )
 
 // TestBytesPerFrame bounds what is written to the terminal, as an SSH connection has to carry it:
@@ -11,9 +13,9 @@ import (
 func TestBytesPerFrame(t *testing.T) {
 	const (
 		whole   = 30_000 // the first frame of 200×60
-		changed = 4_000  // one in which half a second went by, and all charts move on
+		changed = 5_000  // one in which half a second went by, and all charts move on
 		mean    = 1_000  // at ten frames a second: as a modem of the nineties did
-		nothing = 60     // one in which the clock alone went on
+		nothing = 99     // one in which the clock alone went on
 	)
 	s, sink, err := NewSink(200, 60)
 	if err != nil {
@@ -27,7 +29,7 @@ func TestBytesPerFrame(t *testing.T) {
 		f.Show(a.Draw)
 		return sink.Written
 	}
-	all := recorded(t, "canary")
+	all := recorded(t, "shift")
 	if n := frame(); n > whole {
 		t.Errorf("the first frame takes %d bytes", n)
 	}
@@ -44,7 +46,10 @@ func TestBytesPerFrame(t *testing.T) {
 	if n := frame(); n > nothing {
 		t.Errorf("%d bytes are written where nothing is new", n)
 	}
-	a.Take(&feed.Batch{At: a.model.Now() + 1e8, Every: 1})
+	next := (a.model.Now()/clock.Instant(model.Slot) + 1) * clock.Instant(model.Slot)
+	a.Take(&feed.Batch{At: next, Every: 1})
+	frame() // in which half a second is over
+	a.Take(&feed.Batch{At: next + 1e8, Every: 1})
 	if n := frame(); n > nothing {
 		t.Errorf("%d bytes are written for the clock", n)
 	}

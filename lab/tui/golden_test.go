@@ -94,6 +94,7 @@ type scene struct {
 var scenes = []scene{
 	{name: "overview", history: "canary", w: 80, h: 24, inks: true},
 	{name: "wide", history: "canary", w: 140, h: 40},
+	{name: "shift", history: "shift", w: 200, h: 60},
 	{name: "service", history: "canary", keys: "2", w: 120, h: 36, inks: true},
 	{name: "requests", history: "canary", keys: "/ to:recommendation _version:v2 Enter j j", w: 80, h: 24},
 	{name: "why", history: "canary", keys: "3 j Enter", w: 100, h: 30},

@@ -107,7 +107,7 @@ func TestFormsSayWhatIsWrong(t *testing.T) {
 func TestFaults(t *testing.T) {
 	a, lab := after(t, "canary", "f Enter y")
 	if len(lab.did) != 1 || lab.did[0] !=
-		"break delay: {from: curl, to: istio-ingressgateway, by: 100ms}\n" {
+		"break delay: {from: preference, to: recommendation-v1, by: 100ms}\n" {
 		t.Errorf("did %q", lab.did)
 	}
 	if !a.ui.Failed || a.ui.Message != "no pod is called so" {

@@ -11,7 +11,7 @@ import (
 // TestPicture keeps the picture of the documentation what the screen really shows; -update draws it
 // again (`make screenshots`).
 func TestPicture(t *testing.T) {
-	s := scene{history: "canary", more: faulty, w: 110, h: 30}
+	s := scene{history: "shift", w: 110, h: 30}
 	g := screen.NewGrid(s.w, s.h)
 	s.play(t).Draw(g)
 	got := g.SVG("mesh-lab watch: who calls whom, the split of a canary beside what is wanted")

@@ -37,6 +37,29 @@ func (s *split) same(x *feed.Split) bool {
 		s.Mixed == x.Mixed
 }
 
+// want is the share of a version that the rule wanted which led to a service at the end of a slot,
+// and had the most parts; -1: none did, or others lead there, too.
+func (m *Model) want(service, version string, slot int64) float64 {
+	at := clock.Instant(slot+1)*clock.Instant(Slot) - 1
+	var rule *split
+	for _, x := range m.splits {
+		if x.Service == service && x.since <= at && at < x.until &&
+			(rule == nil || len(x.Parts) > len(rule.Parts)) {
+			rule = x
+		}
+	}
+	if rule == nil || rule.Mixed {
+		return -1
+	}
+	want := 0.0
+	for _, p := range rule.Parts {
+		if p.Version == version {
+			want += float64(p.Weight) / 100
+		}
+	}
+	return want
+}
+
 // count counts a request that the rule decided.
 func (s *split) count(r *observe.Request) {
 	if s.until != clock.Never || r.Start < s.since || s.Name != r.Route && s.Name != "" ||

@@ -69,6 +69,7 @@ type Version struct {
 	Of   float64 // share of the rate
 	Traffic
 	Shares []float64 // slot by slot; -1 where nothing was sent
+	Wants  []float64 // slot by slot, the share that a rule wanted then; -1 where none did
 	Share  *Share    // under Rule; nil without one
 }
 
@@ -261,6 +262,7 @@ func (m *Model) service(v *View, s *Service, end int64, look Look) {
 				share = x.Past[i] / s.Past[i]
 			}
 			x.Shares = append(x.Shares, share)
+			x.Wants = append(x.Wants, m.want(s.Name, name, end-int64(past-i)))
 		}
 		if h, ok := shares[name]; ok {
 			x.Share = &h

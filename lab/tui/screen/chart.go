@@ -78,22 +78,29 @@ func (p pane) stack(s *model.Service, versions []model.Version) {
 		}
 		plot.column(x, i, versions)
 	}
-	below := 0.0
 	for k := len(versions) - 1; k > 0; k-- {
-		v, ink := versions[k], Dim
-		switch {
-		case s.Wanted != nil:
-			below += s.Wanted.Shares[v.Name]
-		case v.Share == nil:
-			return
-		default:
-			if below += v.Share.Want; v.Share.Drift {
-				ink = Bad
+		plot.meet(s, versions[k:])
+	}
+}
+
+// meet draws where the wanted shares of the last versions meet those of the others.
+func (p pane) meet(s *model.Service, versions []model.Version) {
+	ink, n := Dim, len(versions[0].Wants)
+	if h := versions[0].Share; h != nil && h.Drift && s.Wanted == nil {
+		ink = Bad
+	}
+	for x := 0; x < p.w; x += 2 {
+		below := 0.0
+		for _, v := range versions {
+			switch i := n - p.w + x; {
+			case s.Wanted != nil:
+				below += s.Wanted.Shares[v.Name]
+			case i >= 0:
+				below += v.Wants[i] // -1: out of the figure
 			}
 		}
-		y := plot.h - 1 - int(below*float64(plot.h)-1e-9)
-		for x := 0; x < plot.w && below > 0 && below < 1; x += 2 {
-			plot.put(x, y, '╌', Style{Ink: ink, Bold: true})
+		if below > 0 && below < 1 {
+			p.put(x, p.h-1-int(below*float64(p.h)-1e-9), '╌', Style{Ink: ink, Bold: true})
 		}
 	}
 }
