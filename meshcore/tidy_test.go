@@ -81,6 +81,9 @@ var imports = map[string][]string{
 	"lab/topology/docker/bundled": {
 		"meshcore/clock", "sampleapps", "sampleapps/app", "sampleapps/model",
 	},
+	"lab/topology/docker/hold": {
+		"lab/link", "lab/topology/docker/capture", "meshcore/clock",
+	},
 	"lab/topology/docker/names": {},
 	"lab/topology/docker/plane": {
 		"meshcore/clock", "meshcore/control", "meshcore/observe", "meshcore/xds",

@@ -33,14 +33,15 @@ func Able(f topology.Fault) error {
 		return fmt.Errorf("link: bandwidth %d: must not be negative", k.Bandwidth)
 	case k.ResetAfter != nil && *k.ResetAfter < 0:
 		return fmt.Errorf("link: reset after %d bytes: must not be negative", *k.ResetAfter)
-	case toxicOf(f).none():
+	case ToxicOf(f).none():
 		return errors.New("link: says nothing that a link could suffer: want a delay, a " +
 			"bandwidth, a reset or halfOpen")
 	}
 	return nil
 }
 
-func toxicOf(f topology.Fault) Toxic {
+// ToxicOf is what a fault has one direction suffer.
+func ToxicOf(f topology.Fault) Toxic {
 	if f.Kind == topology.FaultPartition {
 		return Toxic{Silent: true, Lost: true}
 	}
@@ -136,7 +137,7 @@ func (l *Links) Break(f topology.Fault) (*Fault, error) {
 		return nil, errClosed
 	}
 	l.last++
-	b := &Fault{links: l, id: l.last, name: f.Name, kind: f.Kind, toxic: toxicOf(f),
+	b := &Fault{links: l, id: l.last, name: f.Name, kind: f.Kind, toxic: ToxicOf(f),
 		match: matcher(f)}
 	if b.name == "" {
 		b.name = string(f.Kind)
@@ -174,7 +175,7 @@ func (b *Fault) Change(_ context.Context, f topology.Fault) error {
 		b.links.mu.Unlock()
 		return fmt.Errorf("%s is healed: nothing is left to change", b.name)
 	}
-	b.toxic, b.match = toxicOf(f), matcher(f)
+	b.toxic, b.match = ToxicOf(f), matcher(f)
 	divert := b.links.apply()
 	b.links.mu.Unlock()
 	return b.links.divertAll(divert, b)
@@ -205,7 +206,7 @@ func (b *Fault) Receipt(context.Context) (topology.Receipt, error) {
 	b.tally.mu.Lock()
 	defer b.tally.mu.Unlock()
 	r := topology.Receipt{
-		Fired: b.tally.fired, Unit: b.unit(), Bytes: b.tally.bytes,
+		Fired: b.tally.fired, Unit: b.toxic.Unit(), Bytes: b.tally.bytes,
 		First: b.tally.first, Last: b.tally.last,
 	}
 	if b.lost > 0 {
@@ -214,8 +215,8 @@ func (b *Fault) Receipt(context.Context) (topology.Receipt, error) {
 	return r, nil
 }
 
-func (b *Fault) unit() string {
-	t := b.toxic
+// Unit is what a receipt counts.
+func (t Toxic) Unit() string {
 	switch {
 	case t.Lost:
 		return "connections silenced or not made"

@@ -71,12 +71,14 @@ type chunk struct {
 	n      int
 	number uint64
 	reset  bool // an end that is a reset
+	mark   bool // not an end: something without bytes
 }
 
-// Step is what a lane has to do next. At most one of N, End and Reset is set; where none is, it
-// waits until Wake.
+// Step is what a lane has to do next. At most one of N, Mark, End and Reset is set; where none is,
+// it waits until Wake.
 type Step struct {
 	N     int  // so many bytes leave
+	Mark  bool // what has no bytes leaves
 	End   bool // the end of the stream leaves
 	Reset bool // the connection is reset
 	Wake  clock.Instant
@@ -137,6 +139,13 @@ func (l *Lane) Arrive(now clock.Instant, n int) {
 	}
 }
 
+// Mark says that something is there that has its place among the bytes, but none of its own: a packet
+// that opens a connection, or only acknowledges. It is delayed as they are; silence lets it pass.
+func (l *Lane) Mark(now clock.Instant) {
+	l.chunks = append(l.chunks, chunk{at: now, number: l.arrived, mark: true})
+	l.arrived++
+}
+
 // End says that nothing more will come: the sender has closed, or reset the connection. Of several
 // ends the first counts, but a reset follows a close.
 func (l *Lane) End(now clock.Instant, reset bool) {
@@ -169,12 +178,15 @@ func (l *Lane) Next(now clock.Instant) Step {
 		}
 		silent = silent || s.Silent
 	}
-	if len(l.chunks) == 0 || silent {
+	if len(l.chunks) == 0 || silent && !l.chunks[0].mark {
 		return Step{Wake: clock.Never}
 	}
 	c := l.chunks[0]
 	if due := l.due(c); due > now {
 		return Step{Wake: due}
+	}
+	if c.mark {
+		return Step{Mark: true}
 	}
 	if c.n == 0 {
 		return Step{End: !c.reset, Reset: c.reset}
@@ -211,7 +223,7 @@ func jitter(t Toxic, salt, number uint64) time.Duration {
 	return time.Duration((2*share - 1) * float64(t.Jitter))
 }
 
-// Closed says that the end has left. A reset may follow.
+// Closed says that the end, or a mark, has left. After an end a reset may follow.
 func (l *Lane) Closed() {
 	if len(l.chunks) > 0 && l.chunks[0].n == 0 {
 		l.chunks = l.chunks[1:]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -43,6 +44,11 @@ func (w *world) begin(ctx context.Context) error {
 	}
 	if err := w.door.Wait(ctx, part.DNSIP); err != nil {
 		return fmt.Errorf("the lab's DNS: %w\n%s", err, w.names.Tail(ctx, 10))
+	}
+	err = w.door.Call(ctx, netip.Addr{}, "able to hold", nil, nil)
+	if err != nil {
+		w.unheld = fmt.Errorf("docker: the kernel can not queue packets, which delay, jitter, "+
+			"bandwidth, reset and half-open links need (NFQUEUE): %w", err)
 	}
 	return w.control.join(ctx)
 }

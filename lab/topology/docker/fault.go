@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
@@ -20,15 +21,17 @@ import (
 func (w *world) Able(f topology.Fault) error {
 	switch f.Kind {
 	case topology.FaultLink:
-		l := f.Link
-		if l.Delay > 0 || l.Jitter > 0 || l.Bandwidth > 0 || l.ResetAfter != nil || l.HalfOpen {
-			return errors.New("docker: the kernel's filter drops packets, so that loss is " +
-				"carried out; delay, jitter, bandwidth, reset and half-open are what the " +
-				"embedded topology can")
+		if l := f.Link.Loss; l < 0 || l > 1 || l == 0 && onlyLoss(f) {
+			return fmt.Errorf("docker: loss %g: want more than 0 and at most 1", l)
 		}
-		if l.Loss <= 0 || l.Loss > 1 {
-			return fmt.Errorf("docker: loss %g: want more than 0 and at most 1", l.Loss)
+		if onlyLoss(f) {
+			return nil
 		}
+		f.Link.Loss = 0
+		if err := link.Able(f); err != nil {
+			return err
+		}
+		return w.unheld
 	case topology.FaultDNS:
 		if f.DNS.Wrong != "" {
 			if _, err := netip.ParseAddr(f.DNS.Wrong); err != nil {
@@ -310,14 +313,17 @@ func (w *world) Whole(ctx context.Context) error {
 		}
 	}
 	var left []string
-	for _, p := range w.running() {
-		if err := w.door.Call(ctx, p.Spec().IP, "faults", nil, &left); err != nil {
-			errs = append(errs,
-				fmt.Errorf("the kernel of %s can not be asked: %w", p.Spec().ID(), err))
+	ask := func(who string, agent netip.Addr) {
+		if err := w.door.Call(ctx, agent, "faults", nil, &left); err != nil {
+			errs = append(errs, fmt.Errorf("the kernel of %s can not be asked: %w", who, err))
 		}
 		for _, id := range left {
-			errs = append(errs, fmt.Errorf("nftables of %s still have %s", p.Spec().ID(), id))
+			errs = append(errs, fmt.Errorf("nftables of %s still have %s", who, id))
 		}
+	}
+	ask(topology.Outside, netip.Addr{}) // the hub, where it comes from
+	for _, p := range w.running() {
+		ask(p.Spec().ID(), p.Spec().IP)
 	}
 	if err := w.door.Call(ctx, dnsIP, "dns faults", nil, &left); err != nil {
 		errs = append(errs, fmt.Errorf("DNS can not be asked: %w", err))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/capture"
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker/hold"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/names"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/part"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
@@ -76,8 +77,11 @@ func (w *world) Break(ctx context.Context, f topology.Fault) (topology.Broken, e
 	if err := w.Able(f); err != nil {
 		return nil, err
 	}
-	if f.Kind == topology.FaultDNS {
+	switch {
+	case f.Kind == topology.FaultDNS:
 		return w.breakNames(ctx, f)
+	case f.Kind == topology.FaultLink && !onlyLoss(f):
+		return w.breakLink(ctx, f)
 	}
 	rules, err := w.rules(f)
 	if err != nil {
@@ -99,6 +103,9 @@ func (w *world) Break(ctx context.Context, f topology.Fault) (topology.Broken, e
 	return n.effect(), nil
 }
 
+// onlyLoss says that a link's fault is one that the kernel has a filter for.
+func onlyLoss(f topology.Fault) bool { return f.Link == topology.Link{Loss: f.Link.Loss} }
+
 // Refuse has new connections to the app's ports refused.
 func (p *pod) Refuse(ctx context.Context, ports []int) (topology.Broken, error) {
 	r := capture.FaultRule{Action: capture.Refuse}
@@ -117,35 +124,66 @@ func (p *pod) Refuse(ctx context.Context, ports []int) (topology.Broken, error) 
 type netFault struct {
 	w     *world
 	id    string
-	at    []string // pods
+	at    []string // pods, or topology.Outside
 	rules []capture.FaultRule
+	held  *hold.Fault // in the place of rules: what the agents hold
 	unit  string
+}
+
+// place is where a fault acts.
+type place struct {
+	id    string
+	agent netip.Addr // none: the hub
+	local netip.Addr
 }
 
 // begin tells the kernels.
 func (n *netFault) begin(ctx context.Context) error {
-	f := capture.Fault{ID: n.id, Rules: n.rules}
-	if err := f.Check(); err != nil {
-		return err
+	if n.held == nil {
+		if err := (capture.Fault{ID: n.id, Rules: n.rules}).Check(); err != nil {
+			return err
+		}
 	}
 	n.w.mu.Lock()
 	n.w.netFaults = append(n.w.netFaults, n)
 	n.w.mu.Unlock()
-	var errs []error
-	for _, p := range n.pods() {
-		errs = append(errs, n.w.door.Call(ctx, p.Spec().IP, "break", f, nil))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := n.tell(ctx); err != nil {
 		return errors.Join(err, n.end(context.WithoutCancel(ctx)))
 	}
 	return nil
 }
 
-// pods are those that run.
-func (n *netFault) pods() []*pod {
-	return slices.DeleteFunc(n.w.running(), func(p *pod) bool {
-		return !slices.Contains(n.at, p.Spec().ID()) || p.infra == nil || p.isDead()
-	})
+// tell tells every place what there is.
+func (n *netFault) tell(ctx context.Context) error {
+	var errs []error
+	for _, p := range n.places() {
+		errs = append(errs, n.tellOne(ctx, p))
+	}
+	return errors.Join(errs...)
+}
+
+func (n *netFault) tellOne(ctx context.Context, p place) error {
+	if n.held == nil {
+		return n.w.door.Call(ctx, p.agent, "break", capture.Fault{ID: n.id, Rules: n.rules}, nil)
+	}
+	f := *n.held
+	f.ID, f.Local = n.id, p.local
+	return n.w.door.Call(ctx, p.agent, "hold", f, nil)
+}
+
+// places are the pods that run, and the hub for who is outside.
+func (n *netFault) places() []place {
+	var out []place
+	for _, p := range n.w.running() {
+		at := p.Spec().IP
+		if slices.Contains(n.at, p.Spec().ID()) && p.infra != nil && !p.isDead() {
+			out = append(out, place{p.Spec().ID(), at, at})
+		}
+	}
+	if slices.Contains(n.at, topology.Outside) {
+		out = append(out, place{id: topology.Outside, local: topology.OutsideAddr})
+	}
+	return out
 }
 
 // end has the kernels forget it.
@@ -153,9 +191,13 @@ func (n *netFault) end(ctx context.Context) error {
 	n.w.mu.Lock()
 	n.w.netFaults = slices.DeleteFunc(n.w.netFaults, func(o *netFault) bool { return o == n })
 	n.w.mu.Unlock()
+	how := "heal"
+	if n.held != nil {
+		how = "release"
+	}
 	var errs []error
-	for _, p := range n.pods() {
-		errs = append(errs, n.w.door.Call(ctx, p.Spec().IP, "heal", n.id, nil))
+	for _, p := range n.places() {
+		errs = append(errs, n.w.door.Call(ctx, p.agent, how, n.id, nil))
 	}
 	return errors.Join(errs...)
 }
@@ -164,9 +206,9 @@ func (n *netFault) effect() *effect {
 	return &effect{
 		receipt: func(ctx context.Context) (topology.Receipt, error) {
 			r := topology.Receipt{Unit: n.unit}
-			for _, p := range n.pods() {
+			for _, p := range n.places() {
 				var h hits
-				if err := n.w.door.Call(ctx, p.Spec().IP, "count", n.id, &h); err != nil {
+				if err := n.w.door.Call(ctx, p.agent, "count", n.id, &h); err != nil {
 					return r, err
 				}
 				r.Fired += int64(h.Packets)
@@ -177,7 +219,7 @@ func (n *netFault) effect() *effect {
 				r.Last = max(r.Last, n.w.instant(h.Last))
 				if h.Packets > 0 {
 					r.Evidence = append(r.Evidence, fmt.Sprintf("nftables of %s: %d packets",
-						p.Spec().ID(), h.Packets))
+						p.id, h.Packets))
 				}
 			}
 			return r, nil
@@ -188,12 +230,7 @@ func (n *netFault) effect() *effect {
 				return err
 			}
 			n.rules = rules
-			var errs []error
-			for _, p := range n.pods() {
-				errs = append(errs, n.w.door.Call(ctx, p.Spec().IP, "break",
-					capture.Fault{ID: n.id, Rules: rules}, nil))
-			}
-			return errors.Join(errs...)
+			return n.tell(ctx)
 		},
 		heal: n.end,
 	}
@@ -207,8 +244,8 @@ func (p *pod) suffer(ctx context.Context) error {
 	var errs []error
 	for _, n := range all {
 		if slices.Contains(n.at, p.Spec().ID()) && n.unit != "connections refused" {
-			errs = append(errs, p.w.door.Call(ctx, p.Spec().IP, "break",
-				capture.Fault{ID: n.id, Rules: n.rules}, nil))
+			at := p.Spec().IP
+			errs = append(errs, n.tellOne(ctx, place{p.Spec().ID(), at, at}))
 		}
 	}
 	return errors.Join(errs...)

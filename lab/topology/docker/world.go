@@ -50,6 +50,7 @@ type world struct {
 	reports *reports       // of real Envoys
 	told    *sent.Receiver // of our own proxies
 	served  sync.WaitGroup
+	unheld  error // why the kernel can not have packets held; nil: it can
 
 	mu   sync.Mutex
 	pods map[string]*pod

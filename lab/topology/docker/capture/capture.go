@@ -61,6 +61,16 @@ type FaultRule struct {
 	Share  float64  `json:"share,omitempty"` // Lose; in (0, 1]
 }
 
+// Held says which packets of TCP a process decides about.
+type Held struct {
+	ID    string       // its name, by which it is removed
+	Local netip.Addr   // where they come to
+	Peers []netip.Addr // who they are from; empty: every one but the lab's own parts and the pod
+	Ports []uint16     // where their connections are opened to; empty: all
+	Back  bool         // of connections that were opened here, what is answered; else what is asked
+	Queue uint16       // the number of the process' queue
+}
+
 // Count is how many packets and bytes a fault has hit.
 type Count struct {
 	Packets uint64 `json:"packets"`

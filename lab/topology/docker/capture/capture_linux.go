@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/istio/intercept"
@@ -216,6 +218,64 @@ func (r FaultRule) end() rule {
 		return reset()
 	}
 	return verdict(expr.VerdictDrop)
+}
+
+// holdPriority is after the kernel knows the connection of a packet, and before anything of it is
+// translated (NF_IP_PRI_MANGLE).
+const holdPriority = -150
+
+// Hold has a fault begin whose packets a process of this namespace decides about: the kernel queues
+// them under a number, and lets them pass where nobody is there to decide.
+func Hold(h Held) error {
+	// The kernel has one of the two: nft's own expression, or iptables' target.
+	bypass := make([]byte, 8) // struct xt_NFQ_info_v3, as long as the kernel aligns it
+	copy(bypass, binaryutil.NativeEndian.PutUint16(h.Queue))
+	copy(bypass[2:], binaryutil.NativeEndian.PutUint16(1))
+	copy(bypass[4:], binaryutil.NativeEndian.PutUint16(unix.NFT_QUEUE_FLAG_BYPASS))
+	info := xt.Unknown(bypass)
+	err := h.write(&expr.Queue{Num: h.Queue, Flag: expr.QueueFlagBypass})
+	if errors.Is(err, unix.ENOENT) {
+		err = h.write(&expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info})
+	}
+	if err != nil {
+		return fmt.Errorf("fault %q: nftables: queue packets: %w", h.ID, err)
+	}
+	return nil
+}
+
+func (h Held) write(queue expr.Any) error {
+	t, err := write(tableOf(h.ID))
+	if err != nil {
+		return err
+	}
+	add := t.chain("prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting,
+		holdPriority)
+	base := tcp().and(in(destination, whole(h.Local)), direction(h.Back))
+	ports, peers := []rule{{}}, []rule{}
+	if len(h.Ports) > 0 {
+		ports = nil
+	}
+	for _, p := range h.Ports {
+		if h.Back {
+			ports = append(ports, fromPort(p))
+		} else {
+			ports = append(ports, toPort(p))
+		}
+	}
+	for _, p := range h.Peers {
+		peers = append(peers, in(source, whole(p)))
+	}
+	if len(peers) == 0 {
+		lo := comesBy("lo")
+		lo[len(lo)-1] = negated(lo[len(lo)-1])
+		peers = append(peers, lo.and(out(source, Infra)))
+	}
+	for _, p := range peers {
+		for _, q := range ports {
+			add(base.and(p, q, rule{queue}))
+		}
+	}
+	return t.end()
 }
 
 // Heal ends a fault; one that is not there is healed.

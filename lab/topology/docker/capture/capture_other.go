@@ -23,6 +23,9 @@ func SetVIPs([]VIP) error { return errLinux }
 // Break is for Linux.
 func Break(Fault) error { return errLinux }
 
+// Hold is for Linux.
+func Hold(Held) error { return errLinux }
+
 // Heal is for Linux.
 func Heal(string) error { return errLinux }
 

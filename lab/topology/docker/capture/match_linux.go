@@ -45,12 +45,31 @@ func loadPort() expr.Any {
 func toPort(p uint16) rule    { return tcp().and(rule{loadPort(), equal(port16(p))}) }
 func notToPort(p uint16) rule { return tcp().and(rule{loadPort(), other(port16(p))}) }
 
+// fromPort matches TCP packets from a port.
+func fromPort(p uint16) rule {
+	return tcp().and(rule{
+		&expr.Payload{
+			DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2,
+		},
+		equal(port16(p)),
+	})
+}
+
 // openedTo matches packets, either way, of connections that were opened to a port, whatever they
 // were redirected to.
 func openedTo(p uint16) rule {
 	return tcp().and(rule{
 		&expr.Ct{Key: expr.CtKeyPROTODST, Register: 1, Direction: 0}, equal(port16(p)),
 	})
+}
+
+// direction matches what who opened a connection sends; back: what is answered.
+func direction(back bool) rule {
+	d := []byte{0} // IP_CT_DIR_ORIGINAL
+	if back {
+		d[0] = 1
+	}
+	return rule{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1}, equal(d)}
 }
 
 // opens matches the first packet of a connection (SYN without ACK).

@@ -197,7 +197,7 @@ func (l *Lab) request(name string, s Spec) testcontainers.ContainerRequest {
 				h.SecurityOpt = []string{"no-new-privileges"}
 			}
 			if s.NetAdmin {
-				h.CapAdd = []string{"NET_ADMIN"}
+				h.CapAdd = []string{"NET_ADMIN", "NET_RAW"}
 			}
 			h.PortBindings = bindings(s.Publish)
 			h.Sysctls = s.Sysctls

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/capture"
+	"github.com/mesh-lab/mesh-lab/lab/topology/docker/hold"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/names"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/plane"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/tunnel"
@@ -89,19 +90,24 @@ func call[In any](f func(In) (any, error)) func(context.Context, []byte) (any, e
 
 // calls are those that every agent has: what the kernel can be told in its name space.
 func calls() map[string]func(context.Context, []byte) (any, error) {
-	book := capture.NewBook(func() int64 {
+	mono := func() int64 {
 		at, _ := now(context.Background(), nil) // the clock is there
 		return at.(int64)
-	})
+	}
+	book, holder := capture.NewBook(mono), hold.New(mono)
 	return map[string]func(context.Context, []byte) (any, error){
 		"now":  now,
 		"ping": func(context.Context, []byte) (any, error) { return true, nil },
 		"vips": call(func(list []capture.VIP) (any, error) {
 			return true, capture.SetVIPs(list)
 		}),
-		"break": call(func(f capture.Fault) (any, error) { return true, book.Set(f) }),
-		"heal":  call(func(id string) (any, error) { return book.Clear(id) }),
-		"count": call(func(id string) (any, error) { return book.Count(id) }),
+		"break":        call(func(f capture.Fault) (any, error) { return true, book.Set(f) }),
+		"heal":         call(func(id string) (any, error) { return book.Clear(id) }),
+		"able to hold": func(context.Context, []byte) (any, error) { return true, hold.Able() },
+		"hold":         call(func(f hold.Fault) (any, error) { return true, holder.Set(f) }),
+		"held":         call(func(id string) (any, error) { return holder.Count(id) }),
+		"release":      call(func(id string) (any, error) { return true, holder.Heal(id) }),
+		"count":        call(func(id string) (any, error) { return book.Count(id) }),
 		"lookup": func(ctx context.Context, text []byte) (any, error) {
 			var name string
 			if err := json.Unmarshal(text, &name); err != nil {
