@@ -139,8 +139,9 @@ func (l *Lane) Arrive(now clock.Instant, n int) {
 	}
 }
 
-// Mark says that something is there that has its place among the bytes, but none of its own: a packet
-// that opens a connection, or only acknowledges. It is delayed as they are; silence lets it pass.
+// Mark says that something is there that has its place among the bytes, but none of its own: a
+// packet that opens a connection, or only acknowledges. It is delayed as they are; silence lets it
+// pass.
 func (l *Lane) Mark(now clock.Instant) {
 	l.chunks = append(l.chunks, chunk{at: now, number: l.arrived, mark: true})
 	l.arrived++

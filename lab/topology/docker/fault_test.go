@@ -88,7 +88,9 @@ func TestFaults(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
-			testFaults(ctx, t, up(ctx, t, proxy, "echo"))
+			m := up(ctx, t, proxy, "echo")
+			testFaults(ctx, t, m)
+			testLinks(ctx, t, m)
 		})
 	}
 }

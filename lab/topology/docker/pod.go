@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/bundled"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/capture"
@@ -52,7 +53,7 @@ type pod struct {
 // outlet is a gateway's port on 127.0.0.1.
 type outlet struct {
 	at    string
-	relay *passing
+	relay *link.Passing
 }
 
 // Start starts a pod's containers. The proxy has no configuration until the next push.
@@ -299,7 +300,7 @@ func (p *pod) publish(s *xds.Snapshot) error {
 	for port, o := range p.published {
 		if !wanted[port] {
 			delete(p.published, port)
-			go o.relay.close()
+			go o.relay.Close()
 		}
 	}
 	var errs []error
@@ -314,7 +315,7 @@ func (p *pod) publish(s *xds.Snapshot) error {
 		}
 		to := netip.AddrPortFrom(p.Spec().IP, port)
 		p.published[port] = &outlet{l.Addr().String(),
-			relay(l, func(ctx context.Context) (net.Conn, error) {
+			link.Pass(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
 				return p.w.door.Outside(ctx, to)
 			})}
 	}
@@ -375,7 +376,7 @@ func (p *pod) Close(ctx context.Context) error {
 	p.published = map[uint16]*outlet{}
 	p.mu.Unlock()
 	for _, o := range open {
-		o.relay.close()
+		o.relay.Close()
 	}
 	if p.admin != nil {
 		p.admin.Close()

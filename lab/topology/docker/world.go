@@ -12,6 +12,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/capture"
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
@@ -164,8 +165,10 @@ func (w *world) Capture(
 	if err != nil {
 		return "", "", nil, err
 	}
-	r := relay(l, func(ctx context.Context) (net.Conn, error) { return w.Dial(ctx, from, to) })
-	return l.Addr().Network(), l.Addr().String(), r.close, nil
+	r := link.Pass(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return w.Dial(ctx, from, to)
+	})
+	return l.Addr().Network(), l.Addr().String(), r.Close, nil
 }
 
 // Prepare tells DNS and the pods without a sidecar what there is, before proxies are told.

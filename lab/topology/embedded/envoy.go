@@ -16,6 +16,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
@@ -39,12 +40,12 @@ type envoys struct {
 	served  sync.WaitGroup
 
 	mu      sync.Mutex
-	keep    bool                      // the files: somebody may want to read the logs
-	dead    map[string]error          // pods whose Envoy has died of itself
-	told    chan struct{}             // closed when one dies
-	virtual map[netip.AddrPort]*relay // what takes connections to other addresses than proxies'
-	past    []*relay                  // what did once
-	doored  map[netip.Addr]bool       // pods before which a door stands
+	keep    bool                             // the files: somebody may want to read the logs
+	dead    map[string]error                 // pods whose Envoy has died of itself
+	told    chan struct{}                    // closed when one dies
+	virtual map[netip.AddrPort]*link.Passing // what takes what is not for proxies
+	past    []*link.Passing                  // what did once
+	doored  map[netip.Addr]bool              // pods before which a door stands
 	doors   map[netip.AddrPort]net.Listener
 }
 
@@ -62,7 +63,7 @@ func (w *world) startEnvoys(ctx context.Context) error {
 	}
 	e := &envoys{
 		w: w, dead: map[string]error{}, told: make(chan struct{}),
-		virtual: map[netip.AddrPort]*relay{},
+		virtual: map[netip.AddrPort]*link.Passing{},
 		doored:  map[netip.Addr]bool{}, doors: map[netip.AddrPort]net.Listener{},
 		control: w.net.socketName("control"), reports: w.net.socketName("reports"),
 	}
@@ -159,7 +160,7 @@ func (e *envoys) clear() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for at, r := range e.virtual {
-		r.l.Close()
+		r.Stop()
 		e.past = append(e.past, r)
 		delete(e.virtual, at)
 	}
@@ -172,7 +173,7 @@ func (e *envoys) closePast() {
 	e.past = nil
 	e.mu.Unlock()
 	for _, r := range past {
-		r.close()
+		r.Close()
 	}
 }
 
@@ -235,7 +236,7 @@ type envoySidecar struct {
 	watched chan struct{} // closed when the process has ended and that is known
 
 	mu        sync.Mutex
-	published map[uint16][2]*relay // gateway: for clients from outside, and for other Envoys
+	published map[uint16][2]*link.Passing // gateway: for clients from outside, and for other Envoys
 }
 
 // outbound is the socket that takes what a pod's app sends.
@@ -269,7 +270,8 @@ func (p *pod) startEnvoy(s *translate.Pod) error {
 		return err
 	}
 	side := &envoySidecar{
-		pod: p, process: process, watched: make(chan struct{}), published: map[uint16][2]*relay{},
+		pod: p, process: process, watched: make(chan struct{}),
+		published: map[uint16][2]*link.Passing{},
 	}
 	p.mu.Lock()
 	p.side = side
@@ -399,8 +401,8 @@ func (s *envoySidecar) close(ctx context.Context) error {
 	clear(s.published)
 	s.mu.Unlock()
 	for _, r := range open {
-		r[0].close()
-		r[1].close()
+		r[0].Close()
+		r[1].Close()
 	}
 	// In order, so that its access logs are written; but a busy machine may let that take seconds,
 	// and nothing else is lost with it.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 )
 
@@ -38,7 +39,7 @@ func Tap(m any, at, to netip.AddrPort) (*Heard, error) {
 	lab.net.host(at.Addr()).apps[at.Port()] = l.Addr().String()
 	lab.net.mu.Unlock()
 	h := &Heard{}
-	h.relay = lab.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+	h.relay = link.Pass(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 		from := lab.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
 		up, err := lab.dialPod(ctx, from, to)
 		return &heardConn{Conn: up, h: h}, err
@@ -48,7 +49,7 @@ func Tap(m any, at, to netip.AddrPort) (*Heard, error) {
 
 // Heard is what was on a wire.
 type Heard struct {
-	relay *relay
+	relay *link.Passing
 
 	mu          sync.Mutex
 	there, back []byte
@@ -56,7 +57,7 @@ type Heard struct {
 }
 
 // Close ends the tap.
-func (h *Heard) Close() { h.relay.close() }
+func (h *Heard) Close() { h.relay.Close() }
 
 // Take returns what was said since the last call, to the server and back, and the first byte of
 // each connection.

@@ -106,6 +106,13 @@ func (c *gated) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// closeWrite ends one side of a connection that can be ended so.
+func closeWrite(c net.Conn) {
+	if w, ok := c.(interface{ CloseWrite() error }); ok {
+		w.CloseWrite() //nolint:errcheck // the other end may be gone
+	}
+}
+
 // CloseWrite ends our side.
 func (c *gated) CloseWrite() error {
 	closeWrite(c.Conn)

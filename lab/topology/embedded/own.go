@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/own"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -32,9 +33,9 @@ type ownApp struct {
 	upstreams *own.Upstreams
 
 	mu     sync.Mutex
-	open   bool              // something listens
-	relays map[uint16]*relay // where an Envoy finds it
-	past   []*relay          // that take no more connections
+	open   bool                     // something listens
+	relays map[uint16]*link.Passing // where an Envoy finds it
+	past   []*link.Passing          // that take no more connections
 }
 
 // ownSpec reads what a pod says of a service of the user's own; nil when there is none.
@@ -90,7 +91,7 @@ func templateField(s *translate.Pod, field string) string {
 // Until it answers, the pod is no endpoint.
 func (p *pod) startOwn(s *translate.Pod, spec *own.Spec, life *life) error {
 	c := firstContainer(s)
-	a := &ownApp{pod: p, spec: spec, relays: map[uint16]*relay{}}
+	a := &ownApp{pod: p, spec: spec, relays: map[uint16]*link.Passing{}}
 	a.proxy = own.NewProxy(func(ctx context.Context, address string) (net.Conn, error) {
 		return p.w.mesh.Dial(ctx, s.ID(), address)
 	}, p.w.log.With("pod", s.ID()))
@@ -212,7 +213,7 @@ func (a *ownApp) opened(open bool) {
 	past := slices.Collect(maps.Values(a.relays))
 	if !open {
 		past = append(past, a.past...)
-		a.relays, a.past = map[uint16]*relay{}, nil
+		a.relays, a.past = map[uint16]*link.Passing{}, nil
 	}
 	a.mu.Unlock()
 	if open {
@@ -220,7 +221,7 @@ func (a *ownApp) opened(open bool) {
 		return
 	}
 	for _, r := range past {
-		r.close()
+		r.Close()
 	}
 }
 
@@ -245,7 +246,7 @@ func (a *ownApp) bind() {
 			p.w.log.Warn("own service", "pod", p.spec.Load().ID(), "port", port, "err", err)
 			continue
 		}
-		a.relays[port] = p.w.relay(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		a.relays[port] = link.Pass(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
 			return a.service.Dial(ctx, port)
 		})
 	}
@@ -257,7 +258,7 @@ func (a *ownApp) unbind(f *refusal) {
 	defer a.mu.Unlock()
 	for port, r := range a.relays {
 		if f.covers(port) {
-			r.l.Close()
+			r.Stop()
 			a.past = append(a.past, r)
 			delete(a.relays, port)
 		}

@@ -12,6 +12,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
@@ -201,8 +202,8 @@ func (s *envoySidecar) publish(ports []uint16) error {
 	defer s.mu.Unlock()
 	for port, r := range s.published {
 		if !slices.Contains(ports, port) {
-			r[0].close()
-			r[1].close()
+			r[0].Close()
+			r[1].Close()
 			delete(s.published, port)
 			p.mu.Lock()
 			delete(p.published, port)
@@ -222,15 +223,15 @@ func (s *envoySidecar) publish(ports []uint16) error {
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
-		out := p.w.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		out := link.Pass(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 			from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Port()
 			return p.w.dialPod(ctx, netip.AddrPortFrom(topology.OutsideAddr, from), to)
 		})
-		in := p.w.relay(door, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		in := link.Pass(door, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 			from := p.w.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort())
 			return p.w.dialPod(ctx, from, to)
 		})
-		s.published[port] = [2]*relay{out, in}
+		s.published[port] = [2]*link.Passing{out, in}
 		p.mu.Lock()
 		p.published[port] = l
 		p.mu.Unlock()
@@ -273,7 +274,7 @@ func (e *envoys) listen(
 	if err != nil {
 		return
 	}
-	e.virtual[at] = e.w.relay(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+	e.virtual[at] = link.Pass(l, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 		return dial(ctx, e.w.net.logical(c.RemoteAddr().(*net.TCPAddr).AddrPort()))
 	})
 }

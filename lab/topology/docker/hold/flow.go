@@ -124,7 +124,8 @@ func (f *flow) put(now clock.Instant, id uint32, s segment) (v verdict, waits bo
 	return v, true
 }
 
-// step returns what may pass now, whether the connection is to be reset then, and when to ask again.
+// step returns what may pass now, whether the connection is to be reset then, and when to ask
+// again.
 func (f *flow) step(now clock.Instant) (out []verdict, reset bool, wake clock.Instant) {
 	for !f.dead {
 		s := f.lane.Next(now)

@@ -2,11 +2,11 @@
 // link.Lane decides: what the kernel has no filter for. The kernel queues them for this process
 // (NFQUEUE), whose verdict it awaits.
 //
-//	eth0 ─▶ PREROUTING: is it of the fault? ─▶ queue ─▶ flow: link.Lane ─▶ verdict ─▶ capture, sidecar
+//	eth0 ─▶ PREROUTING: is it of the fault? ─▶ queue ─▶ flow: link.Lane ─▶ verdict ─▶ sidecar
 //
-// Both ends of a connection keep their own sockets, addresses and ports, and notice nothing but what
-// a network would have them notice. So it is about connections that are open, too, and about the
-// packets that open one. If this process dies, the kernel lets everything pass.
+// Both ends of a connection keep their own sockets, addresses and ports, and notice nothing but
+// what a network would have them notice. So it is about connections that are open, too, and about
+// the packets that open one. If this process dies, the kernel lets everything pass.
 package hold
 
 import (
