@@ -134,6 +134,34 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+// sweepBusy sweeps while a lab's network is in use, which is waited for.
+func sweepBusy(
+	ctx context.Context, t *testing.T, e *engine.Engine, lab, container string,
+) engine.Swept {
+	t.Helper()
+	label := "label=" + engine.LabLabel + "=" + lab
+	out, err := exec.Command("docker", "network", "ls", "-q", "--filter", label).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := strings.TrimSpace(string(out))
+	docker := func(what string) {
+		out, err := exec.Command("docker", "network", what, network, container).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", what, err, out)
+		}
+	}
+	docker("connect")
+	defer docker("disconnect")
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	swept, err := e.Sweep(short)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a sweep while a network is in use: %v", err)
+	}
+	return swept
+}
+
 // TestImageGone: an image that another process has removed before a container used it is made anew.
 func TestImageGone(t *testing.T) {
 	e := connect(t)
@@ -185,7 +213,7 @@ func TestSweep(t *testing.T) {
 	e := connect(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	alive, _, err := start(ctx, e, nil)
+	alive, living, err := start(ctx, e, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,9 +249,10 @@ func TestSweep(t *testing.T) {
 	if err := errors.Join(c.Process.Kill(), ended(c.Wait())); err != nil {
 		t.Fatal(err)
 	}
-	swept, err := e.Sweep(ctx)
-	if err != nil || swept.Containers < 1 || swept.Networks < 1 {
-		t.Errorf("swept %v, %v", swept, err)
+	swept := sweepBusy(ctx, t, e, lab, living.ID)
+	last, err := e.Sweep(ctx)
+	if err != nil || swept.Containers+last.Containers < 1 || last.Networks < 1 {
+		t.Errorf("swept %v, then %v, %v", swept, last, err)
 	}
 	if left := labelled(t, lab); left != "" {
 		t.Errorf("left behind: %s", left)

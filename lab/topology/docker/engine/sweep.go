@@ -36,30 +36,41 @@ func (s Swept) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// sweepPause is how long Docker is given to finish what a killed client had begun.
-const sweepPause = 300 * time.Millisecond
+// sweepPause is how long Docker is given to finish what a killed client had begun, or another
+// sweep; sweepTries is how often.
+const (
+	sweepPause = 300 * time.Millisecond
+	sweepTries = 100
+)
+
+// errBusy says that something can not be removed yet: another process still removes what is on it.
+var errBusy = errors.New("it is in use")
 
 // Sweep removes what belongs to processes that have ended: containers, networks, and images that
 // have a newer one of their kind. What living ones own it leaves alone.
 func (e *Engine) Sweep(ctx context.Context) (Swept, error) {
 	var all Swept
-	for {
-		s, err := e.sweepOnce(ctx)
+	var err error
+	for range sweepTries {
+		var s Swept
+		s, err = e.sweepOnce(ctx)
 		all.Containers += s.Containers
 		all.Networks += s.Networks
-		if err != nil {
+		if err != nil && !errors.Is(err, errBusy) {
 			return all, err
 		}
-		if s == (Swept{}) {
+		if err == nil && s == (Swept{}) {
 			break
 		}
 		select { // a container may have been in the making
 		case <-time.After(sweepPause):
 		case <-ctx.Done():
-			return all, ctx.Err()
+			return all, errors.Join(err, ctx.Err())
 		}
 	}
-	var err error
+	if err != nil {
+		return all, err
+	}
 	all.Images, err = e.sweepImages(ctx)
 	return all, err
 }
@@ -81,6 +92,7 @@ func (e *Engine) sweepOnce(ctx context.Context) (s Swept, err error) {
 	if err := e.removeContainers(ctx, ids); err != nil {
 		return s, err
 	}
+	var busy error
 	networks, err := e.client.NetworkList(ctx, client.NetworkListOptions{Filters: labelled})
 	if err != nil {
 		return s, fmt.Errorf("docker: list networks: %w", err)
@@ -90,12 +102,16 @@ func (e *Engine) sweepOnce(ctx context.Context) (s Swept, err error) {
 			continue
 		}
 		_, err := e.client.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
-		if err != nil && !cerrdefs.IsNotFound(err) {
+		switch {
+		case err == nil, cerrdefs.IsNotFound(err):
+			s.Networks++
+		case strings.Contains(err.Error(), "active endpoints"):
+			busy = fmt.Errorf("docker: remove network %s: %w: %w", n.Name, errBusy, err)
+		default:
 			return s, fmt.Errorf("docker: remove network %s: %w", n.Name, err)
 		}
-		s.Networks++
 	}
-	return s, nil
+	return s, busy
 }
 
 // removers is how many containers are removed at a time.
