@@ -26,10 +26,18 @@ var screenshots = flag.Bool("screenshots", false, "write the pictures of pages i
 // are there, both themes differ, and a phone need not scroll sideways.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	text := runPage(t, "canary")
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	run := ran(t, "canary")
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("content-type", "text/html")
-		w.Write(text) //nolint:errcheck // the test sees it
+		var err error
+		if r.URL.Path == "/both" {
+			err = page.WriteComparison(w, graphOf, run, run)
+		} else {
+			err = page.Write(w, graphOf, run)
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}))
 	t.Cleanup(srv.Close)
 	p := chromium.Open(t, strings.TrimPrefix(srv.URL, "http://"))
@@ -52,9 +60,9 @@ func TestPage(t *testing.T) {
 	if dark := chromium.Eval[string](p, background); dark == light {
 		t.Errorf("both themes have the background %s", dark)
 	}
+	const width = `document.documentElement.scrollWidth`
 	p.Size(390, 844)
-	wide := chromium.Eval[int](p, `document.documentElement.scrollWidth`)
-	if wide > 390 {
+	if wide := chromium.Eval[int](p, width); wide > 390 {
 		t.Errorf("on a phone the page is %d wide", wide)
 	}
 	for _, c := range []struct {
@@ -73,12 +81,19 @@ func TestPage(t *testing.T) {
 			}
 		}
 	}
+	p.Goto("/both")
+	for _, w := range []int64{390, 1280} {
+		p.Size(w, 844)
+		if wide := chromium.Eval[int](p, width); wide > int(w) {
+			t.Errorf("two runs are %d wide where %d are", wide, w)
+		}
+	}
 }
 
 func graphOf(r *reports.Run) (string, error) { return graph.OfHistory(&r.History).SVG(), nil }
 
-// runPage runs a bundled scenario and returns its page.
-func runPage(t *testing.T, name string) []byte {
+// ran runs a bundled scenario.
+func ran(t *testing.T, name string) *reports.Run {
 	t.Helper()
 	s, diags := scenarios.Open(scenarios.Catalogue(), name+".yaml")
 	for _, d := range diags {
@@ -92,9 +107,5 @@ func runPage(t *testing.T, name string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b bytes.Buffer
-	if err := page.Write(&b, graphOf, run); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return run
 }

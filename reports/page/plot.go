@@ -12,7 +12,7 @@ import (
 // The size of a figure, in the units of its viewBox, and the room for its axes.
 const (
 	width, height      = 720.0, 200.0
-	left, right        = 62.0, 12.0
+	left, right        = 78.0, 12.0
 	top, bottom        = 12.0, 30.0
 	buckets            = 60 // columns of a figure over time
 	plotWidth          = width - left - right
