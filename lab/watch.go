@@ -16,6 +16,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/tui"
 	"github.com/mesh-lab/mesh-lab/lab/tui/feed"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
+	"github.com/mesh-lab/mesh-lab/reports"
 )
 
 func watchCommand(e *env) *cobra.Command {
@@ -122,7 +123,11 @@ func (w *watched) Load(ctx context.Context, l tui.Load) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("the load of %s has ended: %d requests", l.From, end.Sent), nil
+	said := fmt.Sprintf("the load of %s has ended: %d requests", l.From, end.Sent)
+	if f, ok := reports.ReadFortio(end.Fortio); ok && f.Errors() > 0 {
+		said += fmt.Sprintf(", %d of them without success", f.Errors())
+	}
+	return said, nil
 }
 
 // Break has a fault begin.

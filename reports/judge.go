@@ -218,8 +218,8 @@ func (f *FortioResult) percentile(q float64) (time.Duration, bool) {
 	return 0, false
 }
 
-// errors counts what was not answered with 2xx or 3xx.
-func (f *FortioResult) errors() int64 {
+// Errors counts what was not answered with 2xx or 3xx.
+func (f *FortioResult) Errors() int64 {
 	var n int64
 	for code, count := range f.RetCodes {
 		if len(code) != 3 || code[0] != '2' && code[0] != '3' {

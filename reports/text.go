@@ -180,7 +180,7 @@ func loaded(d *Did, result json.RawMessage) string {
 			out += fmt.Sprintf("   p%g %s", q, took(p))
 		}
 	}
-	return out + "   " + plural(f.errors(), "error")
+	return out + "   " + plural(f.Errors(), "error")
 }
 
 var marks = map[assert.Outcome]struct{ mark, color string }{
