@@ -23,6 +23,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
+	"github.com/mesh-lab/mesh-lab/meshcore/incarnation"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
@@ -114,8 +115,12 @@ func (e *env) seed() (uint64, error) {
 // killed has left of its Envoys goes first.
 func (e *env) driver() (topology.Driver, error) { return e.driverOf(e.flags.proxy) }
 
+// envoyDir is where files of labs with real Envoys go.
+func envoyDir(state string) string { return filepath.Join(state, "envoy") }
+
 // driverOf is driver for a data plane.
 func (e *env) driverOf(proxy string) (topology.Driver, error) {
+	sweepSockets()
 	if e.flags.topology == "docker" {
 		return docker.Driver{Proxy: proxy, Note: e.note()}, nil
 	}
@@ -127,14 +132,27 @@ func (e *env) driverOf(proxy string) (topology.Driver, error) {
 	if err != nil {
 		return nil, environment(err)
 	}
-	d.Dir = filepath.Join(state, "envoy")
+	d.Dir = envoyDir(state)
 	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
 		return nil, environment(clean(err))
 	}
-	if n := envoy.Sweep(d.Dir); n > 0 {
+	e.sweepEnvoys(d.Dir, false)
+	return d, nil
+}
+
+// sweepSockets removes the sockets that killed labs have left, where those are files.
+func sweepSockets() {
+	for _, d := range incarnation.Dirs(os.TempDir(), incarnation.Sockets) {
+		os.RemoveAll(d) //nolint:errcheck // it may be another user's
+	}
+}
+
+// sweepEnvoys ends the Envoys that killed labs have left, and removes their files; also those logs
+// that were kept for somebody to read, if all are to go.
+func (e *env) sweepEnvoys(dir string, all bool) {
+	if n := envoy.SweepRuns(dir, all); n > 0 {
 		e.log.Warn("ended what a killed mesh-lab had left", "envoys", n)
 	}
-	return d, nil
 }
 
 // note tells the user something once, however many meshes are brought up.

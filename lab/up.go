@@ -305,8 +305,8 @@ func downCommand(e *env) *cobra.Command {
 	return c
 }
 
-// downAll ends every lab, and removes what crashed ones left: sockets, logs, and what they had
-// in Docker.
+// downAll ends every lab, and removes what crashed ones left: sockets, logs, Envoys and their
+// files, and what they had in Docker.
 func (e *env) downAll(ctx context.Context) error {
 	dir, err := stateDir()
 	if err != nil {
@@ -337,6 +337,8 @@ func (e *env) downAll(ctx context.Context) error {
 			fmt.Fprintf(e.out, "%s: down\n", name)
 		}
 	}
+	sweepSockets()
+	e.sweepEnvoys(envoyDir(dir), true)
 	errs = append(errs, e.sweepDocker(ctx))
 	return environment(errors.Join(errs...))
 }

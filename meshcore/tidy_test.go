@@ -77,6 +77,7 @@ var imports = map[string][]string{
 		"meshcore/clock", "meshcore/control", "meshcore/envoy", "meshcore/envoy/als",
 		"meshcore/istio", "meshcore/istio/intercept", "meshcore/observe", "meshcore/observe/sent",
 		"meshcore/translate", "meshcore/xds", "sampleapps/model", "lab/link",
+		"meshcore/incarnation",
 	},
 	"lab/topology/docker/bundled": {
 		"meshcore/clock", "sampleapps", "sampleapps/app", "sampleapps/model",
@@ -185,7 +186,7 @@ var imports = map[string][]string{
 	},
 	"lab": {
 		"lab/*", "meshcore/istio/intercept", "meshcore/observe", "meshcore/bootstrap", "meshcore/clock", "meshcore/engine", "meshcore/envoy",
-		"meshcore/istio",
+		"meshcore/incarnation", "meshcore/istio",
 		"meshcore/pilot", "meshcore/proxy/host", "meshcore/roots", "meshcore/sidecar",
 		"meshcore/stock", "meshcore/translate", "reports", "reports/fidelity", "reports/page",
 		"sampleapps", "sampleapps/app", "sampleapps/model", "scenarios", "scenarios/assert", "meshcore/xds",

@@ -52,6 +52,27 @@ func Sweep(dir string) (ended int) {
 	return ended
 }
 
+// RunPrefix begins the names of run directories that incarnation.MkdirTemp makes.
+const RunPrefix = "envoy-"
+
+// kept is a file in a run directory whose logs somebody may want to read.
+const kept = "kept"
+
+// Keep has SweepRuns leave a run directory alone that has ended in order, unless all are to go.
+func Keep(dir string) error { return os.WriteFile(filepath.Join(dir, kept), nil, 0o600) }
+
+// SweepRuns sweeps a folder of run directories, and removes those whose mesh-lab has ended, at
+// whatever moment it did; those that were kept only if all are to go.
+func SweepRuns(dir string, all bool) (ended int) {
+	ended = Sweep(dir)
+	for _, run := range incarnation.Dirs(dir, RunPrefix) {
+		if _, err := os.Stat(filepath.Join(run, kept)); all || err != nil {
+			_ = os.RemoveAll(run) // what can not be removed is not ours
+		}
+	}
+	return ended
+}
+
 // glob protects what a pattern would take for its own.
 func glob(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(dir)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
+	"github.com/mesh-lab/mesh-lab/meshcore/incarnation"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 )
 
@@ -65,7 +66,7 @@ func (n *network) unixSocket() (net.Listener, func(), error) {
 		l, err := net.Listen("unix", n.socketName(fmt.Sprint("capture", sockets.Add(1))))
 		return l, func() {}, err
 	}
-	dir, err := os.MkdirTemp("", "mesh-lab-")
+	dir, err := incarnation.MkdirTemp("", incarnation.Sockets)
 	if err != nil {
 		return nil, nil, err
 	}

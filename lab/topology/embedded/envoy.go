@@ -22,6 +22,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/control"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
+	"github.com/mesh-lab/mesh-lab/meshcore/incarnation"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/meshcore/xds"
@@ -71,7 +72,7 @@ func (w *world) startEnvoys(ctx context.Context) error {
 	if e.binary, err = envoy.Locate(ctx); err != nil {
 		return &noEnvoyError{err}
 	}
-	if e.dir, err = os.MkdirTemp(w.runDir, "envoy-"); err != nil {
+	if e.dir, err = incarnation.MkdirTemp(w.runDir, envoy.RunPrefix); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
 	w.log.Info("real Envoys", "version", e.binary.Version, "found by", e.binary.From, "logs", e.dir)
@@ -125,7 +126,7 @@ func (e *envoys) close() error {
 	}
 	e.served.Wait()
 	if e.keep {
-		return err
+		return errors.Join(err, envoy.Keep(e.dir))
 	}
 	return errors.Join(err, os.RemoveAll(e.dir))
 }
