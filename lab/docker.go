@@ -21,7 +21,7 @@ func (e *env) sweepDocker(ctx context.Context) error {
 		return err
 	}
 	defer d.Close()
-	swept, err := d.Sweep(ctx)
+	swept, err := d.Sweep(ctx, engine.Quiet)
 	if text := swept.String(); text != "" {
 		fmt.Fprintf(e.out, "docker: removed what a killed mesh-lab had left: %s\n", text)
 	}

@@ -52,7 +52,7 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	for _, n := range e.Notes {
 		d.note(n)
 	}
-	swept, err := e.Sweep(ctx)
+	swept, err := e.Sweep(ctx, 0)
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		serve(os.Args[2:])
+	}
 	if os.Getenv("ROLE") == "come and go" {
 		comeAndGo()
 	}

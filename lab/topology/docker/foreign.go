@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +60,26 @@ func checkForeign(s *translate.Pod, c corev1.Container) []istio.Diagnostic {
 			"tcpSocket are carried out; it is ready when its first port takes connections",
 			c.Name)))
 	}
-	return out
+	if none := withoutEffect(c); none != "" {
+		out = append(out, warn(fmt.Sprintf("container %s: %s: of no effect in Docker", c.Name,
+			none)))
+	}
+	return append(out, embedded.Unfilled(s, c)...)
+}
+
+// withoutEffect names what a container of the user's own has, and what is not carried out.
+func withoutEffect(c corev1.Container) string {
+	var has []string
+	for name, is := range map[string]bool{
+		"livenessProbe": c.LivenessProbe != nil, "startupProbe": c.StartupProbe != nil,
+		"lifecycle": c.Lifecycle != nil, "securityContext": c.SecurityContext != nil,
+	} {
+		if is {
+			has = append(has, name)
+		}
+	}
+	slices.Sort(has)
+	return strings.Join(has, ", ")
 }
 
 // pullPatience bounds how long an image may take to come.
@@ -71,13 +93,18 @@ func (p *pod) startForeign(ctx context.Context, s *translate.Pod, c corev1.Conta
 	defer cancel()
 	stop := context.AfterFunc(p.w.mesh.Ended(), cancel)
 	defer stop()
+	if err := p.w.engine.Have(ctx, c.Image, c.ImagePullPolicy); err != nil {
+		return fmt.Errorf("%s: %w", imagePlace(s, c), err)
+	}
 	p.becomes = make(chan struct{})
 	p.w.mesh.HoldBack(s.ID())
 	from := s.ID() + "/" + c.Name
+	vars := environment(c, embedded.Vars(s, c))
 	var err error
 	p.app, err = p.w.lab.Start(ctx, engine.Spec{
-		Pod: s.ID(), Part: "app", Image: c.Image, Entrypoint: c.Command, Cmd: c.Args,
-		Env: embedded.Vars(s, c), Join: p.infra, Keep: true,
+		Pod: s.ID(), Part: "app", Image: c.Image, Dir: c.WorkingDir,
+		Entrypoint: expandAll(c.Command, vars), Cmd: expandAll(c.Args, vars),
+		Env: vars, Join: p.infra, Keep: true,
 		Line: func(line []byte, _ bool) {
 			if log := p.w.spec.OwnLog; log.Take != nil && log.All {
 				log.Take(from, line)
@@ -89,6 +116,59 @@ func (p *pod) startForeign(ctx context.Context, s *translate.Pod, c corev1.Conta
 	}
 	go p.probe(c)
 	return nil
+}
+
+// imagePlace is where a manifest names the image of a container.
+func imagePlace(s *translate.Pod, c corev1.Container) string {
+	if s.Object == nil {
+		return s.ID()
+	}
+	i := slices.IndexFunc(s.Containers, func(x corev1.Container) bool { return x.Name == c.Name })
+	field := embedded.TemplateField(s, fmt.Sprintf("spec.containers[%d].image", i))
+	at := s.Object.At(field)
+	return fmt.Sprintf("%s:%d:%d: %s %s", at.File, at.Line, at.Column, s.Object.Ref(), field)
+}
+
+// environment has variables be expanded that name those before them, as Kubernetes does.
+func environment(c corev1.Container, vars map[string]string) map[string]string {
+	out := maps.Clone(vars)
+	known := maps.Clone(vars)
+	for _, e := range c.Env {
+		delete(known, e.Name)
+	}
+	for _, e := range c.Env {
+		if value, ok := vars[e.Name]; ok {
+			out[e.Name] = expand(value, known)
+			known[e.Name] = out[e.Name]
+		}
+	}
+	return out
+}
+
+// expandAll has each of a command's words be expanded; nil stays nil.
+func expandAll(words []string, vars map[string]string) []string {
+	out := slices.Clone(words)
+	for i, w := range out {
+		out[i] = expand(w, vars)
+	}
+	return out
+}
+
+// reference is $(NAME), or a dollar that is written twice.
+var reference = regexp.MustCompile(`\$\$|\$\([^)]*\)`)
+
+// expand replaces $(NAME) by the variable's value; where there is none it stays, and $$ is a dollar
+// (Kubernetes, third_party/forked/golang/expansion).
+func expand(text string, vars map[string]string) string {
+	return reference.ReplaceAllStringFunc(text, func(found string) string {
+		if found == "$$" {
+			return "$"
+		}
+		if value, ok := vars[found[2:len(found)-1]]; ok {
+			return value
+		}
+		return found
+	})
 }
 
 // probe watches whether a service of the user's own is ready, as its readiness probe says, or as

@@ -22,7 +22,7 @@ import (
 	needed "github.com/mesh-lab/mesh-lab/testdata/docker"
 )
 
-// coming and going is what a process does that is to be killed: a lab comes up, is asked something,
+// comeAndGo is what a process does that is to be killed: a lab comes up, is asked something,
 // and goes down, again and again.
 func comeAndGo() {
 	ctx := context.Background()
@@ -44,7 +44,7 @@ func comeAndGo() {
 	}
 }
 
-// kills is how many moments are tried: the gate tries 20.
+// kills is how many moments are tried.
 func kills() int {
 	if n, err := strconv.Atoi(os.Getenv("MESHLAB_KILLS")); err == nil {
 		return n
@@ -98,7 +98,7 @@ func left(t *testing.T, pid int, tmp string, after time.Duration) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	swept, err := e.Sweep(ctx)
+	swept, err := e.Sweep(ctx, 2*engine.Quiet)
 	if err != nil {
 		t.Errorf("killed after %s: %v", after, err)
 	}

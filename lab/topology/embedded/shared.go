@@ -3,6 +3,7 @@ package embedded
 import (
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/translate"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
 )
@@ -15,6 +16,12 @@ func Bundled(s *translate.Pod, unknown string) (sampleapps.App, corev1.Container
 
 // Vars is the environment of a bundled app's container. What can not be filled is not set.
 func Vars(s *translate.Pod, c corev1.Container) map[string]string { return varsOf(s, c) }
+
+// Unfilled warns of variables of a container that can not be filled.
+func Unfilled(s *translate.Pod, c corev1.Container) []istio.Diagnostic { return unfilled(s, c) }
+
+// TemplateField is where a field of a pod is in the object that makes the pod.
+func TemplateField(s *translate.Pod, field string) string { return templateField(s, field) }
 
 // AppPorts are the ports that an app listens on: those of its containers, or its own.
 func AppPorts(s *translate.Pod, own int) []uint16 { return appPorts(s, own) }

@@ -80,7 +80,10 @@ func Connect(ctx context.Context, log *slog.Logger) (*Engine, error) {
 	short, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	if err = named(short); err == nil {
-		e.Notes = prepareReaper(short)
+		cancel()
+		e.Notes = prepareReaper(ctx)
+		short, cancel = context.WithTimeout(ctx, connectPatience)
+		defer cancel()
 		e.provider, err = provider()
 	}
 	if err == nil {
@@ -182,6 +185,9 @@ func (e *Engine) Close() error { return e.provider.Close() }
 // reaperImage is what testcontainers' reaper runs from.
 var reaperImage = testcontainers.ReaperDefaultImage
 
+// reaperPatience bounds how long the reaper's image may take to come: it is a few megabytes.
+var reaperPatience = 20 * time.Second
+
 // reaperVariable says whether testcontainers may start its reaper, which removes what belongs to a
 // process that has ended. It is read once, with the first connection.
 const reaperVariable = "TESTCONTAINERS_RYUK_DISABLED"
@@ -192,13 +198,16 @@ func prepareReaper(ctx context.Context) (notes []string) {
 	if os.Getenv(reaperVariable) != "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, reaperPatience)
+	defer cancel()
 	why := reaperMissing(ctx)
 	if why == nil {
 		return nil
 	}
 	os.Setenv(reaperVariable, "true") //nolint:errcheck // the name is valid
 	return []string{fmt.Sprintf("testcontainers' reaper can not run (%v): what a killed "+
-		"mesh-lab leaves goes with the next start or `mesh-lab down --all`", why)}
+		"mesh-lab leaves goes with the next start or `mesh-lab down --all` (%s=true leaves "+
+		"the reaper out)", why, reaperVariable)}
 }
 
 // reaperMissing says why the reaper can not be started.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
 	"github.com/mesh-lab/mesh-lab/testdata/docker"
+	"github.com/mesh-lab/mesh-lab/testdata/wait"
 )
 
 // TestMain is also what containers of these tests run, and a process that leaves some.
@@ -155,7 +157,7 @@ func sweepBusy(
 	defer docker("disconnect")
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	swept, err := e.Sweep(short)
+	swept, err := e.Sweep(short, 0)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a sweep while a network is in use: %v", err)
 	}
@@ -240,7 +242,7 @@ func TestSweep(t *testing.T) {
 	if left := labelled(t, lab); len(strings.Fields(left)) != 2 {
 		t.Fatalf("of a lab with a container and a network there is %q", left)
 	}
-	if _, err := e.Sweep(ctx); err != nil {
+	if _, err := e.Sweep(ctx, 0); err != nil {
 		t.Fatal(err)
 	}
 	if left := labelled(t, lab); len(strings.Fields(left)) != 2 {
@@ -250,7 +252,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	swept := sweepBusy(ctx, t, e, lab, living.ID)
-	last, err := e.Sweep(ctx)
+	last, err := e.Sweep(ctx, 0)
 	if err != nil || swept.Containers+last.Containers < 1 || last.Networks < 1 {
 		t.Errorf("swept %v, then %v, %v", swept, last, err)
 	}
@@ -294,4 +296,53 @@ func TestUnusable(t *testing.T) {
 		t.Fatalf("connected: %v", err)
 	}
 	t.Log(err)
+}
+
+// TestReaper: where the reaper's image does not come, the lab does without, and says so.
+func TestReaper(t *testing.T) {
+	docker.Needed(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:0") // a registry that takes connections and is silent
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	engine.Reaper(l.Addr().String()+"/reaper:1", 100*time.Millisecond)
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "")
+	e := connect(t)
+	if len(e.Notes) != 1 || !strings.Contains(e.Notes[0], "reaper can not run") ||
+		!strings.Contains(e.Notes[0], "down --all") || e.Version == "" {
+		t.Errorf("connected to Docker %q, with notes %q", e.Version, e.Notes)
+	}
+}
+
+// TestImages: an older image of a kind goes when its maker has ended, the newest one stays.
+func TestImages(t *testing.T) {
+	e := connect(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	made := connect(t)
+	made.Dead()
+	kind := fmt.Sprintf("test-%d", os.Getpid())
+	make := func(text string) string {
+		name, _, err := made.Ensure(ctx, engine.Image{Kind: kind,
+			Files: []engine.File{{Path: "/x", Data: []byte(text)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	there := func(name string) bool {
+		return exec.Command("docker", "image", "inspect", name).Run() == nil
+	}
+	older, before := make("older"), time.Now().Unix()
+	wait.Until(t, func() string { return "the next second" }, // as finely as Docker tells
+		func() bool { return time.Now().Unix() > before })
+	newest := make("newest")
+	defer exec.Command("docker", "rmi", newest).Run() //nolint:errcheck // the test is over
+	if _, err := e.Sweep(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	if there(older) || !there(newest) {
+		t.Errorf("there are the older one: %v, the newest one: %v", there(older), there(newest))
+	}
 }

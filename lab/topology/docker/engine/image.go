@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,8 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+	"github.com/testcontainers/testcontainers-go"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Image says what an image is made of, FROM scratch: nothing need be pulled.
@@ -94,6 +98,51 @@ func (e *Engine) again(ctx context.Context, name string) bool {
 	}
 	_, _, err := e.Ensure(ctx, i)
 	return err == nil
+}
+
+// Have sees to it that Docker has an image of the user's own: one that it does not have, or that is
+// always to be fetched, it pulls. Without a policy one that is there will do, also with the tag
+// latest: it may have been built here. The error is an *UnusableError.
+func (e *Engine) Have(ctx context.Context, name string, policy corev1.PullPolicy) error {
+	if policy != corev1.PullAlways {
+		_, err := e.client.ImageInspect(ctx, name)
+		switch {
+		case err == nil:
+			return nil
+		case !cerrdefs.IsNotFound(err):
+			return &UnusableError{Why: "image " + name, Err: err, Do: "is its name right?"}
+		case policy == corev1.PullNever:
+			return &UnusableError{Why: "it has no image " + name + ", and imagePullPolicy is Never",
+				Do: "build it, or `docker load` it, or change the policy"}
+		}
+	}
+	failed := func(err error) error {
+		return &UnusableError{Why: "it can not pull image " + name, Err: err,
+			Do: "build it here (`docker build -t " + name + " .`), or see that `docker pull` " +
+				"can have it; annotation mesh-lab.dev/app has a bundled app take its place"}
+	}
+	r, err := e.client.ImagePull(ctx, name, client.ImagePullOptions{RegistryAuth: auth(ctx, name)})
+	if err != nil {
+		return failed(err)
+	}
+	defer r.Close()
+	if err := r.Wait(ctx); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// auth is what the user's Docker has noted for the registry of an image; empty: nothing.
+func auth(ctx context.Context, image string) string {
+	_, config, err := testcontainers.DockerImageAuth(ctx, image)
+	if err != nil {
+		return ""
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return ""
+	}
+	return base64.URLEncoding.EncodeToString(text)
 }
 
 // hash is of everything that is in the image.

@@ -40,7 +40,9 @@ func (e *Engine) NewLab(ctx context.Context) (*Lab, error) {
 	rand.Read(b) //nolint:errcheck // it never fails
 	l := &Lab{ID: hex.EncodeToString(b), e: e, all: map[string]*Container{}, used: map[string]int{},
 		watched: make(chan struct{})}
-	n, err := network.New(ctx, network.WithLabels(l.labels("", "network")),
+	making, done := unbroken(ctx)
+	defer done()
+	n, err := network.New(making, network.WithLabels(l.labels("", "network")),
 		network.CustomizeNetworkOption(func(o *client.NetworkCreateOptions) error {
 			o.Driver, o.Attachable = "bridge", false
 			o.Options = map[string]string{"com.docker.network.bridge.name": "ml-" + l.ID}
@@ -50,6 +52,9 @@ func (e *Engine) NewLab(ctx context.Context) (*Lab, error) {
 		return nil, fmt.Errorf("docker: make a network: %w", err)
 	}
 	l.network = n
+	if ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), l.removeNetwork(making))
+	}
 	watch, cancel := context.WithCancel(context.Background())
 	l.unwatch = cancel
 	heard := e.client.Events(watch, client.EventsListOptions{
@@ -57,6 +62,15 @@ func (e *Engine) NewLab(ctx context.Context) (*Lab, error) {
 	})
 	go l.watch(watch, heard)
 	return l, nil
+}
+
+// makePatience bounds how long Docker may take to make something.
+const makePatience = time.Minute
+
+// unbroken is for what Docker makes: who breaks that off does not learn what has been made all the
+// same.
+func unbroken(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), makePatience)
 }
 
 // labels are those of one thing of the lab.
@@ -95,6 +109,7 @@ type Spec struct {
 	Cmd        []string
 	Env        map[string]string
 	User       string // UID:GID; empty: the image's
+	Dir        string // where it works; empty: the image's
 	Join       *Container
 	NetAdmin   bool              // may change its network; nothing else
 	Publish    []Published       // ports on 127.0.0.1
@@ -155,7 +170,12 @@ func (l *Lab) start(ctx context.Context, s Spec) (*Container, error) {
 		}
 		return fmt.Errorf("docker: start the %s: %w", what, err)
 	}
-	made, err := l.e.provider.CreateContainer(ctx, l.request(name, s))
+	if ctx.Err() != nil {
+		return nil, fail(ctx.Err())
+	}
+	making, done := unbroken(ctx)
+	made, err := l.e.provider.CreateContainer(making, l.request(name, s))
+	done()
 	c := &Container{lab: l, spec: s, ended: make(chan struct{})}
 	if d, ok := made.(*testcontainers.DockerContainer); ok && d != nil {
 		c.ID, c.made = d.GetContainerID(), d
@@ -183,7 +203,7 @@ func (l *Lab) request(name string, s Spec) testcontainers.ContainerRequest {
 		Name: name, Image: s.Image, Entrypoint: s.Entrypoint, Cmd: s.Cmd, Env: s.Env,
 		Labels: l.labels(s.Pod, s.Part), Networks: l.networks(s), ExposedPorts: exposed(s.Publish),
 		ConfigModifier: func(c *container.Config) {
-			c.User = s.User
+			c.User, c.WorkingDir = s.User, s.Dir
 			c.Hostname = hostname(s)
 			zero := 0
 			c.StopTimeout = &zero

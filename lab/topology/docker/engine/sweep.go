@@ -46,10 +46,16 @@ const (
 // errBusy says that something can not be removed yet: another process still removes what is on it.
 var errBusy = errors.New("it is in use")
 
+// Quiet is how long a sweep looks on that nothing of a process that was killed just now is to
+// escape: Docker carries out what it had been asked for.
+const Quiet = time.Second
+
 // Sweep removes what belongs to processes that have ended: containers, networks, and images that
-// have a newer one of their kind. What living ones own it leaves alone.
-func (e *Engine) Sweep(ctx context.Context) (Swept, error) {
+// have a newer one of their kind. What living ones own it leaves alone. It returns when it has
+// found nothing for as long as quiet.
+func (e *Engine) Sweep(ctx context.Context, quiet time.Duration) (Swept, error) {
 	var all Swept
+	until := time.Now().Add(quiet)
 	var err error
 	for range sweepTries {
 		var s Swept
@@ -59,10 +65,13 @@ func (e *Engine) Sweep(ctx context.Context) (Swept, error) {
 		if err != nil && !errors.Is(err, errBusy) {
 			return all, err
 		}
-		if err == nil && s == (Swept{}) {
-			break
+		switch now := time.Now(); {
+		case err != nil || s != (Swept{}):
+			until = now.Add(max(quiet, sweepPause)) // a container may have been in the making
+		case !now.Before(until):
+			return e.andImages(ctx, all)
 		}
-		select { // a container may have been in the making
+		select {
 		case <-time.After(sweepPause):
 		case <-ctx.Done():
 			return all, errors.Join(err, ctx.Err())
@@ -71,6 +80,10 @@ func (e *Engine) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return all, err
 	}
+	return e.andImages(ctx, all)
+}
+
+func (e *Engine) andImages(ctx context.Context, all Swept) (_ Swept, err error) {
 	all.Images, err = e.sweepImages(ctx)
 	return all, err
 }
