@@ -32,6 +32,7 @@ type breakable struct {
 	said   []string
 	broken []string
 	closed []string // what was broken when the mesh was closed
+	down   bool     // it is closed
 }
 
 func (b *breakable) Up(ctx context.Context, s topology.Spec) (_ topology.Mesh, err error) {
@@ -40,7 +41,7 @@ func (b *breakable) Up(ctx context.Context, s topology.Spec) (_ topology.Mesh, e
 }
 
 func (b *breakable) Close(ctx context.Context) error {
-	b.closed = slices.Clone(b.broken)
+	b.closed, b.down = slices.Clone(b.broken), true
 	return b.Mesh.Close(ctx)
 }
 
@@ -279,25 +280,42 @@ rollback:
 	}
 }
 
-// An interrupt heals before the mesh is closed.
+// An interrupt, and a bug in the runner, heal before the mesh is closed.
 func TestInterrupt(t *testing.T) {
-	b := &breakable{fired: 1}
-	s, diags := scenarios.Parse("story.yaml", []byte("name: s\nmesh: {app: customer}\n"+
-		"steps: [{kill: customer, wait: 1h}]\n"))
-	for _, d := range diags {
-		t.Fatal(d)
+	for _, bug := range []bool{false, true} {
+		b := &breakable{fired: 1}
+		s, diags := scenarios.Parse("story.yaml", []byte("name: s\nmesh: {app: customer}\n"+
+			"steps: [{kill: customer, wait: 1h}]\n"))
+		for _, d := range diags {
+			t.Fatal(d)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var err error
+		func() {
+			defer func() {
+				if got := recover(); bug != (got == "a bug") {
+					t.Errorf("a bug: %v, and it panicked with %v", bug, got)
+				}
+			}()
+			_, err = runner.Run(ctx, s, runner.Options{Driver: b, Topology: "fake",
+				Progress: func(p runner.Progress) {
+					switch {
+					case p.Doing == "wait" && bug:
+						panic("a bug")
+					case p.Doing == "wait":
+						cancel()
+					}
+				}})
+		}()
+		cancel()
+		if !bug && !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		b.told(t, "break kill customer-0.default", "heal kill")
+		if !b.down {
+			t.Error("the mesh is still up")
+		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := runner.Run(ctx, s, runner.Options{Driver: b, Topology: "fake",
-		Progress: func(p runner.Progress) {
-			if p.Doing == "wait" {
-				cancel()
-			}
-		}})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	b.told(t, "break kill customer-0.default", "heal kill")
 }
 
 const steadily = `
