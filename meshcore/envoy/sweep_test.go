@@ -6,11 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
+	"github.com/mesh-lab/mesh-lab/meshcore/incarnation"
 	real "github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
@@ -177,4 +179,34 @@ func TestStarts(t *testing.T) {
 			t.Errorf("%s: the dead %d started %q", name, c.Process.Pid, s)
 		}
 	}
+}
+
+// TestSweepRuns: a run directory whose mesh-lab has ended goes, also one that tells of no Envoy;
+// one that was kept for somebody to read goes with all.
+func TestSweepRuns(t *testing.T) {
+	runs := short(t)
+	own, err := incarnation.MkdirTemp(runs, envoy.RunPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := filepath.Base(own)
+	for _, name := range []string{"envoy-2000000000-0123abcd-1", "envoy-2000000000-0123abcd-2"} {
+		if err := os.Mkdir(filepath.Join(runs, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(runs, name, "a.log"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{own, filepath.Join(runs, "envoy-2000000000-0123abcd-2")} {
+		if err := envoy.Keep(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	envoy.SweepRuns(runs, false)
+	want := []string{mine, "envoy-2000000000-0123abcd-2"}
+	slices.Sort(want)
+	left(t, runs, want...)
+	envoy.SweepRuns(runs, true)
+	left(t, runs, mine)
 }
