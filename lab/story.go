@@ -10,6 +10,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/tui/feed"
+	"github.com/mesh-lab/mesh-lab/lab/why"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/reports"
@@ -24,6 +25,8 @@ type story struct {
 	info remote.Info
 	up   chan struct{} // closed when there is a mesh
 	over chan struct{} // closed when there is none any more
+	// carried is what explains its requests; set before it begins
+	carried *reports.Carried
 
 	mu     sync.Mutex
 	follow *remote.Follower
@@ -224,4 +227,15 @@ func (t *story) verdict() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.told.Over
+}
+
+// explain explains a request of the run so far.
+func (t *story) explain(id string) (*why.Explanation, error) {
+	t.mu.Lock()
+	m := t.mesh
+	t.mu.Unlock()
+	if m == nil {
+		return nil, why.ErrUnknown
+	}
+	return why.OfRunning(m, t.carried).Explain(id)
 }

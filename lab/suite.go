@@ -109,9 +109,12 @@ func (s *suite) one(ctx context.Context, i int) played {
 		Driver: s.driver, Topology: s.flags.topology, Proxy: s.flags.proxy, Seed: s.seeds[i],
 		Exact: s.exact, Require: s.outputs.require, Version: buildVersion(), Log: log,
 		Progress: tell, Now: time.Now(), AccessLog: s.log, OwnLog: s.own,
-		Explain: s.outputs.history != "",
+	}
+	if s.outputs.history != "" || s.story != nil {
+		o.Carried = &reports.Carried{}
 	}
 	if s.story != nil {
+		s.story.carried = o.Carried
 		o.Progress, o.Up, o.Stepped = s.story.doing, s.story.begun, s.story.stepped
 	}
 	run, err := runner.Run(ctx, s.all[i], o)

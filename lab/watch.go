@@ -15,6 +15,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/remote"
 	"github.com/mesh-lab/mesh-lab/lab/tui"
 	"github.com/mesh-lab/mesh-lab/lab/tui/feed"
+	"github.com/mesh-lab/mesh-lab/lab/why"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/reports"
 )
@@ -157,13 +158,18 @@ func (w *watched) Why(
 	ctx context.Context, id string, hops []observe.Request,
 ) ([]string, error) {
 	e, err := w.c.Why(ctx, remote.Why{ID: id})
+	return explained(e, err, hops), nil
+}
+
+// explained is an explanation as text; when there is none, what was recorded.
+func explained(e *why.Explanation, err error, hops []observe.Request) []string {
 	if err != nil {
 		said := []string{"Only what was recorded: " + err.Error(), ""}
-		return append(said, tui.Hops(hops)...), nil
+		return append(said, tui.Hops(hops)...)
 	}
 	var out []string
 	for _, l := range e.Lines(120) {
 		out = append(out, l.String())
 	}
-	return out, nil
+	return out
 }

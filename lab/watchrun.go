@@ -71,7 +71,7 @@ func (s *suite) watchRun(
 		s.story.ended(all, failed)
 	}()
 	shown := s.env.show(ctx, tui.Options{Next: s.story.next, Over: s.story.verdict,
-		Lab: reader{}})
+		Lab: reader{story: s.story}})
 	err.release()
 	if shown != nil {
 		cancel()
@@ -93,9 +93,13 @@ func (s *suite) watchRun(
 }
 
 // reader can tell of a run, and change nothing.
-type reader struct{ tui.Lab }
+type reader struct {
+	tui.Lab
+	story *story
+}
 
-// Why tells what the proxies recorded of a request.
-func (reader) Why(_ context.Context, _ string, hops []observe.Request) ([]string, error) {
-	return tui.Hops(hops), nil
+// Why explains a request; of one that can not be explained it tells what was recorded.
+func (r reader) Why(_ context.Context, id string, hops []observe.Request) ([]string, error) {
+	x, err := r.story.explain(id)
+	return explained(x, err, hops), nil
 }

@@ -118,7 +118,7 @@ func (e *env) whyRecorded(
 	if err != nil {
 		return err
 	}
-	x, err := why.OfRun(run, id)
+	x, err := why.OfRun(run).Explain(id)
 	if err != nil {
 		return usage("%s: %w", history, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -24,10 +25,11 @@ import (
 
 // Carried is what the proxies of a run carried out, and where their rules are written, each time it
 // changed: by it a request of the run is explained afterwards. Each resource is kept once. Secrets
-// are not kept. The zero value is empty. In JSON it is one text: gzip, base64.
+// are not kept. The zero value is empty. It is safe for concurrent use. In JSON it is one text:
+// gzip, base64.
 type Carried struct {
-	Moments []Moment
-
+	mu        sync.Mutex
+	moments   []Moment
 	resources [][]byte
 	index     map[[sha256.Size]byte]int
 }
@@ -35,6 +37,8 @@ type Carried struct {
 // Moment is what was carried out from an instant on.
 type Moment struct {
 	At clock.Instant `json:"at_ns"`
+	// From is when the proxies began to change to it: until At each of them may have had either.
+	From clock.Instant `json:"from_ns,omitempty"`
 	// Nodes are the resources of each proxy, by type URL: places in the list of all.
 	Nodes map[string]map[string][]int `json:"nodes"`
 	// Places are where fields of rules are written, and Values the texts of some; by object and
@@ -42,12 +46,17 @@ type Moment struct {
 	Places     map[string]map[string]string `json:"places,omitempty"`
 	Values     map[string]map[string]string `json:"values,omitempty"`
 	Localities map[string][3]string         `json:"localities,omitempty"` // region, zone, sub-zone
+	// InForce are each proxy's rules beside those that its routes name, as
+	// translate.Translator.InForce has them. nil: as in the moment before.
+	InForce map[string]map[string][]string `json:"in_force,omitempty"`
 
 	of *Carried
 }
 
 // Add notes what is carried out from m.At on, without m.Nodes, which it makes of the snapshots.
 func (c *Carried) Add(m Moment, snaps map[string]*xds.Snapshot) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	m.Nodes, m.of = map[string]map[string][]int{}, nil
 	for _, node := range slices.Sorted(maps.Keys(snaps)) {
 		m.Nodes[node] = map[string][]int{}
@@ -65,11 +74,11 @@ func (c *Carried) Add(m Moment, snaps map[string]*xds.Snapshot) error {
 			}
 		}
 	}
-	if n := len(c.Moments); n > 0 && m.Places == nil &&
-		reflect.DeepEqual(m.Nodes, c.Moments[n-1].Nodes) {
+	if n := len(c.moments); n > 0 && m.Places == nil && m.InForce == nil &&
+		reflect.DeepEqual(m.Nodes, c.moments[n-1].Nodes) {
 		return nil // nothing has changed
 	}
-	c.Moments = append(c.Moments, m)
+	c.moments = append(c.moments, m)
 	return nil
 }
 
@@ -90,23 +99,36 @@ func (c *Carried) add(m proto.Message) (int, error) {
 	return at, nil
 }
 
-// At is what was carried out at an instant: nothing before the first Moment.
-func (c *Carried) At(at clock.Instant) (*Moment, error) {
-	out := &Moment{of: c}
-	for i := range c.Moments {
-		m := &c.Moments[i]
-		if m.At > at && i > 0 {
+// At is what was carried out at an instant: nothing before the first Moment. While the proxies
+// changed to something else that is the second one.
+func (c *Carried) At(at clock.Instant) ([]*Moment, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*Moment
+	out := Moment{of: c}
+	for i := range c.moments {
+		m := &c.moments[i]
+		after := m.At > at && i > 0
+		if after && (m.From == 0 || m.From > at) {
 			break
 		}
-		out.At, out.Nodes, out.Localities = m.At, m.Nodes, m.Localities
+		out.At, out.From, out.Nodes, out.Localities = m.At, m.From, m.Nodes, m.Localities
 		if m.Places != nil {
 			out.Places, out.Values = m.Places, m.Values
 		}
+		if m.InForce != nil {
+			out.InForce = m.InForce
+		}
+		if !after {
+			list = list[:0]
+		}
+		one := out
+		list = append(list, &one)
 	}
-	if out.Nodes == nil {
+	if len(list) == 0 {
 		return nil, errors.New("the run does not say what its proxies carried out")
 	}
-	return out, nil
+	return list, nil
 }
 
 // Snapshot is what a node carried out.
@@ -116,9 +138,14 @@ func (m *Moment) Snapshot(node string) (*xds.Snapshot, error) {
 		return nil, fmt.Errorf("the run does not say what %s carried out then", node)
 	}
 	s := xds.NewSnapshot()
+	if m.of == nil {
+		return s, nil
+	}
+	m.of.mu.Lock()
+	defer m.of.mu.Unlock()
 	for typ, list := range types {
 		for _, at := range list {
-			if m.of == nil || at < 0 || at >= len(m.of.resources) {
+			if at < 0 || at >= len(m.of.resources) {
 				return nil, fmt.Errorf("%s: there is no resource %d", node, at)
 			}
 			if err := put(s, typ, m.of.resources[at]); err != nil {
@@ -159,9 +186,11 @@ type carriedText struct {
 
 // MarshalJSON writes it compressed.
 func (c *Carried) MarshalJSON() ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	if err := json.NewEncoder(z).Encode(carriedText{c.Moments, c.resources}); err != nil {
+	if err := json.NewEncoder(z).Encode(carriedText{c.moments, c.resources}); err != nil {
 		return nil, err
 	}
 	if err := z.Close(); err != nil {
@@ -187,6 +216,6 @@ func (c *Carried) UnmarshalJSON(text []byte) error {
 	if err := json.NewDecoder(io.LimitReader(z, mostCarried)).Decode(&t); err != nil {
 		return fmt.Errorf("carried: %w", err)
 	}
-	*c = Carried{Moments: t.Moments, resources: t.Resources}
+	c.moments, c.resources = t.Moments, t.Resources
 	return nil
 }

@@ -122,7 +122,6 @@ func (r *run) become(ctx context.Context, c *istio.Config, did *reports.Did) err
 	r.config = c
 	did.Proxies, did.Total, did.Took = applied.Proxies, applied.Total, applied.Took
 	r.place(c)
-	r.carried()
 	r.exactness()
 	return nil
 }

@@ -7,50 +7,27 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	securityv1 "istio.io/api/security/v1"
 
-	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/why"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
-	"github.com/mesh-lab/mesh-lab/meshcore/translate"
-	"github.com/mesh-lab/mesh-lab/meshcore/xds"
-	"github.com/mesh-lab/mesh-lab/reports"
 )
 
-// carried notes what the proxies carry out from now on, for who asks afterwards why a request went
-// where it did.
-func (r *run) carried() {
-	x, ok := r.mesh.(topology.Explainer)
-	if !ok || !r.opt.Explain {
+// keepCarried notes what the proxies carry out, each time that it changes, for who asks afterwards
+// why a request went where it did.
+func (r *run) keepCarried() {
+	if r.opt.Carried == nil {
 		return
 	}
-	h := &r.out.Header
-	if h.Carried == nil {
-		h.Carried = &reports.Carried{}
-	}
-	m := reports.Moment{At: r.mesh.Clock().Now(), Localities: map[string][3]string{}}
-	snaps := map[string]*xds.Snapshot{}
-	for _, p := range r.mesh.Registry().Pods {
-		if p.Role != translate.Sidecar && p.Role != translate.Gateway {
-			continue
-		}
-		if s, err := x.Carried(p.ID()); err == nil { // a pod that is killed has none
-			snaps[p.ID()] = s
-			l := p.Locality
-			m.Localities[p.ID()] = [3]string{l.Region, l.Zone, l.Subzone}
-		}
-	}
-	if c := r.mesh.Config(); c != r.placed {
-		r.placed, m.Places, m.Values = c, why.PlacesOf(c), why.ValuesOf(c)
-	}
-	if err := h.Carried.Add(m, snaps); err != nil {
+	r.out.Header.Carried = r.opt.Carried
+	why.Keep(r.mesh, r.opt.Carried, func(err error) {
 		r.opt.Log.Warn("what the proxies carry out is not recorded", "err", err)
-	}
+	})
 }
 
 // keepHeaders are the request headers that records keep: those that expectations look at and, for
 // explanations, those that rules ask for; but no secrets.
 func (r *run) keepHeaders(c *istio.Config) []string {
 	keep := r.s.KeepHeaders()
-	if !r.opt.Explain {
+	if r.opt.Carried == nil {
 		return keep
 	}
 	configs := []*istio.Config{c}

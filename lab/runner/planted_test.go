@@ -26,6 +26,15 @@ import (
 // play runs a bundled scenario and judges it.
 func play(t *testing.T, name string, d embedded.Driver, seed uint64) *reports.Result {
 	t.Helper()
+	_, res := playKept(t, name, d, seed, nil)
+	return res
+}
+
+// playKept does so, and keeps in c what the proxies carried out.
+func playKept(
+	t *testing.T, name string, d embedded.Driver, seed uint64, c *reports.Carried,
+) (*reports.Run, *reports.Result) {
+	t.Helper()
 	s, diags := scenarios.Open(scenarios.Catalogue(), name+".yaml")
 	for _, d := range diags {
 		t.Fatal(d)
@@ -34,6 +43,7 @@ func play(t *testing.T, name string, d embedded.Driver, seed uint64) *reports.Re
 	defer cancel()
 	run, err := runner.Run(ctx, s, runner.Options{
 		Driver: d, Topology: "embedded", Proxy: "meshcore", Seed: seed, Version: "test",
+		Carried: c,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +52,7 @@ func play(t *testing.T, name string, d embedded.Driver, seed uint64) *reports.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res
+	return run, res
 }
 
 // TestPlantedBugs builds data planes that are wrong in one thing each; a scenario must notice.

@@ -31,7 +31,8 @@ type Options struct {
 	Seed     uint64
 	Version  string
 	Exact    bool // the proxies enumerate what they would draw
-	Explain  bool // record what requests are explained by afterwards (why --history)
+	// Carried, when set, is where is recorded what requests are explained by (why), as it happens.
+	Carried  *reports.Carried
 	FailFast bool // end with the first step that does not pass
 	Require  bool // what the topology can not do fails the run, instead of being skipped
 	Log      *slog.Logger
@@ -82,7 +83,6 @@ type run struct {
 	skip   string            // why what is left of the story can not be told; empty: it can
 	began  []<-chan struct{} // of faults of the load's meanwhile: Ledger.Begin's
 	beside []reports.Did     // what was done while the step's loads ran
-	placed *istio.Config     // the latest whose places are in Header.Carried
 	cut    *observe.History  // as it was before an interrupt broke requests off
 }
 
@@ -158,7 +158,7 @@ func (r *run) up(ctx context.Context) error {
 	r.needs()
 	r.exactness()
 	r.place(c)
-	r.carried()
+	r.keepCarried()
 	return nil
 }
 
@@ -261,9 +261,6 @@ func (r *run) step(ctx context.Context, i int) (err error) {
 		did.Until = now()
 		sr.Did = append(append(sr.Did, did), r.beside...)
 		r.beside = nil
-		if changes(act) {
-			r.carried()
-		}
 		if changes(act) && !sent(sr.Did) {
 			sr.From = now() // what was sent before is not judged by this step
 		}

@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/runner"
 	"github.com/mesh-lab/mesh-lab/lab/topology/embedded"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
+	"github.com/mesh-lab/mesh-lab/reports"
 	"github.com/mesh-lab/mesh-lab/reports/fidelity"
 	"github.com/mesh-lab/mesh-lab/scenarios"
 	"github.com/mesh-lab/mesh-lab/scenarios/assert"
@@ -47,9 +49,15 @@ func testScenarios(t *testing.T, d embedded.Driver) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(times) {
-				res := play(t, name, d, 1000+seed)
+				run, res := playKept(t, name, d, 1000+seed, &reports.Carried{})
 				if res.Verdict != assert.Pass {
 					t.Fatalf("seed %x:\n%s", 1000+seed, text(t, res))
+				}
+				began := time.Now()
+				wrong, n := explained(run)
+				t.Logf("%d records explained in %v", n, time.Since(began))
+				for _, p := range wrong {
+					t.Errorf("why: %s", p)
 				}
 			}
 			expectations, configs := contents(t, name)

@@ -168,9 +168,12 @@ func (r *chaosRun) play(ctx context.Context) error {
 	if proxy == "" {
 		proxy = "meshcore"
 	}
-	run, err := runner.Run(ctx, r.story, runner.Options{
-		Driver: r.driver, Topology: "embedded", Proxy: proxy, Seed: 7, Version: "test",
-	})
+	o := runner.Options{Driver: r.driver, Topology: "embedded", Proxy: proxy, Seed: 7,
+		Version: "test"}
+	if r.want == assert.Pass {
+		o.Carried = &reports.Carried{}
+	}
+	run, err := runner.Run(ctx, r.story, o)
 	if err != nil {
 		return err
 	}
@@ -184,6 +187,11 @@ func (r *chaosRun) play(ctx context.Context) error {
 	}
 	if res.Verdict != r.want || !strings.Contains(string(w.b), r.says) {
 		return fmt.Errorf("%v, want %v %q:\n%s", res.Verdict, r.want, r.says, w.b)
+	}
+	if o.Carried != nil {
+		if wrong, _ := explained(run); len(wrong) > 0 {
+			return fmt.Errorf("why: %s", strings.Join(wrong, "\nwhy: "))
+		}
 	}
 	return nil
 }

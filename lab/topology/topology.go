@@ -194,6 +194,9 @@ type Explainer interface {
 	// Carried is what the data plane of a node carries out, with logical addresses: its Snapshot,
 	// in the words of any Envoy.
 	Carried(node string) (*xds.Snapshot, error)
+	// Carrying has f called each time that proxies have changed to something else, until stop is:
+	// from is when they began to. f must not change the mesh, which waits for it.
+	Carrying(f func(from clock.Instant)) (stop func())
 	// Trace has f get what proxies decide from now on, until stop is called. f is called from many
 	// goroutines. Real Envoys tell nothing.
 	Trace(f func(*trace.Trace)) (stop func())

@@ -33,13 +33,16 @@ type decision struct {
 	record *observe.Request
 	ci     engine.ConnInfo
 	rnd    uint64
+	steps  *int // counts directives, of all decisions about the record
 
 	trace *trace.Trace
 }
 
 // decide decides a record's exchange again; nil when the proxy has no listener for it.
-func decide(e *engine.Engine, r *observe.Request, alpn []string, rnd uint64) *trace.Trace {
-	d := &decision{e: e, record: r, rnd: rnd}
+func decide(
+	e *engine.Engine, r *observe.Request, alpn []string, rnd uint64, steps *int,
+) *trace.Trace {
+	d := &decision{e: e, record: r, rnd: rnd, steps: steps}
 	e.Trace(func(t *trace.Trace) { d.trace = t })
 	defer e.Trace(nil)
 	d.connection(alpn)
@@ -110,13 +113,12 @@ func (d *decision) head() *wire.Head {
 	}
 	h.Method, h.Target = h.Bytes(cmp.Or(r.Method, "GET")), h.Bytes(r.Path)
 	h.Authority = h.Bytes(r.Authority)
-	add := func(name, value string) {
-		if value != "" {
-			h.Add(name, value)
-		}
+	if r.ID != "" {
+		h.Add("x-request-id", r.ID)
 	}
-	add("x-request-id", r.ID)
-	add("user-agent", r.UserAgent)
+	if r.UserAgent != "" {
+		h.Add("user-agent", r.UserAgent)
+	}
 	names := make([]string, 0, len(r.Headers))
 	for n := range r.Headers {
 		names = append(names, n)
@@ -124,7 +126,7 @@ func (d *decision) head() *wire.Head {
 	slices.Sort(names)
 	for _, n := range names {
 		if n != "x-request-id" && n != "user-agent" && !strings.HasPrefix(n, ":") && n != "host" {
-			add(strings.ToLower(n), r.Headers[n])
+			h.Add(strings.ToLower(n), r.Headers[n])
 		}
 	}
 	if _, ok := h.Get("x-forwarded-for"); !ok && d.ci.Remote.Port() == 0 &&
@@ -144,6 +146,7 @@ func (d *decision) run(
 ) {
 	now, tries := d.record.Start, 0
 	for range most {
+		*d.steps++
 		switch dir.Kind {
 		case engine.Done:
 			return
@@ -151,6 +154,11 @@ func (d *decision) run(
 			tries++
 			dir, now = d.attempt(tries, dir, now, handle)
 		case engine.Wait:
+			if d.left() && tries == len(d.record.Attempts) && dir.Until > d.end() {
+				now = d.end()
+				dir = handle(engine.Event{Kind: engine.ClientGone}, now)
+				continue
+			}
 			now = max(now, dir.Until)
 			dir = handle(engine.Event{Kind: engine.Timer}, now)
 		case engine.Collect:
@@ -160,10 +168,22 @@ func (d *decision) run(
 		case engine.Forward:
 			dir = handle(d.forwarded(), now)
 		default: // Reply, Abort
-			dir = handle(engine.Event{Kind: engine.Sent}, now)
+			ev := engine.Event{Kind: engine.Sent}
+			if d.left() {
+				ev.Kind = engine.ClientGone
+			}
+			dir = handle(ev, now)
 		}
 	}
 }
+
+// left says whether the client went away before it had its answer.
+func (d *decision) left() bool {
+	return strings.Contains(d.record.Details, "downstream_remote_disconnect")
+}
+
+// end is when the exchange was over.
+func (d *decision) end() clock.Instant { return d.record.Start.Add(d.record.Duration) }
 
 // attempt has an upstream do what it did then, or answer 200 where nothing is known of it.
 func (d *decision) attempt(
@@ -209,7 +229,7 @@ func happened(a *observe.Attempt, r *observe.Request) (ev engine.Event, connecte
 	case has("DC"):
 		return engine.Event{Kind: engine.ClientGone}, true
 	case a.Status != 0:
-		return engine.Event{Kind: engine.ResponseHead, Head: answerHead(a.Status)}, true
+		return engine.Event{Kind: engine.ResponseHead, Head: answered(a)}, true
 	case has("UR"):
 		return engine.Event{Kind: engine.Reset, Stream: true, HeadSent: true}, true
 	case has("UPE"):
@@ -220,6 +240,14 @@ func happened(a *observe.Attempt, r *observe.Request) (ev engine.Event, connecte
 		return engine.Event{Kind: engine.Reset, HeadSent: true, Reason: reason}, true
 	}
 	return engine.Event{Kind: engine.ClientGone}, true
+}
+
+func answered(a *observe.Attempt) *wire.Head {
+	h := answerHead(a.Status)
+	if a.GRPC != "" {
+		h.Add("grpc-status", a.GRPC)
+	}
+	return h
 }
 
 func answerHead(status int) *wire.Head {
@@ -236,7 +264,7 @@ func (d *decision) forwarded() engine.Event {
 		return engine.Event{Kind: engine.Reset, Protocol: true}
 	case strings.HasPrefix(details, "upstream_reset_after_response_started"):
 		return engine.Event{Kind: engine.Reset, HeadSent: true}
-	case strings.Contains(details, "downstream_remote_disconnect"):
+	case d.left():
 		return engine.Event{Kind: engine.ClientGone}
 	}
 	return engine.Event{Kind: engine.Sent}
@@ -283,6 +311,7 @@ func (d *decision) tcp(x *engine.Exchange, c *engine.Chain) {
 	}
 	tries := 0
 	for range most {
+		*d.steps++
 		ev := engine.Event{Kind: engine.Sent}
 		switch dir.Kind {
 		case engine.Done:
@@ -344,21 +373,24 @@ func chained(e *engine.Engine, r *observe.Request) []string {
 	return lists[0]
 }
 
-// search bounds how many draws are tried, turn how often one that is known: what it does not settle
-// is where a rotation stood.
+// search bounds how many draws are tried, turns how often one that is known: what it does not settle
+// is where a rotation stood. steps bounds the directives of all of them together: of one that is
+// tried again and again each decision has many.
 const (
 	search = 3000
 	turns  = 80
+	steps  = 20_000
 )
 
 // again decides a record again. A draw that was recorded is taken; otherwise it looks for one that
 // leads to what was recorded. guessed says that it is such a one.
-func again(e *engine.Engine, r *observe.Request) (t *trace.Trace, guessed bool) {
+func (w *World) again(e *engine.Engine, r *observe.Request) (t *trace.Trace, guessed bool) {
 	alpn := chained(e, r)
 	var best *trace.Trace
 	least := 1 << 30
 	try := func(rnd uint64) bool {
-		t := decide(e, r, alpn, rnd)
+		w.retried = 0
+		t := decide(e, r, alpn, rnd, &w.steps)
 		if t == nil {
 			return false
 		}
@@ -373,7 +405,7 @@ func again(e *engine.Engine, r *observe.Request) (t *trace.Trace, guessed bool) 
 	}
 	if r.Draw != 0 {
 		for range turns {
-			if try(r.Draw) {
+			if try(r.Draw) || w.steps > steps {
 				return best, false
 			}
 			if best != nil && !drawn(best) {
@@ -385,7 +417,7 @@ func again(e *engine.Engine, r *observe.Request) (t *trace.Trace, guessed bool) 
 		}
 	}
 	for i := range uint64(search) {
-		if try(clock.Mix(i+1)) || best != nil && !drawn(best) || best == nil {
+		if try(clock.Mix(i+1)) || best == nil || !drawn(best) || w.steps > steps {
 			break
 		}
 	}
@@ -440,4 +472,17 @@ func sortedFlags(s string) string {
 	list := strings.Split(s, ",")
 	slices.Sort(list)
 	return strings.Join(list, ",")
+}
+
+// fullAt says for which retry, from 1, a record says that there was no room; 0: for none. An
+// attempt that found its own cluster full says so itself.
+func fullAt(r *observe.Request) int {
+	overflows := func(flags string) bool {
+		return slices.Contains(strings.Split(flags, ","), "UO")
+	}
+	n := len(r.Attempts)
+	if n == 0 || !overflows(r.Flags) || overflows(r.Attempts[n-1].Flags) {
+		return 0
+	}
+	return n
 }

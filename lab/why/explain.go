@@ -61,9 +61,12 @@ type Hop struct {
 
 // Origin says where something of a hop is written.
 type Origin struct {
-	// Of is what: "route", "timeout", "retries", "fault", "mirror", "subset", "balancing",
-	// "circuit breaker", "outlier detection", "policy", "gateway".
+	// Of is what: "route", "connection rule", "split", "rewrite", "headers", "CORS", "timeout",
+	// "retries", "fault", "mirror", "subset", "balancing", "circuit breaker", "outlier detection",
+	// "TLS" (towards the host), "mutual TLS" (of what comes in), "tokens", "policy" (that
+	// decided), "policies" (that were asked), "gateway".
 	Of     string `json:"of"`
+	Value  string `json:"value,omitempty"`  // what it says, where nothing else of the hop does
 	Object string `json:"object,omitempty"` // "VirtualService default/reviews"; empty: a default
 	Field  string `json:"field,omitempty"`
 	Place  string `json:"place,omitempty"` // FILE:LINE
@@ -115,6 +118,11 @@ func Live(ctx context.Context, m topology.Mesh, s request.Spec) (*Explanation, e
 	out := w.explain(records, traces)
 	out.ID, out.Asked = cmp.Or(res.RequestID, out.ID), asked(&s)
 	out.Answer = answer(&res)
+	if slices.ContainsFunc(out.Hops, func(h Hop) bool { return h.How == Decided }) {
+		out.Unknown = append(slices.Clone(out.Unknown), "what a proxy thought that is a real Envoy, "+
+			"or a process of its own: it sends records only; our engine decided again, from its "+
+			"record and its configuration")
+	}
 	return out, nil
 }
 
@@ -148,6 +156,11 @@ func answer(r *request.Result) string {
 // ErrUnknown says that there is no record of a request.
 var ErrUnknown = errors.New("no record of the request")
 
+func unknownID(id string) error {
+	return fmt.Errorf("%w %q; `mesh-lab request` and records name them (x-request-id)",
+		ErrUnknown, id)
+}
+
 // Recorded explains a request of which there are only records: those with its ID.
 func (w *World) Recorded(id string, all []observe.Request) (*Explanation, error) {
 	var list []observe.Request
@@ -157,8 +170,7 @@ func (w *World) Recorded(id string, all []observe.Request) (*Explanation, error)
 		}
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%w %q; `mesh-lab request` and records name them (x-request-id)",
-			ErrUnknown, id)
+		return nil, unknownID(id)
 	}
 	Ordered(list)
 	out := w.explain(list, nil)
@@ -224,25 +236,33 @@ func (w *World) decide(h *Hop, r *observe.Request) {
 		return
 	}
 	w.at(e, r.Proxy, r.Start)
-	w.passes = map[string]bool{}
-	t, guessed := again(e, r)
+	w.passes, w.full, w.steps = map[string]bool{}, fullAt(r), 0
+	t, guessed := w.again(e, r)
 	for range 4 { // as many filters as may rest on what is not recorded
 		if t == nil || !w.assume(t, r) {
 			break
 		}
-		t, guessed = again(e, r)
+		t, guessed = w.again(e, r)
 	}
 	if t == nil {
 		h.Unknown = append(h.Unknown, "what the proxy decided: it has no listener for this")
 		return
 	}
 	h.How, h.Trace = Decided, t
+	if w.pushedSince(r) {
+		h.Unknown = append(h.Unknown, "what the proxy carried out then: it has been told "+
+			"something else since; this is by what it carries out now")
+	}
 	for _, d := range differences(&t.Record, r) {
 		h.Differs = append(h.Differs, d.text)
 	}
 	if len(w.passes) > 0 {
 		h.Unknown = append(h.Unknown, "what a token said: records keep no tokens, so the filters "+
 			"that read it are not decided again")
+	}
+	if w.full > 0 && t.Record.Flags == r.Flags {
+		h.Unknown = append(h.Unknown, "how full the circuit breaker of retries was: the record "+
+			"says only that it had no room")
 	}
 	if guessed {
 		h.Unknown = append(h.Unknown,

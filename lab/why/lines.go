@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/engine/trace"
+	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 )
 
 // Style is what a piece of text is.
@@ -103,7 +104,7 @@ func Text(w io.Writer, lines []Line, color bool) error {
 // how says how decisions are known.
 var how = map[string]string{
 	Told:    "as the proxy told when it decided",
-	Decided: "decided again from what came to the proxy",
+	Decided: "decided again, by its record and its configuration",
 	Seen:    "as it was recorded",
 }
 
@@ -118,12 +119,16 @@ func (p *page) hop(n int, h *Hop) {
 	p.row("connection", Span{cmp.Or(r.Remote, "?") + " → " + cmp.Or(r.Local, "?"), Plain},
 		Span{tlsText(r.TLS, r.SNI, r.Peer), Dim})
 	if t := h.Trace; t != nil {
-		p.chains(t)
+		p.chains(t, h.Origins)
+		p.mutualTLS(h.Origins)
 		p.routes(h)
 		p.split(t, h.Origins)
 		p.filters(t, h.Origins)
 		p.limits(t, h.Origins)
 		p.attempts(t, h.Origins)
+		if n := len(t.Attempts); n > 0 && t.Attempts[n-1].Host != "" {
+			p.upstreamTLS(r, h.Origins)
+		}
 	}
 	p.outcome(h)
 }
@@ -142,8 +147,33 @@ func tlsText(version, sni, peer string) string {
 	return out
 }
 
-func (p *page) chains(t *trace.Trace) {
+// mutualTLS says what a sidecar takes of those that come.
+func (p *page) mutualTLS(origins []Origin) {
+	for _, o := range origins {
+		if o.Of == "mutual TLS" {
+			p.row("mutual TLS", Span{o.Value, Plain}, Span{"  " + o.String(), Dim})
+		}
+	}
+}
+
+// upstreamTLS says how the connection to the host was secured, and by whose word.
+func (p *page) upstreamTLS(r *observe.Request, origins []Origin) {
+	for _, o := range origins {
+		if o.Of != "TLS" {
+			continue
+		}
+		how := "plain text"
+		if r.UpstreamTLS != "" {
+			how = strings.TrimSpace(r.UpstreamTLS + "  " + r.UpstreamPeer)
+		}
+		p.row("upstream TLS", Span{how, Plain})
+		p.more(2, Span{o.String(), Dim})
+	}
+}
+
+func (p *page) chains(t *trace.Trace, origins []Origin) {
 	p.row("listener", Span{t.Listener, Plain})
+	p.origin(origins, "gateway")
 	label := "filter chain"
 	for i, c := range t.Chains {
 		if c.Failed != "" && i > 0 && t.Chains[i-1].Failed == c.Failed &&
@@ -158,6 +188,9 @@ func (p *page) chains(t *trace.Trace) {
 		}
 		p.row(label, mark, Span{name, style}, Span{"  " + text, Dim})
 		label = ""
+		if c.Failed == "" {
+			p.origin(origins, "connection rule")
+		}
 	}
 	if len(t.Chains) == 0 || t.Chain == "" && !taken(t.Chains) {
 		p.more(0, Span{"none takes the connection: it is closed", Bad})
@@ -263,8 +296,13 @@ func (p *page) filters(t *trace.Trace, origins []Origin) {
 		}
 		p.row(label, mark, Span{short(f.Name), style}, Span{"  " + did, style})
 		label = ""
-		if f.Policy != "" {
+		switch {
+		case f.Policy != "":
 			p.origin(origins, "policy")
+		case strings.Contains(f.Name, "rbac") && f.Did != "":
+			p.origin(origins, "policies")
+		case strings.Contains(f.Name, "jwt"):
+			p.origin(origins, "tokens")
 		}
 		if strings.Contains(f.Name, "fault") && f.Did != "" {
 			p.origin(origins, "fault")

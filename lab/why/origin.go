@@ -12,19 +12,80 @@ import (
 // origins says where what was in force at a hop is written.
 func (w *World) origins(t *trace.Trace, r *observe.Request) []Origin {
 	o := originator{w: w, t: t}
+	if w.InForce != nil {
+		o.inForce = w.InForce(r.Proxy)
+	}
 	o.route()
+	o.connection()
 	o.cluster(r)
 	for _, f := range t.Filters {
 		o.policy(&f)
 	}
-	o.gateway()
+	if r.Reporter == observe.Destination && !t.Outbound {
+		o.mutualTLS(r)
+	}
+	o.listed("gateway", "server."+t.RouteTable)
 	return o.out
 }
 
 type originator struct {
-	w   *World
-	t   *trace.Trace
-	out []Origin
+	w       *World
+	t       *trace.Trace
+	inForce map[string][]string
+	out     []Origin
+}
+
+// listed notes the rules that are in force about something.
+func (o *originator) listed(of, about string) (any bool) {
+	for _, s := range o.inForce[about] {
+		object, field := rule(s)
+		any = o.add(of, object, field) || any
+	}
+	return any
+}
+
+// mutualTLS says why a sidecar takes plain text, or only TLS.
+func (o *originator) mutualTLS(r *observe.Request) {
+	found := o.inForce[fmt.Sprintf("mtls.%d", address(r.Local).Port())]
+	if found == nil {
+		found = o.inForce["mtls"]
+	}
+	out := Origin{Of: "mutual TLS", Note: "Istio's default"}
+	if len(found) == 0 {
+		return
+	}
+	if out.Value = found[0]; len(found) > 1 {
+		out.Note, out.Object, out.Field = "", "", ""
+		out.Object, out.Field = rule(found[1])
+		out.Place, _ = o.w.Places.Of(out.Object, out.Field)
+	}
+	o.out = append(o.out, out)
+}
+
+// configPath takes metadata istio.config apart.
+var configPath = regexp.MustCompile(`/namespaces/([^/]*)/virtual-service/([^/]*)$`)
+
+// connection says which rule for connections made the filter chain that was taken.
+func (o *originator) connection() {
+	if o.t.RouteTable != "" {
+		return
+	}
+	for _, c := range o.t.Chains {
+		m := configPath.FindStringSubmatch(c.Config)
+		if c.Failed != "" || m == nil {
+			continue
+		}
+		object := "VirtualService " + m[1] + "/" + m[2]
+		for _, section := range []string{"spec.tls", "spec.tcp"} {
+			if _, written := o.w.Places.Of(object, section); !written {
+				continue
+			}
+			if _, several := o.w.Places.Of(object, section+"[1]"); !several {
+				section += "[0]"
+			}
+			o.add("connection rule", object, section)
+		}
+	}
 }
 
 // add notes a field, or its nearest parent that is written.
@@ -154,6 +215,7 @@ func (o *originator) cluster(r *observe.Request) {
 	if direction != "outbound" {
 		return
 	}
+	defer o.upstreamTLS(r)
 	object := o.destinationRule(host, subset)
 	if object == "" {
 		return
@@ -179,6 +241,20 @@ func (o *originator) cluster(r *observe.Request) {
 			}
 		}
 	}
+}
+
+// upstreamTLS says whose default it is, where no DestinationRule says whether there is TLS.
+func (o *originator) upstreamTLS(r *observe.Request) {
+	for _, x := range o.out {
+		if x.Of == "TLS" {
+			return
+		}
+	}
+	note := "auto mTLS, Istio's default: the host has a sidecar"
+	if r.UpstreamTLS == "" {
+		note = "auto mTLS, Istio's default: the host has no sidecar, or takes no TLS"
+	}
+	o.out = append(o.out, Origin{Of: "TLS", Note: note})
 }
 
 // most settings of one list that are looked at.
@@ -243,17 +319,25 @@ func (o *originator) destinationRule(host, subset string) string {
 var policyName = regexp.MustCompile(`ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]`)
 
 func (o *originator) policy(f *trace.Filter) {
+	switch {
+	case strings.Contains(f.Name, "jwt"):
+		o.listed("tokens", "tokens")
+	case strings.Contains(f.Name, "rbac") && f.Policy == "":
+		o.policies()
+	}
 	if m := policyName.FindStringSubmatch(f.Policy + " " + f.Did); m != nil {
 		o.add("policy", "AuthorizationPolicy "+m[1]+"/"+m[2], "spec.rules["+m[3]+"]")
 	}
 }
 
-// gateway says which Gateway opened the port.
-func (o *originator) gateway() {
-	table := o.t.RouteTable // https.443.NAME.GATEWAY.NAMESPACE
-	if p := strings.Split(table, "."); strings.HasPrefix(table, "https.") && len(p) >= 5 {
-		o.add("gateway", "Gateway "+p[len(p)-1]+"/"+p[len(p)-2], "")
+// policies are those that were asked, once: where none of them decided, each had its say.
+func (o *originator) policies() {
+	for _, x := range o.out {
+		if x.Of == "policies" {
+			return
+		}
 	}
+	o.listed("policies", "policies")
 }
 
 // words are Envoy's response flags (source/common/stream_info/utility.h).
@@ -289,7 +373,11 @@ func Words(r *observe.Request) []string {
 			out = append(out, f+": "+text)
 		}
 	}
-	if r.Policy != "" && len(out) == 0 {
+	switch {
+	case r.Policy == "" || len(out) > 0:
+	case r.Policy == "none":
+		out = append(out, "refused: there are ALLOW policies, and none of their rules holds")
+	default:
 		out = append(out, "refused by policy "+r.Policy)
 	}
 	return out

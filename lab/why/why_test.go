@@ -1,6 +1,7 @@
 package why_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"os"
@@ -9,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -71,8 +72,11 @@ func up(t *testing.T, file string) topology.Mesh {
 
 // Each request of the table is explained as its golden file says: what a person reads.
 func TestGolden(t *testing.T) {
-	m := up(t, "testdata/shop.yaml")
+	shop, secure := up(t, "testdata/shop.yaml"), up(t, "testdata/secure.yaml")
 	for name, s := range map[string]request.Spec{
+		"refused":  {URL: "http://vault/"},
+		"tcp":      {URL: "tcp://vault:90/"},
+		"gateway":  {URL: "http://ingress/", From: "outside"},
 		"header":   {URL: "http://shop/cart?x=1", Headers: []string{"end-user: jason"}},
 		"weights":  {URL: "http://shop/"},
 		"abort":    {URL: "http://shop/broken"},
@@ -83,7 +87,12 @@ func TestGolden(t *testing.T) {
 		"unknown":  {URL: "http://10.96.0.10/", Host: "nobody.example.com"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.From = "client"
+			m := shop
+			switch name {
+			case "refused", "tcp", "gateway":
+				m = secure
+			}
+			s.From = cmp.Or(s.From, "client")
 			e, err := why.Live(t.Context(), m, s)
 			if err != nil {
 				t.Fatal(err)
@@ -121,7 +130,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(string(want), got); d != "" {
+			if d := gocmp.Diff(string(want), got); d != "" {
 				t.Errorf("%s (-want +got; -update rewrites it):\n%s", file, d)
 			}
 		})
@@ -152,10 +161,10 @@ func TestDecidedAgain(t *testing.T) {
 				t.Errorf("hop %d: %s %v", i, h.How, h.Differs)
 			}
 			a, b := h.Trace, e.Hops[i].Trace
-			if d := cmp.Diff(b.Split, a.Split); d != "" {
+			if d := gocmp.Diff(b.Split, a.Split); d != "" {
 				t.Errorf("hop %d: the split (-told +again):\n%s", i, d)
 			}
-			if d := cmp.Diff(b.Routes, a.Routes); d != "" {
+			if d := gocmp.Diff(b.Routes, a.Routes); d != "" {
 				t.Errorf("hop %d: the routes (-told +again):\n%s", i, d)
 			}
 		}

@@ -23,6 +23,9 @@ type World struct {
 	Places Places
 	// Values of fields by which things are found: names of subsets, hosts, ports.
 	Values Places
+	// InForce are a node's rules beside those that its routes name, by what they are about
+	// (translate.Translator.InForce); nil: not known.
+	InForce func(node string) map[string][]string
 	// Locality of a node, for how it balances.
 	Locality func(node string) lb.Locality
 	// Changes are the ejections and their ends, in order.
@@ -30,7 +33,11 @@ type World struct {
 	// Unknown says what of this world can not be known any more.
 	Unknown []string
 
+	pushes  []observe.Push  // of a mesh that runs
 	passes  map[string]bool // filters, while a request is decided again
+	full    int             // which retry of it, from 1, had no room; 0: none
+	retried int             // how many have been asked for
+	steps   int             // directives so far
 	engines map[string]*engine.Engine
 	ejected map[string]int // how many of Changes each engine has heard
 }
@@ -118,8 +125,10 @@ func OfMesh(m topology.Mesh) (*World, error) {
 		return nil, fmt.Errorf("this topology does not tell what its proxies carry out")
 	}
 	h := m.Recorder().Snapshot()
+	all := inForce(m.Config(), m.Registry())
 	return &World{Carried: x.Carried, Places: PlacesOf(m.Config()),
-		Values: ValuesOf(m.Config()), Changes: h.Changes,
+		Values: ValuesOf(m.Config()), Changes: h.Changes, pushes: h.Pushes,
+		InForce:  func(node string) map[string][]string { return all[node] },
 		Locality: localities(m.Registry())}, nil
 }
 
@@ -145,7 +154,13 @@ func (w *World) engine(node string) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := engine.Options{Node: node, Again: func(f string) bool { return w.passes[f] }}
+	o := engine.Options{Node: node, Again: func(f string) bool {
+		if f == engine.RetriesFull {
+			w.retried++
+			return w.retried == w.full
+		}
+		return w.passes[f]
+	}}
 	if w.Locality != nil {
 		o.Locality = w.Locality(node)
 	}
@@ -178,4 +193,15 @@ func (w *World) at(e *engine.Engine, node string, now clock.Instant) {
 			apply(c, c.Kind == "eject")
 		}
 	}
+}
+
+// pushedSince says whether a proxy of a mesh that runs has got anything but secrets after a request.
+func (w *World) pushedSince(r *observe.Request) bool {
+	for i := range w.pushes {
+		p := &w.pushes[i]
+		if p.Proxy == r.Proxy && p.At > r.Start && p.Type != "SDS" && p.Nack == "" {
+			return true
+		}
+	}
+	return false
 }

@@ -95,7 +95,11 @@ func (x *Exchange) jwtAuthn(filter *httpFilter, now clock.Instant) (d Directive,
 	if r.Told != nil {
 		x.dynamic.set(jwt.Namespace, r.Told)
 	}
-	if x.tr != nil {
+	switch {
+	case x.tr == nil:
+	case status == jwt.OK && r.Told == nil:
+		x.did("found no token; none has to be there")
+	default:
 		x.did("token: %s", status)
 	}
 	if status == jwt.OK {

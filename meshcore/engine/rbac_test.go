@@ -505,7 +505,7 @@ func manyRules(t testing.TB) *rbac.Rules {
 func guardedExchange() *Exchange {
 	h := &wire.Head{Target: []byte("/a?b"), Method: []byte("GET")}
 	at := netip.MustParseAddrPort("10.0.0.1:80")
-	x := &Exchange{head: h, remote: at, ci: &ConnInfo{Local: at, Remote: at, Direct: at,
+	x := &Exchange{e: &Engine{}, head: h, remote: at, ci: &ConnInfo{Local: at, Remote: at, Direct: at,
 		TLS: &transport.State{Peer: &transport.Certificate{
 			URIs: []string{"spiffe://cluster.local/ns/b/sa/c"}}}}}
 	x.dynamic.set("ns", &structpb.Struct{Fields: map[string]*structpb.Value{

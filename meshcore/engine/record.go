@@ -111,9 +111,30 @@ func (x *Exchange) note() {
 			if r.Headers == nil {
 				r.Headers = map[string]string{}
 			}
-			r.Headers[n] = x.intern(v)
+			r.Headers[n] = x.intern(x.allLines(n, v))
 		}
 	}
+}
+
+// allLines joins the lines of a header, as Envoy logs and matches them; first is the first.
+func (x *Exchange) allLines(name string, first []byte) []byte {
+	n := 0
+	for i := range x.head.Fields {
+		f := &x.head.Fields[i]
+		if string(f.Name) != name {
+			continue
+		}
+		if n++; n == 2 {
+			x.buf = append(x.buf[:0], first...)
+		}
+		if n > 1 {
+			x.buf = append(append(x.buf, ','), f.Value...)
+		}
+	}
+	if n < 2 {
+		return first
+	}
+	return x.buf
 }
 
 func methodName(x *Exchange, m []byte) string {

@@ -26,8 +26,11 @@ func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 	ep.code(x.outlierCode(h), now, draw(x.rnd, drawOutlier, x.attempt))
 	a := &x.attempts[len(x.attempts)-1]
 	a.Status = h.Status
+	if v, ok := h.Get("grpc-status"); ok {
+		a.GRPC = x.intern(v)
+	}
 	if x.retry.policy != nil {
-		again := x.retry.should(x.retry.response(h), x.cluster)
+		again := x.retry.should(x.retry.response(h), x.cluster, x.e.opt.Again)
 		if x.tr != nil && (again != noRetry || h.Status >= 400) {
 			x.traceRetry(again, strconv.Itoa(h.Status))
 		}

@@ -168,7 +168,8 @@ func (r *retryState) drop() {
 	r.policy = nil
 }
 
-func (r *retryState) should(would bool, c *Cluster) verdict {
+// should decides about another attempt; again is Options.Again.
+func (r *retryState) should(would bool, c *Cluster, again func(string) bool) verdict {
 	r.end()
 	switch {
 	case !would:
@@ -177,7 +178,7 @@ func (r *retryState) should(would bool, c *Cluster) verdict {
 		return retryLimit
 	}
 	r.remaining--
-	if !c.Breaker.Retry() {
+	if again != nil && again(RetriesFull) || !c.Breaker.Retry() {
 		return retryOverflow
 	}
 	r.counted = c

@@ -324,7 +324,8 @@ func (x *Exchange) broken(why resetReason, ev Event, now clock.Instant) Directiv
 // retryReset asks for a retry after a reset and sets the flag when there can be none
 // (maybeRetryReset).
 func (x *Exchange) retryReset(why resetReason, ev Event, now clock.Instant) bool {
-	again := x.retry.should(x.retry.reset(why, ev.HeadSent || x.headSent), x.cluster)
+	again := x.retry.should(x.retry.reset(why, ev.HeadSent || x.headSent), x.cluster,
+		x.e.opt.Again)
 	if x.tr != nil {
 		x.traceRetry(again, resets[why].text)
 	}

@@ -64,8 +64,8 @@ func (x *Exchange) traceBegin(f *func(*trace.Trace)) {
 		case why == "":
 			why = "another is before it"
 		}
-		x.tr.Chains = append(x.tr.Chains, trace.Chain{Name: c.Name, Wants: c.match.text(),
-			Failed: why})
+		x.tr.Chains = append(x.tr.Chains, trace.Chain{Name: c.Name, Config: configOf(c.metadata),
+			Wants: c.match.text(), Failed: why})
 	}
 	if l.fallback != nil {
 		out := trace.Chain{Name: l.fallback.Name, Wants: "whatever no other takes"}

@@ -78,6 +78,11 @@ func (m *chainMatch) text() string {
 	return strings.Join(out, ", ")
 }
 
+// configOf reads which object something is made of, as Istio's telemetry has it.
+func configOf(m *corev3.Metadata) string {
+	return m.GetFilterMetadata()["istio"].GetFields()["config"].GetStringValue()
+}
+
 // ruleOf reads where a route is written (translate.RuleMetadata).
 func ruleOf(m *corev3.Metadata) string {
 	return m.GetFilterMetadata()["mesh-lab"].GetFields()["rule"].GetStringValue()

@@ -73,9 +73,11 @@ type Request struct {
 	Shadow string `json:"shadow,omitempty"`
 
 	// Draw is the random value that all draws of the exchange are made from, where it is known.
-	Draw    uint64            `json:"draw,omitempty"`
-	Hash    uint64            `json:"hash,omitempty"`    // the hash policy's value, 0 without one
-	Headers map[string]string `json:"headers,omitempty"` // those that the run keeps
+	Draw uint64 `json:"draw,omitempty"`
+	Hash uint64 `json:"hash,omitempty"` // the hash policy's value, 0 without one
+	// Headers are those that the run keeps; the lines of one are joined by commas, as Envoy logs
+	// and matches them.
+	Headers map[string]string `json:"headers,omitempty"`
 	// Exact names, by decision (abort, delay, split, mirror), the sequence of draws that the
 	// proxy took the request's from; nil when it drew at random.
 	Exact map[string]string `json:"exact,omitempty"`
@@ -88,6 +90,7 @@ type Attempt struct {
 	Pod      string        `json:"pod,omitempty"`
 	Version  string        `json:"version,omitempty"`
 	Status   int           `json:"status,omitempty"`
+	GRPC     string        `json:"grpc_status,omitempty"` // the answer's header grpc-status
 	Flags    string        `json:"flags,omitempty"`
 	Start    clock.Instant `json:"start_ns"`
 	Duration time.Duration `json:"duration_ns"`

@@ -312,12 +312,10 @@ func playCase(
 		if d.Proxy == "envoy" {
 			r.anyBackOff()
 		}
-		if inexplicable[id] == "" && (d.Proxy != "envoy" || sample[c.Area]) {
-			wrong, hops := explained(t, m, results)
-			n.explained.Add(int64(hops))
-			for _, p := range wrong {
-				t.Errorf("%s: %s", w.ID, p)
-			}
+		wrong, hops := explained(t, m, results)
+		n.explained.Add(int64(hops))
+		for _, p := range wrong {
+			t.Errorf("%s: %s", w.ID, p)
 		}
 		n.compared.Add(1)
 		n.book.Add(c.String(), len(results), config)

@@ -10,18 +10,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/why"
 )
 
-// inexplicable lists recorded requests whose decisions rest on what no record tells.
-var inexplicable = map[string]string{
-	"resilience/defaults grpc-unavailable-header": "records do not keep headers of responses",
-	"pools-outliers/retry-budget storm":           "how many retries were under way",
-	"vs-match/header-kinds present-empty":         "a header without a value is as none in a record",
-	"vs-match/header-kinds repeated":              "a record keeps one of a header's lines",
-}
-
-// sample are the areas in which what a real Envoy did is explained: it does not tell its draws, and
-// to look for them takes time.
-var sample = map[string]bool{"vs-match": true, "chain": true}
-
 // sampled is how many of a request's repetitions are explained.
 const sampled = 3
 

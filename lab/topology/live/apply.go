@@ -107,9 +107,12 @@ func (m *Mesh) push(ctx context.Context, s state) (control.Result, error) {
 		m.mu.Unlock()
 		return control.Result{}, nil
 	}
+	from := m.o.Clock.Now()
 	w, ok := m.world.(Pusher)
 	if !ok {
-		return m.tell(ctx, s)
+		res, err := m.tell(ctx, s)
+		m.noteCarried(from, s, res, err)
+		return res, err
 	}
 	if err := w.Prepare(ctx, s.reg); err != nil {
 		return control.Result{}, err
@@ -120,7 +123,9 @@ func (m *Mesh) push(ctx context.Context, s state) (control.Result, error) {
 	}
 	alive, stop := w.Alive(ctx)
 	defer stop()
-	return res, died(ctx, w, alive, w.InEffect(alive, given(s.snaps, res.Withheld)))
+	err = died(ctx, w, alive, w.InEffect(alive, given(s.snaps, res.Withheld)))
+	m.noteCarried(from, s, res, err)
+	return res, err
 }
 
 // given leaves out of snapshots those that have been withheld.

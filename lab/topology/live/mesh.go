@@ -58,6 +58,8 @@ type Mesh struct {
 	merged  clock.Instant // when they act on it at the latest
 	away    bool          // the control plane is
 	missed  bool          // what it would have told by now
+	carried map[string]carried
+	told    func(from clock.Instant) // of what proxies carry out; may be nil
 	closed  bool
 }
 

@@ -39,8 +39,9 @@ type Trace struct {
 
 // Chain is a filter chain and what ruled it out.
 type Chain struct {
-	Name  string `json:"name"`
-	Wants string `json:"wants,omitempty"`
+	Name   string `json:"name"`
+	Config string `json:"config,omitempty"` // metadata istio.config
+	Wants  string `json:"wants,omitempty"`
 	// Failed is the first criterion by which another was better or it did not fit; empty: it was
 	// taken.
 	Failed string `json:"failed,omitempty"`

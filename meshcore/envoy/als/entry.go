@@ -79,6 +79,7 @@ func (n *node) try(e *datav3.HTTPAccessLogEntry) (t try, connection uint64, ok b
 	t.Attempt = observe.Attempt{
 		Cluster: n.name(tag[tagCluster]), Upstream: n.address(c.GetUpstreamRemoteAddress()),
 		Status: int(e.GetResponse().GetResponseCode().GetValue()), Flags: n.name(tag.flags()),
+		GRPC:  n.name(e.GetResponse().GetResponseHeaders()[grpcStatus]),
 		Start: start, Duration: c.GetDuration().AsDuration(),
 	}
 	w := n.workload(tag[tagWorkload], c.GetUpstreamRemoteAddress())
@@ -103,7 +104,7 @@ func (n *node) exchange(x *exchange, e *datav3.HTTPAccessLogEntry) bool {
 	r.ID, r.Method = x.id, n.name(tag[tagMethod])
 	r.Path, r.Authority = req.GetPath(), req.GetAuthority()
 	r.UserAgent = n.name(req.GetUserAgent())
-	n.noted(r, tag[tagRest])
+	n.noted(r, tag[tagRest], req.GetRequestHeaders())
 	r.Status = int(res.GetResponseCode().GetValue())
 	r.Details = n.name(res.GetResponseCodeDetails())
 	r.Policy = n.name(policy(r.Details))
@@ -142,8 +143,9 @@ func (n *node) common(r *observe.Request, c *datav3.AccessLogCommon, t *tag) {
 	n.security(r, c, t)
 }
 
-// noted takes what the first filter noted of the request, before others changed it.
-func (n *node) noted(r *observe.Request, text string) {
+// noted takes what the first filter noted of the request, before others changed it; logged are
+// headers as they were in the end, with all their lines.
+func (n *node) noted(r *observe.Request, text string, logged map[string]string) {
 	if text == "" { // the request did not come so far
 		return
 	}
@@ -154,7 +156,13 @@ func (n *node) noted(r *observe.Request, text string) {
 	r.UserAgent = n.name(agent)
 	for _, h := range n.opt.KeepHeaders {
 		var v string
-		if v, text, _ = strings.Cut(text, "\n"); v != "" {
+		v, text, _ = strings.Cut(text, "\n")
+		all, there := logged[h]
+		there = there && (all == v || strings.HasPrefix(all, v+","))
+		if there {
+			v = all
+		}
+		if there || v != "" {
 			if r.Headers == nil {
 				r.Headers = map[string]string{}
 			}

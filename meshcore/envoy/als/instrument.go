@@ -218,7 +218,7 @@ func (i instrument) http(m *hcmv3.HttpConnectionManager) error {
 			return fmt.Errorf("http_filters[%d].typed_config: %w", n, err)
 		}
 		if r, ok := o.(*routerv3.Router); ok {
-			r.UpstreamLog = append(r.UpstreamLog, i.requests())
+			r.UpstreamLog = append(r.UpstreamLog, i.attempts())
 			if err := a.MarshalFrom(r); err != nil {
 				return err
 			}
@@ -288,14 +288,25 @@ func (i instrument) common(rest string) *grpclogv3.CommonGrpcAccessLogConfig {
 	}
 }
 
+// requests is the log of requests; it has all lines of the headers that records keep, of which
+// what the first filter notes is only the first.
 func (i instrument) requests() *accesslogv3.AccessLog {
+	return i.logged(&grpclogv3.HttpGrpcAccessLogConfig{AdditionalRequestHeadersToLog: i.keep})
+}
+
+// attempts is the log of attempts and copies.
+func (i instrument) attempts() *accesslogv3.AccessLog {
+	return i.logged(&grpclogv3.HttpGrpcAccessLogConfig{
+		AdditionalResponseHeadersToLog: []string{grpcStatus}})
+}
+
+const grpcStatus = "grpc-status"
+
+func (i instrument) logged(c *grpclogv3.HttpGrpcAccessLogConfig) *accesslogv3.AccessLog {
+	c.CommonConfig = i.common("%FILTER_STATE(mesh-lab:PLAIN)%")
 	return &accesslogv3.AccessLog{
-		Name: "envoy.access_loggers.http_grpc",
-		ConfigType: &accesslogv3.AccessLog_TypedConfig{
-			TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{
-				CommonConfig: i.common("%FILTER_STATE(mesh-lab:PLAIN)%"),
-			}),
-		},
+		Name:       "envoy.access_loggers.http_grpc",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack(c)},
 	}
 }
 
