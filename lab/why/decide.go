@@ -34,15 +34,16 @@ type decision struct {
 	ci     engine.ConnInfo
 	rnd    uint64
 	steps  *int // counts directives, of all decisions about the record
+	lines  bool // a comma in a header's value ends a line
 
 	trace *trace.Trace
 }
 
 // decide decides a record's exchange again; nil when the proxy has no listener for it.
 func decide(
-	e *engine.Engine, r *observe.Request, alpn []string, rnd uint64, steps *int,
+	w *World, e *engine.Engine, r *observe.Request, alpn []string, rnd uint64,
 ) *trace.Trace {
-	d := &decision{e: e, record: r, rnd: rnd, steps: steps}
+	d := &decision{e: e, record: r, rnd: rnd, steps: &w.steps, lines: w.lines}
 	e.Trace(func(t *trace.Trace) { d.trace = t })
 	defer e.Trace(nil)
 	d.connection(alpn)
@@ -126,7 +127,13 @@ func (d *decision) head() *wire.Head {
 	slices.Sort(names)
 	for _, n := range names {
 		if n != "x-request-id" && n != "user-agent" && !strings.HasPrefix(n, ":") && n != "host" {
-			h.Add(strings.ToLower(n), r.Headers[n])
+			list := []string{r.Headers[n]}
+			if d.lines {
+				list = strings.Split(list[0], ",")
+			}
+			for _, v := range list {
+				h.Add(strings.ToLower(n), v)
+			}
 		}
 	}
 	if _, ok := h.Get("x-forwarded-for"); !ok && d.ci.Remote.Port() == 0 &&
@@ -373,8 +380,8 @@ func chained(e *engine.Engine, r *observe.Request) []string {
 	return lists[0]
 }
 
-// search bounds how many draws are tried, turns how often one that is known: what it does not settle
-// is where a rotation stood. steps bounds the directives of all of them together: of one that is
+// search bounds how many draws are tried, turns how often one that is known: what it does not
+// settle is where a rotation stood. steps bounds the directives of all of them together: of one that is
 // tried again and again each decision has many.
 const (
 	search = 3000
@@ -390,7 +397,7 @@ func (w *World) again(e *engine.Engine, r *observe.Request) (t *trace.Trace, gue
 	least := 1 << 30
 	try := func(rnd uint64) bool {
 		w.retried = 0
-		t := decide(e, r, alpn, rnd, &w.steps)
+		t := decide(w, e, r, alpn, rnd)
 		if t == nil {
 			return false
 		}

@@ -119,8 +119,8 @@ func Live(ctx context.Context, m topology.Mesh, s request.Spec) (*Explanation, e
 	out.ID, out.Asked = cmp.Or(res.RequestID, out.ID), asked(&s)
 	out.Answer = answer(&res)
 	if slices.ContainsFunc(out.Hops, func(h Hop) bool { return h.How == Decided }) {
-		out.Unknown = append(slices.Clone(out.Unknown), "what a proxy thought that is a real Envoy, "+
-			"or a process of its own: it sends records only; our engine decided again, from its "+
+		out.Unknown = append(slices.Clone(out.Unknown), "what a proxy thought that is a real "+
+			"Envoy, or a process of its own: it sends records only; our engine decided again, from its "+
 			"record and its configuration")
 	}
 	return out, nil
@@ -238,6 +238,18 @@ func (w *World) decide(h *Hop, r *observe.Request) {
 	w.at(e, r.Proxy, r.Start)
 	w.passes, w.full, w.steps = map[string]bool{}, fullAt(r), 0
 	t, guessed := w.again(e, r)
+	if t != nil && len(differences(&t.Record, r)) > 0 && commas(r) {
+		w.lines = true
+		t2, g2 := w.again(e, r)
+		if len(differences(&t2.Record, r)) < len(differences(&t.Record, r)) {
+			t, guessed = t2, g2
+			h.Unknown = append(h.Unknown, "which headers had several lines: records join them "+
+				"by commas; those of this one are taken apart again")
+		} else {
+			w.lines = false
+		}
+		defer func() { w.lines = false }()
+	}
 	for range 4 { // as many filters as may rest on what is not recorded
 		if t == nil || !w.assume(t, r) {
 			break
@@ -272,6 +284,16 @@ func (w *World) decide(h *Hop, r *observe.Request) {
 		h.Unknown = append(h.Unknown, "how full circuit breakers were and where rotations stood: "+
 			"records do not tell")
 	}
+}
+
+// commas says whether a header of a record may have had several lines.
+func commas(r *observe.Request) bool {
+	for _, v := range r.Headers {
+		if strings.Contains(v, ",") {
+			return true
+		}
+	}
+	return false
 }
 
 // assume has a filter that stops the request in the decision, but did not then, let it pass.

@@ -103,8 +103,8 @@ func Text(w io.Writer, lines []Line, color bool) error {
 
 // how says how decisions are known.
 var how = map[string]string{
-	Told:    "as the proxy told when it decided",
-	Decided: "decided again, by its record and its configuration",
+	Told:    "as the proxy told it",
+	Decided: "decided again, from its record",
 	Seen:    "as it was recorded",
 }
 

@@ -38,6 +38,7 @@ type World struct {
 	full    int             // which retry of it, from 1, had no room; 0: none
 	retried int             // how many have been asked for
 	steps   int             // directives so far
+	lines   bool            // a comma in its headers' values ends a line
 	engines map[string]*engine.Engine
 	ejected map[string]int // how many of Changes each engine has heard
 }
@@ -195,7 +196,8 @@ func (w *World) at(e *engine.Engine, node string, now clock.Instant) {
 	}
 }
 
-// pushedSince says whether a proxy of a mesh that runs has got anything but secrets after a request.
+// pushedSince says whether a proxy of a mesh that runs has got anything but secrets after a
+// request.
 func (w *World) pushedSince(r *observe.Request) bool {
 	for i := range w.pushes {
 		p := &w.pushes[i]

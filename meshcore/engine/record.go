@@ -116,7 +116,7 @@ func (x *Exchange) note() {
 	}
 }
 
-// allLines joins the lines of a header, as Envoy logs and matches them; first is the first.
+// allLines joins the lines of a header by commas; first is the first.
 func (x *Exchange) allLines(name string, first []byte) []byte {
 	n := 0
 	for i := range x.head.Fields {

@@ -75,8 +75,8 @@ type Request struct {
 	// Draw is the random value that all draws of the exchange are made from, where it is known.
 	Draw uint64 `json:"draw,omitempty"`
 	Hash uint64 `json:"hash,omitempty"` // the hash policy's value, 0 without one
-	// Headers are those that the run keeps; the lines of one are joined by commas, as Envoy logs
-	// and matches them.
+	// Headers are those that the run keeps; the lines of one are joined by commas, as Envoy tells
+	// them.
 	Headers map[string]string `json:"headers,omitempty"`
 	// Exact names, by decision (abort, delay, split, mirror), the sequence of draws that the
 	// proxy took the request's from; nil when it drew at random.

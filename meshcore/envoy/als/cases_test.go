@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -138,7 +139,9 @@ var cases = []sideCase{
 	{name: "plain", setup: simple(ok), client: get("/a?b=c", "x-user: me", "x-multi: 1", "x-multi: 2")},
 	{name: "body", setup: simple(ok), client: send(request("POST", "/a", "content-length: 3") + "abc")},
 	{name: "head", setup: simple("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n"),
-		client: send(request("HEAD", "/a"))},
+		client: send(request("HEAD", "/a", "x-user:"))},
+	{name: "gRPC status", setup: simple(strings.Replace(ok, "\r\n", "\r\ngrpc-status: 14\r\n", 1)),
+		client: get("/a")},
 	{name: "strange method", setup: simple(ok), client: send(request("PROPFIND", "/a"))},
 	{name: "no ID", setup: simple(ok), client: send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")},
 	{name: "inbound", setup: func(c *config, up upstream) {

@@ -144,7 +144,7 @@ func (n *node) common(r *observe.Request, c *datav3.AccessLogCommon, t *tag) {
 }
 
 // noted takes what the first filter noted of the request, before others changed it; logged are
-// headers as they were in the end, with all their lines.
+// headers as they were in the end.
 func (n *node) noted(r *observe.Request, text string, logged map[string]string) {
 	if text == "" { // the request did not come so far
 		return
@@ -157,12 +157,7 @@ func (n *node) noted(r *observe.Request, text string, logged map[string]string) 
 	for _, h := range n.opt.KeepHeaders {
 		var v string
 		v, text, _ = strings.Cut(text, "\n")
-		all, there := logged[h]
-		there = there && (all == v || strings.HasPrefix(all, v+","))
-		if there {
-			v = all
-		}
-		if there || v != "" {
+		if last, there := logged[h]; v != "" || there && last == "" {
 			if r.Headers == nil {
 				r.Headers = map[string]string{}
 			}

@@ -2,6 +2,7 @@ package als
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -87,10 +88,18 @@ func requestFormat(keep []string) string {
 	var b strings.Builder
 	b.WriteString("%REQ(X-REQUEST-ID)%\n%REQ(:PATH)%\n%REQ(:AUTHORITY)%\n%REQ(USER-AGENT)%")
 	for _, h := range keep {
-		fmt.Fprintf(&b, "\n%%REQ(%s)%%", h)
+		if plainName.MatchString(h) {
+			// All its lines; REQ has the first.
+			fmt.Fprintf(&b, "\n%%CEL(request.headers['%s'])%%", h)
+		} else {
+			fmt.Fprintf(&b, "\n%%REQ(%s)%%", h)
+		}
 	}
 	return b.String()
 }
+
+// plainName is a header's name that needs no quoting anywhere.
+var plainName = regexp.MustCompile(`^[a-z0-9_-]+$`)
 
 // Instrument returns a copy of a listener that reports to us: cluster is the cluster of the access
 // log service, keep names the request headers that records keep. What the listener does to
@@ -288,8 +297,8 @@ func (i instrument) common(rest string) *grpclogv3.CommonGrpcAccessLogConfig {
 	}
 }
 
-// requests is the log of requests; it has all lines of the headers that records keep, of which
-// what the first filter notes is only the first.
+// requests is the log of requests; it has the headers that records keep, since what the first
+// filter notes does not tell one without a value from one that is not there.
 func (i instrument) requests() *accesslogv3.AccessLog {
 	return i.logged(&grpclogv3.HttpGrpcAccessLogConfig{AdditionalRequestHeadersToLog: i.keep})
 }

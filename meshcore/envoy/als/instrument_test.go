@@ -4,9 +4,11 @@ import (
 	"strings"
 	"testing"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -76,9 +78,18 @@ func instrumented(t *testing.T, a *anypb.Any) {
 		h.HttpFilters[0].Name != "envoy.filters.http.set_filter_state" || len(h.HttpFilters) != 4 {
 		t.Error(h)
 	}
-	if !proto.Equal(h.AccessLog[0], r.UpstreamLog[0]) {
+	if !proto.Equal(streamOf(t, h.AccessLog[0]), streamOf(t, r.UpstreamLog[0])) {
 		t.Error("two configurations make two streams")
 	}
+}
+
+// streamOf is what Envoy makes a stream for (http_grpc_access_log_impl.cc getOrCreateLogger).
+func streamOf(t *testing.T, l *accesslogv3.AccessLog) *grpclogv3.CommonGrpcAccessLogConfig {
+	c := &grpclogv3.HttpGrpcAccessLogConfig{}
+	if err := l.GetTypedConfig().UnmarshalTo(c); err != nil {
+		t.Fatal(err)
+	}
+	return c.CommonConfig
 }
 
 // TestInstrumentBad: what can not be read is named.
