@@ -381,8 +381,8 @@ func chained(e *engine.Engine, r *observe.Request) []string {
 }
 
 // search bounds how many draws are tried, turns how often one that is known: what it does not
-// settle is where a rotation stood. steps bounds the directives of all of them together: of one that is
-// tried again and again each decision has many.
+// settle is where a rotation stood. steps bounds the directives of all of them together: of one
+// that is tried again and again each decision has many.
 const (
 	search = 3000
 	turns  = 80

@@ -120,8 +120,8 @@ func Live(ctx context.Context, m topology.Mesh, s request.Spec) (*Explanation, e
 	out.Answer = answer(&res)
 	if slices.ContainsFunc(out.Hops, func(h Hop) bool { return h.How == Decided }) {
 		out.Unknown = append(slices.Clone(out.Unknown), "what a proxy thought that is a real "+
-			"Envoy, or a process of its own: it sends records only; our engine decided again, from its "+
-			"record and its configuration")
+			"Envoy, or a process of its own: it sends records only; our engine decided again, "+
+			"from its record and its configuration")
 	}
 	return out, nil
 }
