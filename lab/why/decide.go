@@ -35,6 +35,8 @@ type decision struct {
 	rnd    uint64
 	steps  *int // counts directives, of all decisions about the record
 	lines  bool // a comma in a header's value ends a line
+	// eject has hosts be ejected as they were at an instant; nil: nothing changed meanwhile.
+	eject func(clock.Instant)
 
 	trace *trace.Trace
 }
@@ -43,7 +45,10 @@ type decision struct {
 func decide(
 	w *World, e *engine.Engine, r *observe.Request, alpn []string, rnd uint64,
 ) *trace.Trace {
-	d := &decision{e: e, record: r, rnd: rnd, steps: &w.steps, lines: w.lines}
+	d := &decision{e: e, record: r, rnd: rnd, steps: &w.steps, lines: w.lines, eject: w.between(e, r)}
+	if d.eject != nil {
+		d.eject(r.Start)
+	}
 	e.Trace(func(t *trace.Trace) { d.trace = t })
 	defer e.Trace(nil)
 	d.connection(alpn)
@@ -167,6 +172,9 @@ func (d *decision) run(
 				continue
 			}
 			now = max(now, dir.Until)
+			if d.eject != nil {
+				d.eject(d.then(tries))
+			}
 			dir = handle(engine.Event{Kind: engine.Timer}, now)
 		case engine.Collect:
 			dir = handle(engine.Event{Kind: engine.Collected, Body: []byte{}}, now)
@@ -187,6 +195,14 @@ func (d *decision) run(
 // left says whether the client went away before it had its answer.
 func (d *decision) left() bool {
 	return strings.Contains(d.record.Details, "downstream_remote_disconnect")
+}
+
+// then is when the attempt after n of them began: the end, where there was none.
+func (d *decision) then(n int) clock.Instant {
+	if n < len(d.record.Attempts) {
+		return d.record.Attempts[n].Start
+	}
+	return d.end()
 }
 
 // end is when the exchange was over.

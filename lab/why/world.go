@@ -196,6 +196,20 @@ func (w *World) at(e *engine.Engine, node string, now clock.Instant) {
 	}
 }
 
+// between has a node's engine know the ejections as they were while an exchange went on; nil when
+// none began or ended meanwhile.
+func (w *World) between(e *engine.Engine, r *observe.Request) func(clock.Instant) {
+	end := r.Start.Add(r.Duration)
+	for i := range w.Changes {
+		c := &w.Changes[i]
+		if c.By == r.Proxy && c.At > r.Start && c.At <= end &&
+			(c.Kind == "eject" || c.Kind == "uneject") {
+			return func(now clock.Instant) { w.at(e, r.Proxy, now) }
+		}
+	}
+	return nil
+}
+
 // pushedSince says whether a proxy of a mesh that runs has got anything but secrets after a
 // request.
 func (w *World) pushedSince(r *observe.Request) bool {
