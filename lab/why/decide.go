@@ -3,7 +3,6 @@ package why
 import (
 	"cmp"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -45,7 +44,8 @@ type decision struct {
 func decide(
 	w *World, e *engine.Engine, r *observe.Request, alpn []string, rnd uint64,
 ) *trace.Trace {
-	d := &decision{e: e, record: r, rnd: rnd, steps: &w.steps, lines: w.lines, eject: w.between(e, r)}
+	d := &decision{e: e, record: r, rnd: rnd, steps: &w.steps, lines: w.lines,
+		eject: w.between(e, r)}
 	if d.eject != nil {
 		d.eject(r.Start)
 	}
@@ -462,39 +462,6 @@ func drawn(t *trace.Trace) bool {
 	}) || slices.ContainsFunc(t.Routes, func(r trace.Route) bool {
 		return strings.Contains(r.Wants, "% of requests")
 	})
-}
-
-// difference is something that a decision and a record do not agree on.
-type difference struct {
-	weight int
-	text   string
-}
-
-// differences compares a decision with a record.
-func differences(now, then *observe.Request) []difference {
-	var out []difference
-	add := func(weight int, what, a, b string) {
-		if a != b {
-			text := fmt.Sprintf("%s: %s by this decision, %s as recorded", what,
-				cmp.Or(a, "none"), cmp.Or(b, "none"))
-			out = append(out, difference{weight, text})
-		}
-	}
-	add(100, "route", now.Route, then.Route)
-	add(50, "cluster", now.Cluster, then.Cluster)
-	add(40, "flags", sortedFlags(now.Flags), sortedFlags(then.Flags))
-	add(20, "attempts", fmt.Sprint(len(now.Attempts)), fmt.Sprint(len(then.Attempts)))
-	for i := range min(len(now.Attempts), len(then.Attempts)) {
-		add(5, "host", now.Attempts[i].Upstream, then.Attempts[i].Upstream)
-	}
-	add(4, "mirrors", fmt.Sprint(len(now.Mirrors)), fmt.Sprint(len(then.Mirrors)))
-	return out
-}
-
-func sortedFlags(s string) string {
-	list := strings.Split(s, ",")
-	slices.Sort(list)
-	return strings.Join(list, ",")
 }
 
 // fullAt says for which retry, from 1, a record says that there was no room; 0: for none. An
