@@ -178,7 +178,8 @@ func (e *Engine) sweepImages(ctx context.Context) (removed int, err error) {
 		}
 		// Who sweeps at the same time may have removed it: Docker has several words for that.
 		_, there := e.client.ImageInspect(ctx, i.ID)
-		if !cerrdefs.IsConflict(err) && !cerrdefs.IsNotFound(there) {
+		going := cerrdefs.IsNotFound(there) || strings.Contains(err.Error(), "does not exist")
+		if !cerrdefs.IsConflict(err) && !going {
 			return removed, fmt.Errorf("docker: remove image %s: %w", i.RepoTags, err)
 		}
 	}
