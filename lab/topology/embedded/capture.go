@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/mesh-lab/mesh-lab/lab/link"
@@ -43,6 +44,67 @@ func (w *world) Capture(
 		return w.Dial(ctx, c, to)
 	})
 	return "unix", l.Addr().String(), func() { r.Close(); remove() }, nil
+}
+
+// captures are the sockets that sidecars of our own serve.
+type captures struct {
+	mu  sync.Mutex
+	all map[*capture]struct{}
+}
+
+// capture is a socket whose connections are a pod's to an address. It outlives the sidecar that
+// serves it, and the pod: what takes the pod's place serves it again.
+type capture struct {
+	pod  string // by ID
+	at   string
+	to   netip.AddrPort
+	stop func()
+}
+
+// capture has our own sidecar serve a socket.
+func (p *pod) capture(l net.Listener, to netip.AddrPort) (stop func(), err error) {
+	side, ok := p.proxy().(*meshcore)
+	if !ok {
+		return nil, errRefused
+	}
+	c := &capture{pod: p.Spec().ID(), at: l.Addr().String(), to: to}
+	if c.stop, err = side.capture(l, to); err != nil {
+		return nil, err
+	}
+	served := &p.w.captures
+	served.mu.Lock()
+	defer served.mu.Unlock()
+	if served.all == nil {
+		served.all = map[*capture]struct{}{}
+	}
+	served.all[c] = struct{}{}
+	return func() {
+		served.mu.Lock()
+		stop := c.stop
+		delete(served.all, c)
+		served.mu.Unlock()
+		stop()
+	}, nil
+}
+
+// recapture has a sidecar that takes another's place serve the sockets of that.
+func (p *pod) recapture(side *meshcore) error {
+	served := &p.w.captures
+	served.mu.Lock()
+	defer served.mu.Unlock()
+	for c := range served.all {
+		if c.pod != p.Spec().ID() {
+			continue
+		}
+		l, err := net.Listen("unix", c.at)
+		if err != nil {
+			return err
+		}
+		if c.stop, err = side.capture(l, c.to); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
+	return nil
 }
 
 // longestName is what fits into a socket's address on Linux (unix(7)), as Envoy counts it.

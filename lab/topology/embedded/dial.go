@@ -13,7 +13,7 @@ import (
 // Dial connects a client to a logical address: a sidecar captures what leaves its pod.
 func (w *world) Dial(ctx context.Context, c live.Client, to netip.AddrPort) (net.Conn, error) {
 	from := netip.AddrPortFrom(c.Addr, 0)
-	p, _ := c.Pod.(*pod)
+	p := w.successor(c)
 	switch {
 	case p == nil || p.Spec().Role != translate.Sidecar && to.Addr() != localhost:
 		return w.dialPod(ctx, from, w.balance(to))
@@ -29,6 +29,18 @@ func (w *world) Dial(ctx context.Context, c live.Client, to netip.AddrPort) (net
 	}
 	t := target{address: at, proxy: true, envoy: w.envoys != nil}
 	return w.net.connect(ctx, t, from, to)
+}
+
+// successor is the client's pod, or what has taken its place since.
+func (w *world) successor(c live.Client) *pod {
+	p, _ := c.Pod.(*pod)
+	if p == nil || p.ended.Err() == nil {
+		return p
+	}
+	if now, ok := w.mesh.Pod(p.Spec().ID()).(*pod); ok {
+		return now
+	}
+	return p
 }
 
 // balance does what kube-proxy does for connections that no sidecar takes: a Service's address

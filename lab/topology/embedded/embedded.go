@@ -58,6 +58,8 @@ type world struct {
 	log    *slog.Logger
 	runDir string
 	envoys *envoys // nil: our own data plane
+
+	captures captures
 }
 
 // Up starts a mesh; it is ready when every proxy has ACKed, and every pod is ready that is to be.

@@ -19,6 +19,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
+	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 	"github.com/mesh-lab/mesh-lab/testdata/wait"
 )
 
@@ -144,6 +145,49 @@ func TestKillPod(t *testing.T) {
 	heals(t, m, b, 2)
 	if got := statusOf(t, m); got != 200 {
 		t.Errorf("healed: %d", got)
+	}
+}
+
+// TestKillClient has a socket whose connections are a pod's serve its clients again when the pod is
+// back, though it is another.
+func TestKillClient(t *testing.T) { testKillClient(t, embedded.Driver{}) }
+
+// TestKillClientEnvoy does the same with real Envoys.
+func TestKillClientEnvoy(t *testing.T) {
+	testenvoy.Binary(t)
+	testKillClient(t, embedded.Driver{Proxy: "envoy", Dir: t.TempDir()})
+}
+
+func testKillClient(t *testing.T, d embedded.Driver) {
+	m := upOn(t, d, customer(t))
+	network, at, release, err := m.Capture("curl-0.default", "customer:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, at)
+		},
+	}}
+	status := func() (int, error) {
+		r, err := client.Get("http://customer:8080/")
+		if err != nil {
+			return 0, err
+		}
+		return r.StatusCode, r.Body.Close()
+	}
+	if got, err := status(); got != 200 {
+		t.Fatalf("before: %d, %v", got, err)
+	}
+	b := breaks(t, m, topology.Fault{Kind: topology.FaultKill, Pods: []string{"curl-0.default"}})
+	if got, err := status(); err == nil {
+		t.Errorf("killed: %d", got)
+	}
+	heals(t, m, b, 1)
+	if got, err := status(); got != 200 {
+		t.Errorf("healed: %d, %v", got, err)
 	}
 }
 

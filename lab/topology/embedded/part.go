@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
 	"sync"
 
@@ -264,52 +262,6 @@ func (p *pod) Problem() error {
 	if l := p.living(); l != nil {
 		if a, ok := l.app.(*ownApp); ok {
 			return a.service.Problem()
-		}
-	}
-	return nil
-}
-
-// capture is a socket whose connections are the app's to an address. It outlives the sidecar that
-// serves it.
-type capture struct {
-	at   string
-	to   netip.AddrPort
-	stop func()
-}
-
-// capture has our own sidecar serve a socket.
-func (p *pod) capture(l net.Listener, to netip.AddrPort) (stop func(), err error) {
-	side, ok := p.proxy().(*meshcore)
-	if !ok {
-		return nil, errRefused
-	}
-	c := &capture{at: l.Addr().String(), to: to}
-	if c.stop, err = side.capture(l, to); err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.captures[c] = struct{}{}
-	return func() {
-		p.mu.Lock()
-		stop := c.stop
-		delete(p.captures, c)
-		p.mu.Unlock()
-		stop()
-	}, nil
-}
-
-// recapture has a sidecar that takes another's place serve the sockets of that.
-func (p *pod) recapture(side *meshcore) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.captures {
-		l, err := net.Listen("unix", c.at)
-		if err != nil {
-			return err
-		}
-		if c.stop, err = side.capture(l, c.to); err != nil {
-			return errors.Join(err, l.Close())
 		}
 	}
 	return nil

@@ -40,7 +40,6 @@ type pod struct {
 	life      *life                   // of the app; nil while it is killed, and for gateways
 	side      sidecar                 // nil without one, and while it is killed
 	published map[uint16]net.Listener // gateway: target port → socket for the user's own clients
-	captures  map[*capture]struct{}   // served by our own sidecar
 	broken    map[hold]int            // how many faults do what
 	refusals  []*refusal
 }
@@ -122,8 +121,7 @@ type sidecar interface {
 
 // Start starts a pod's app and proxy. The proxy has no configuration until the next push.
 func (w *world) Start(_ context.Context, s *translate.Pod) (live.Pod, error) {
-	p := &pod{w: w, published: map[uint16]net.Listener{}, captures: map[*capture]struct{}{},
-		broken: map[hold]int{}}
+	p := &pod{w: w, published: map[uint16]net.Listener{}, broken: map[hold]int{}}
 	p.ended, p.end = context.WithCancel(context.Background())
 	p.spec.Store(s)
 	w.net.settle(s.IP, p, s.Role, w.envoys != nil)
