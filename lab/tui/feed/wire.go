@@ -2,6 +2,7 @@ package feed
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 // Batches go over a wire so that reading them costs next to nothing: records of requests are
 // nearly all of it, and they say the same few texts again and again.
 //
+//	stream   = mark, batches
 //	batch    = length, JSON of all but the requests, how many requests, requests
 //	request  = its fields in order: a number as a varint, a text as below
 //	text     = 0: empty; 1: a new one, its length and bytes; else the one of the number less 2
@@ -25,19 +27,27 @@ import (
 // texts is how many texts both ends remember.
 const texts = 1 << 14
 
+// mark begins a stream. Its number is another when the coding is.
+const mark = "mesh-lab watch 1\n"
+
 // tooLong is what no text, list or JSON is as long as: what reads so is no stream of ours.
 const tooLong = 1 << 26
 
-var errWire = errors.New("this is no stream of batches")
+// first is how many elements of a list there is room for before any is read.
+const first = 1 << 10
+
+var errWire = errors.New(
+	"what the lab sends is nothing that this mesh-lab reads: is the lab's another version?")
 
 // Writer writes batches.
 type Writer struct {
-	w io.Writer
-	c coder
+	w     io.Writer
+	c     coder
+	begun bool
 }
 
 // NewWriter returns a Writer to w.
-func NewWriter(w io.Writer) *Writer { return &Writer{w, coder{known: map[string]uint64{}}} }
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w, c: coder{known: map[string]uint64{}}} }
 
 // Write writes a batch, at once.
 func (w *Writer) Write(b *Batch) error {
@@ -48,6 +58,9 @@ func (w *Writer) Write(b *Batch) error {
 		return err
 	}
 	w.c.out = w.c.out[:0]
+	if !w.begun {
+		w.c.out, w.begun = append(w.c.out, mark...), true
+	}
 	w.c.length(len(line))
 	w.c.out = append(w.c.out, line...)
 	w.c.length(len(b.Requests))
@@ -59,24 +72,34 @@ func (w *Writer) Write(b *Batch) error {
 }
 
 // Reader reads what a Writer has written.
-type Reader struct{ c coder }
+type Reader struct {
+	c     coder
+	begun bool
+}
 
 // NewReader returns a Reader of r.
-func NewReader(r io.Reader) *Reader { return &Reader{coder{in: bufio.NewReader(r)}} }
+func NewReader(r io.Reader) *Reader { return &Reader{c: coder{in: bufio.NewReader(r)}} }
 
 // Read waits for the next batch; io.EOF: there is none.
 func (r *Reader) Read() (*Batch, error) {
 	if _, err := r.c.in.Peek(1); err != nil {
 		return nil, err
 	}
-	line := make([]byte, r.c.length(0))
-	r.c.full(line)
+	if !r.begun {
+		r.begun = true
+		if got := r.c.bytes(len(mark)); r.c.err == nil && string(got) != mark {
+			r.c.err = errWire
+		}
+	}
+	line := r.c.bytes(r.c.length(0))
 	b := &Batch{}
 	if r.c.err == nil {
 		r.c.err = json.Unmarshal(line, b)
 	}
-	b.Requests = make([]observe.Request, r.c.length(0))
-	for i := range b.Requests {
+	n := r.c.length(0)
+	b.Requests = make([]observe.Request, 0, min(n, first))
+	for i := 0; i < n && r.c.err == nil; i++ {
+		b.Requests = append(b.Requests, observe.Request{})
 		r.c.request(&b.Requests[i])
 	}
 	if errors.Is(r.c.err, io.EOF) {
@@ -120,10 +143,21 @@ func (c *coder) uvarint() uint64 {
 	return n
 }
 
-func (c *coder) full(b []byte) {
-	if c.err == nil {
-		_, c.err = io.ReadFull(c.in, b)
+// bytes reads so many bytes, and holds no more than came.
+func (c *coder) bytes(n int) []byte {
+	if c.err != nil {
+		return nil
 	}
+	if n <= first {
+		b := make([]byte, n)
+		_, c.err = io.ReadFull(c.in, b)
+		return b
+	}
+	var b bytes.Buffer
+	if _, err := io.CopyN(&b, c.in, int64(n)); err != nil {
+		c.err = err
+	}
+	return b.Bytes()
 }
 
 // number is a field that is a number.
@@ -146,9 +180,7 @@ func (c *coder) once(s *string) {
 		c.out = append(c.out, *s...)
 		return
 	}
-	b := make([]byte, n)
-	c.full(b)
-	*s = string(b)
+	*s = string(c.bytes(n))
 }
 
 // text is a field with a text that comes again.
@@ -225,11 +257,16 @@ func (c *coder) times(start *clock.Instant, took *int64) {
 func (c *coder) attempts(all *[]observe.Attempt) {
 	n := c.length(len(*all))
 	if c.in != nil && n > 0 {
-		*all = make([]observe.Attempt, n)
+		*all = make([]observe.Attempt, 0, min(n, first))
 	}
-	for i := range *all {
+	for i := 0; i < n && c.err == nil; i++ {
+		if c.in != nil {
+			*all = append(*all, observe.Attempt{})
+		}
 		a := &(*all)[i]
-		for _, s := range [...]*string{&a.Cluster, &a.Upstream, &a.Pod, &a.Version, &a.Flags} {
+		for _, s := range [...]*string{
+			&a.Cluster, &a.Upstream, &a.Pod, &a.Version, &a.GRPC, &a.Flags,
+		} {
 			c.text(s)
 		}
 		number(c, &a.Status)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,7 +78,11 @@ func TestWire(t *testing.T) {
 			t.Fatalf("cut after %d bytes: %v", cut, err)
 		}
 	}
-	if _, err := NewReader(bytes.NewReader(bytes.Repeat([]byte{0xfe}, 99))).Read(); err == nil {
+	garbage := strings.Repeat("\xfe", 99)
+	if _, err := NewReader(strings.NewReader(garbage)).Read(); !errors.Is(err, errWire) {
+		t.Errorf("another's stream: %v", err)
+	}
+	if _, err := NewReader(strings.NewReader(mark + garbage)).Read(); err == nil {
 		t.Error("anything is read as a batch")
 	}
 }
