@@ -140,10 +140,10 @@ const svgStyle = `<style>
 .mesh .edge{fill:none;stroke:#57606a;stroke-width:1.4}
 .mesh .mirror,.mesh .fault,.mesh .retry{stroke-dasharray:5 4}
 .mesh .fault{stroke:#bc4c00}.mesh .failing{stroke:#cf222e}
-.mesh .say{font-size:10.5px;fill:#57606a}
+.mesh .say{font-size:10.5px;fill:#57606a;paint-order:stroke;stroke:var(--card,#fff);stroke-width:4px}
 .mesh .box{fill:#f6f8fa;stroke:#57606a}.mesh .service{fill:#ddf4ff}
 .mesh .gateway{fill:#fff8c5}.mesh .external{fill:#ffebe9}.mesh .outside{fill:#ffffff}
-@media (prefers-color-scheme:dark){.mesh text{fill:#e6edf3}.mesh .say{fill:#9198a1}
+@media (prefers-color-scheme:dark){.mesh text{fill:#e6edf3}.mesh .say{fill:#9198a1;stroke:var(--card,#0d1117)}
 .mesh .edge{stroke:#9198a1}.mesh .box{fill:#21262d;stroke:#9198a1}.mesh .service{fill:#0c2d6b}
 .mesh .gateway{fill:#4b2900}.mesh .external{fill:#5d0f12}.mesh .outside{fill:#0d1117}}
 </style>`
@@ -158,6 +158,7 @@ func (g *Graph) SVG() string {
 	b.WriteString(svgStyle + "\n" + `<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" ` +
 		`markerWidth="8" markerHeight="8" orient="auto-start-reverse">` +
 		`<path d="M0 0L8 4L0 8z" fill="#57606a"/></marker></defs>` + "\n")
+	var labels strings.Builder     // above all lines
 	between := map[[2]string]int{} // edges of two nodes stand beside each other
 	for _, e := range g.Edges {
 		k := [2]string{e.From, e.To}
@@ -165,9 +166,12 @@ func (g *Graph) SVG() string {
 		if from == nil || to == nil {
 			continue
 		}
-		b.WriteString(svgEdge(&e, from, to, float64(between[k])))
+		line, label := svgEdge(&e, from, to, float64(between[k]))
+		b.WriteString(line)
+		labels.WriteString(label)
 		between[k]++
 	}
+	b.WriteString(labels.String())
 	for _, n := range g.Nodes {
 		p := at[n.ID]
 		radius := 4
@@ -183,8 +187,8 @@ func (g *Graph) SVG() string {
 	return b.String()
 }
 
-// svgEdge draws an edge as a curve with what it says at its middle.
-func svgEdge(e *Edge, from, to *place, nth float64) string {
+// svgEdge draws an edge as a curve, and writes what it says at its middle.
+func svgEdge(e *Edge, from, to *place, nth float64) (line, label string) {
 	x1, y1 := from.x+from.wide, from.y+boxHeight/2
 	x2, y2 := to.x, to.y+boxHeight/2
 	bend := (x2 - x1) / 2
@@ -206,10 +210,10 @@ func svgEdge(e *Edge, from, to *place, nth float64) string {
 	if e.Errors > 0 {
 		class += " failing"
 	}
-	out := fmt.Sprintf(`<path class="%s" d="%s" marker-end="url(#tip)"/>`, class, path)
+	line = fmt.Sprintf(`<path class="%s" d="%s" marker-end="url(#tip)"/>`+"\n", class, path)
 	if l := e.label(); l != "" {
-		out += fmt.Sprintf(`<text class="say" text-anchor="middle" x="%.0f" y="%.0f">%s</text>`,
+		label = fmt.Sprintf(`<text class="say" text-anchor="middle" x="%.0f" y="%.0f">%s</text>`+"\n",
 			middle[0], middle[1], html.EscapeString(l))
 	}
-	return out + "\n"
+	return line, label
 }
