@@ -19,6 +19,7 @@ type suite struct {
 	*writer
 	all    []*scenarios.Scenario
 	driver topology.Driver
+	envoy  string // the version of the real Envoys
 	seeds  []uint64
 	show   *progress
 	log    func(pod string, line []byte) // access logs
@@ -42,10 +43,12 @@ func newSuite(
 	if s.driver, err = w.driver(); err != nil {
 		return nil, err
 	}
-	if w.flags.proxy == "envoy" && w.flags.topology != "docker" { // Docker can pull one
-		if _, err := envoy.Locate(ctx); err != nil {
+	if w.flags.proxy == "envoy" {
+		b, err := envoy.Locate(ctx)
+		if err != nil && w.flags.topology != "docker" { // Docker can pull one
 			return nil, environment(err)
 		}
+		s.envoy = b.Version
 	}
 	for range all {
 		seed, err := w.seed()
@@ -107,7 +110,8 @@ func (s *suite) one(ctx context.Context, i int) played {
 	}
 	o := runner.Options{
 		Driver: s.driver, Topology: s.flags.topology, Proxy: s.flags.proxy, Seed: s.seeds[i],
-		Exact: s.exact, Require: s.outputs.require, Version: buildVersion(), Log: log,
+		Exact: s.exact, Require: s.outputs.require, Version: buildVersion(),
+		Envoy: s.envoy, Log: log,
 		Progress: tell, Now: time.Now(), AccessLog: s.log, OwnLog: s.own,
 	}
 	if s.outputs.history != "" || s.story != nil {

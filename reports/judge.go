@@ -25,8 +25,9 @@ func Judge(run *Run) (*Result, error) {
 	}
 	res := &Result{
 		Schema: ResultSchema, Scenario: s.Name, Topology: h.Topology, Proxy: h.Proxy,
-		Seed: strconv.FormatUint(h.Seed, 16), Version: h.Version, Reason: h.Stopped,
-		Steps: []StepResult{}, Faults: faults(&run.History), DurationMS: milliseconds(h.Duration),
+		Seed: strconv.FormatUint(h.Seed, 16), Version: h.Version, Envoy: h.Envoy,
+		Reason: h.Stopped,
+		Steps:  []StepResult{}, Faults: faults(&run.History), DurationMS: milliseconds(h.Duration),
 		File: h.File, About: s.About, Mesh: h.Mesh, Exact: h.Exact, Rollback: h.Rollback,
 	}
 	if !h.Began.IsZero() {

@@ -85,6 +85,9 @@ func suite(r *Result) junitSuite {
 			{"again", again(r)},
 		},
 	}
+	if r.Envoy != "" {
+		s.Properties = append(s.Properties, junitProperty{"envoy", r.Envoy})
+	}
 	if x := r.Exact; x != nil {
 		for _, l := range x.Enumerated {
 			s.Properties = append(s.Properties, junitProperty{"exact enumerated", l})

@@ -26,6 +26,7 @@ type Result struct {
 	Proxy      string         `json:"proxy"`
 	Seed       string         `json:"seed"` // as --seed takes it
 	Version    string         `json:"version"`
+	Envoy      string         `json:"envoy,omitempty"` // the version of the real Envoys
 	Verdict    assert.Outcome `json:"verdict"`
 	Reason     string         `json:"reason,omitempty"` // why the run ended early
 	Steps      []StepResult   `json:"steps"`

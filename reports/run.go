@@ -28,7 +28,8 @@ type Header struct {
 	Topology string        `json:"topology"`
 	Proxy    string        `json:"proxy"`
 	Seed     uint64        `json:"seed"`
-	Version  string        `json:"version"` // of mesh-lab
+	Version  string        `json:"version"`         // of mesh-lab
+	Envoy    string        `json:"envoy,omitempty"` // of the real Envoys, where it is known
 	Began    time.Time     `json:"began"`
 	Duration time.Duration `json:"duration_ns"`
 	Mesh     MeshRun       `json:"mesh"`

@@ -30,7 +30,8 @@ type Options struct {
 	Proxy    string
 	Seed     uint64
 	Version  string
-	Exact    bool // the proxies enumerate what they would draw
+	Envoy    string // the version of the real Envoys, where it is known
+	Exact    bool   // the proxies enumerate what they would draw
 	// Carried, when set, is where is recorded what requests are explained by (why), as it happens.
 	Carried  *reports.Carried
 	FailFast bool // end with the first step that does not pass
@@ -91,7 +92,8 @@ type run struct {
 func Run(ctx context.Context, s *scenarios.Scenario, o Options) (_ *reports.Run, err error) {
 	r := &run{opt: o, s: s, jars: request.Jars{}, out: &reports.Run{Header: reports.Header{
 		Schema: reports.RunSchema, File: s.File, Scenario: string(s.Text), Topology: o.Topology,
-		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Began: o.Now, Require: o.Require,
+		Proxy: o.Proxy, Seed: o.Seed, Version: o.Version, Envoy: o.Envoy, Began: o.Now,
+		Require: o.Require,
 	}}}
 	if o.Log == nil {
 		r.opt.Log = slog.New(slog.DiscardHandler)

@@ -140,7 +140,7 @@ func (c *Comparison) Summary() string {
 
 func headline(r *reports.Result) string {
 	return fmt.Sprintf("%s  %s · %s · %s · seed %s · %s", strings.ToUpper(r.Verdict.String()),
-		r.Scenario, r.Topology, r.Proxy, r.Seed, r.Version)
+		r.Scenario, r.Topology, strings.TrimSpace(r.Proxy+" "+r.Envoy), r.Seed, r.Version)
 }
 
 func seen(v *assert.Verdict) string {
