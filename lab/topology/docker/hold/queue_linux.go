@@ -19,7 +19,7 @@ type queue struct {
 // Messages, their attributes and commands.
 const (
 	subsystem  = 3 << 8 // NFNL_SUBSYS_QUEUE
-	msgPacket  = subsystem | 0
+	msgPacket  = subsystem
 	msgVerdict = subsystem | 1
 	msgConfig  = subsystem | 2
 
