@@ -13,16 +13,20 @@ help: ## list the targets
 build: ## build the mesh-lab binary
 	$(GO) build -o mesh-lab .
 
-# Packages that start no goroutine, with long tests; where others use them the race detector sees them, too.
-SERIAL := meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
+# What the race detector would only slow down: packages that start no goroutine and have long tests, and
+# lab and lab/parity, which start hundreds of processes and meshes. Of these it gets a few; what else they use it sees elsewhere.
+UNRACED := lab|lab/parity|meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
+RACED_OF_LAB := TestScript/(chaos|interrupt|lab)$$|TestWatch
 # What costs most beside real Envoys is theirs, and a pool gives nothing back under the race detector.
-UNRACED := Envoy$$|Alloc
+ELSEWHERE := Envoy$$|Alloc
+PACKAGES = $$($(GO) list ./... | grep $(1)E '/mesh-lab/($(UNRACED))$$')
 
 test: ## run every test, with the race detector where there is concurrency (all that a fresh machine needs)
-	$(GO) test -race -vet=off -timeout 40m -skip '$(UNRACED)' $$($(GO) list ./... | grep -vE '/($(SERIAL))$$')
-	$(GO) test -vet=off -timeout 40m $$($(GO) list ./... | grep -E '/($(SERIAL))$$')
-	$(GO) test -vet=off -timeout 40m -run '$(UNRACED)' $$(grep -rlE --include='*_test.go' '^func Test\w*(Envoy\(|Alloc)' . | \
-	  xargs -n1 dirname | sort -u | grep -vE '/($(SERIAL))$$')
+	$(GO) test -race -vet=off -timeout 40m -skip '$(ELSEWHERE)' $(call PACKAGES,-v)
+	$(GO) test -race -vet=off -timeout 40m -run '$(RACED_OF_LAB)' ./lab
+	$(GO) test -vet=off -timeout 40m $(call PACKAGES,-)
+	$(GO) test -vet=off -timeout 40m -run '$(ELSEWHERE)' $$(grep -rlE --include='*_test.go' '^func Test\w*(Envoy\(|Alloc)' . | \
+	  sed 's|/[^/]*$$||' | sort -u | grep -vE '^\./($(UNRACED))$$')
 
 check: lint test ## format, vet, static analysis, tidy modules, and every test
 
