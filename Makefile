@@ -17,15 +17,15 @@ build: ## build the mesh-lab binary
 # lab and lab/parity, which start hundreds of processes and meshes. Of these it gets a few; what else they use it sees elsewhere.
 UNRACED := lab|lab/parity|meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
 RACED_OF_LAB := TestScript/(chaos|interrupt|lab)$$|TestWatch
-# What costs most beside real Envoys is theirs, and a pool gives nothing back under the race detector.
-ELSEWHERE := Envoy$$|Alloc
+# What costs most beside real Envoys is theirs; a pool gives nothing back under the race detector; long rows of cases that do the same.
+ELSEWHERE := Envoy$$|Alloc|^TestTruth$$|^TestPlanted
 PACKAGES = $$($(GO) list ./... | grep $(1)E '/mesh-lab/($(UNRACED))$$')
 
 test: ## run every test, with the race detector where there is concurrency (all that a fresh machine needs)
 	$(GO) test -race -vet=off -timeout 40m -skip '$(ELSEWHERE)' $(call PACKAGES,-v)
 	$(GO) test -race -vet=off -timeout 40m -run '$(RACED_OF_LAB)' ./lab
 	$(GO) test -vet=off -timeout 40m $(call PACKAGES,-)
-	$(GO) test -vet=off -timeout 40m -run '$(ELSEWHERE)' $$(grep -rlE --include='*_test.go' '^func Test\w*(Envoy\(|Alloc)' . | \
+	$(GO) test -vet=off -timeout 40m -run '$(ELSEWHERE)' $$(grep -rlE --include='*_test.go' '^func Test(\w*(Envoy\(|Alloc)|Truth\(|Planted)' . | \
 	  sed 's|/[^/]*$$||' | sort -u | grep -vE '^\./($(UNRACED))$$')
 
 check: lint test ## format, vet, static analysis, tidy modules, and every test

@@ -141,7 +141,7 @@ func TestStoriesEnvoy(t *testing.T) {
 }
 
 // turns bounds how many stories are played at a time: most of them wait most of the time.
-var turns = make(chan struct{}, 2)
+var turns = make(chan struct{}, 3)
 
 func playAll(t *testing.T, all []*chaosRun) {
 	var wg sync.WaitGroup
