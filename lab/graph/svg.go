@@ -140,10 +140,12 @@ const svgStyle = `<style>
 .mesh .edge{fill:none;stroke:#57606a;stroke-width:1.4}
 .mesh .mirror,.mesh .fault,.mesh .retry{stroke-dasharray:5 4}
 .mesh .fault{stroke:#bc4c00}.mesh .failing{stroke:#cf222e}
-.mesh .say{font-size:10.5px;fill:#57606a;paint-order:stroke;stroke:var(--card,#fff);stroke-width:4px}
+.mesh .say{font-size:10.5px;fill:#57606a}
+.mesh .say{paint-order:stroke;stroke:var(--card,#fff);stroke-width:4px}
 .mesh .box{fill:#f6f8fa;stroke:#57606a}.mesh .service{fill:#ddf4ff}
 .mesh .gateway{fill:#fff8c5}.mesh .external{fill:#ffebe9}.mesh .outside{fill:#ffffff}
-@media (prefers-color-scheme:dark){.mesh text{fill:#e6edf3}.mesh .say{fill:#9198a1;stroke:var(--card,#0d1117)}
+@media (prefers-color-scheme:dark){.mesh text{fill:#e6edf3}
+.mesh .say{fill:#9198a1;stroke:var(--card,#0d1117)}
 .mesh .edge{stroke:#9198a1}.mesh .box{fill:#21262d;stroke:#9198a1}.mesh .service{fill:#0c2d6b}
 .mesh .gateway{fill:#4b2900}.mesh .external{fill:#5d0f12}.mesh .outside{fill:#0d1117}}
 </style>`
@@ -212,8 +214,8 @@ func svgEdge(e *Edge, from, to *place, nth float64) (line, label string) {
 	}
 	line = fmt.Sprintf(`<path class="%s" d="%s" marker-end="url(#tip)"/>`+"\n", class, path)
 	if l := e.label(); l != "" {
-		label = fmt.Sprintf(`<text class="say" text-anchor="middle" x="%.0f" y="%.0f">%s</text>`+"\n",
-			middle[0], middle[1], html.EscapeString(l))
+		label = fmt.Sprintf(`<text class="say" text-anchor="middle" x="%.0f" y="%.0f">%s</text>`,
+			middle[0], middle[1], html.EscapeString(l)) + "\n"
 	}
 	return line, label
 }
