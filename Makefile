@@ -13,20 +13,21 @@ help: ## list the targets
 build: ## build the mesh-lab binary
 	$(GO) build -o mesh-lab .
 
-# What the race detector would only slow down: packages that start no goroutine and have long tests, and
-# lab and lab/parity, which start hundreds of processes and meshes. Of these it gets a few; what else they use it sees elsewhere.
-UNRACED := lab|lab/parity|meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
-RACED_OF_LAB := TestScript/(chaos|interrupt|lab)$$|TestWatch
-# What costs most beside real Envoys is theirs; a pool gives nothing back under the race detector; long rows of cases that do the same.
-ELSEWHERE := Envoy$$|Alloc|^TestTruth$$|^TestPlanted
-PACKAGES = $$($(GO) list ./... | grep $(1)E '/mesh-lab/($(UNRACED))$$')
+# What the race detector would only slow down: packages that start no goroutine; tests that start hundreds of processes,
+# meshes or real Envoys to do the same again and again, of which it gets some; those that count allocations.
+SLOW_PACKAGES := lab|lab/parity|meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
+SLOW_TESTS := Envoy$$|Alloc|^Test(Truth|Planted|PlantedBugs|Scenarios|Sabotage|Stories)$$
+RACED := TestScript/(chaos|interrupt|lab)$$|TestWatch
+RACED := $(RACED)|TestScenarios/(breaker|canary|faults|retries)$$|TestStories/(control-plane-down|half-open|kill-pod|partition)$$
+PACKAGES = $$($(GO) list ./... | grep $(1)E '/mesh-lab/($(SLOW_PACKAGES))$$')
 
 test: ## run every test, with the race detector where there is concurrency (all that a fresh machine needs)
-	$(GO) test -race -vet=off -timeout 40m -skip '$(ELSEWHERE)' $(call PACKAGES,-v)
-	$(GO) test -race -vet=off -timeout 40m -run '$(RACED_OF_LAB)' ./lab
+	$(GO) test -race -vet=off -timeout 40m -skip '$(SLOW_TESTS)' $(call PACKAGES,-v)
+	$(GO) test -race -vet=off -timeout 40m -run '$(RACED)' ./lab ./lab/runner
 	$(GO) test -vet=off -timeout 40m $(call PACKAGES,-)
-	$(GO) test -vet=off -timeout 40m -run '$(ELSEWHERE)' $$(grep -rlE --include='*_test.go' '^func Test(\w*(Envoy\(|Alloc)|Truth\(|Planted)' . | \
-	  sed 's|/[^/]*$$||' | sort -u | grep -vE '^\./($(UNRACED))$$')
+	$(GO) test -vet=off -timeout 40m -run '$(SLOW_TESTS)' $$(grep -rlE --include='*_test.go' \
+	  '^func Test(\w*(Envoy\(|Alloc)|(Truth|Planted|PlantedBugs|Scenarios|Sabotage|Stories)\()' . | \
+	  sed 's|/[^/]*$$||' | sort -u | grep -vE '^\./($(SLOW_PACKAGES))$$')
 
 check: lint test ## format, vet, static analysis, tidy modules, and every test
 
