@@ -17,8 +17,8 @@ build: ## build the mesh-lab binary
 # meshes or real Envoys to do the same again and again, of which it gets some; those that count allocations.
 SLOW_PACKAGES := lab|lab/parity|meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
 SLOW_TESTS := Envoy$$|Alloc|^Test(Truth|Planted|PlantedBugs|Scenarios|Sabotage|Stories)$$
-RACED := TestScript/(chaos|interrupt|lab)$$|TestWatch
-RACED := $(RACED)|TestScenarios/(breaker|canary|faults|retries)$$|TestStories/(control-plane-down|half-open|kill-pod|partition)$$
+RACED := TestScript/(interrupt|lab)$$|TestWatchCanary
+RACED := $(RACED)|TestScenarios/(canary|faults)$$|TestStories/(half-open|kill-pod)$$
 PACKAGES = $$($(GO) list ./... | grep $(1)E '/mesh-lab/($(SLOW_PACKAGES))$$')
 
 test: ## run every test, with the race detector where there is concurrency (all that a fresh machine needs)
