@@ -16,7 +16,8 @@ build: ## build the mesh-lab binary
 # What the race detector would only slow down: packages that start no goroutine; tests that start hundreds of processes,
 # meshes or real Envoys to do the same again and again, of which it gets some; those that count allocations.
 SLOW_PACKAGES := lab|lab/parity|meshcore/accept|meshcore/istio|meshcore/translate|scenarios/assert
-SLOW_TESTS := Envoy$$|Alloc|^Test(Truth|Planted|PlantedBugs|Scenarios|Sabotage|Stories)$$
+LONG := Truth|Planted|PlantedBugs|Scenarios|Sabotage|Stories
+SLOW_TESTS := Envoy$$|Alloc|^Test($(LONG))$$
 RACED := TestScript/(interrupt|lab)$$|TestWatchCanary
 RACED := $(RACED)|TestScenarios/(canary|faults)$$|TestStories/(half-open|kill-pod)$$
 PACKAGES = $$($(GO) list ./... | grep $(1)E '/mesh-lab/($(SLOW_PACKAGES))$$')
@@ -26,7 +27,7 @@ test: ## run every test, with the race detector where there is concurrency (all 
 	$(GO) test -race -vet=off -timeout 40m -run '$(RACED)' ./lab ./lab/runner
 	$(GO) test -vet=off -timeout 40m $(call PACKAGES,-)
 	$(GO) test -vet=off -timeout 40m -run '$(SLOW_TESTS)' $$(grep -rlE --include='*_test.go' \
-	  '^func Test(\w*(Envoy\(|Alloc)|(Truth|Planted|PlantedBugs|Scenarios|Sabotage|Stories)\()' . | \
+	  '^func Test(\w*(Envoy\(|Alloc)|($(LONG))\()' . | \
 	  sed 's|/[^/]*$$||' | sort -u | grep -vE '^\./($(SLOW_PACKAGES))$$')
 
 check: lint test ## format, vet, static analysis, tidy modules, and every test

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
@@ -110,6 +111,17 @@ type Receipt struct {
 	Last  clock.Instant `json:"last_ns,omitempty"`
 	// Evidence is what the place itself said, such as a container's exit event.
 	Evidence []string `json:"evidence,omitempty"`
+}
+
+// Plus adds another receipt of the same fault up.
+func (r Receipt) Plus(o Receipt) Receipt {
+	r.Fired, r.Bytes = r.Fired+o.Fired, r.Bytes+o.Bytes
+	if o.First != 0 && (r.First == 0 || o.First < r.First) {
+		r.First = o.First
+	}
+	r.Last = max(r.Last, o.Last)
+	r.Evidence = slices.Concat(r.Evidence, o.Evidence)
+	return r
 }
 
 // Breaker breaks things in a mesh.

@@ -1,6 +1,8 @@
 package why
 
 import (
+	"sync"
+
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
@@ -17,7 +19,7 @@ func Keep(m topology.Mesh, c *reports.Carried, failed func(error)) {
 	if !ok {
 		return
 	}
-	k := keeper{m: m, x: x, c: c, failed: failed}
+	k := &keeper{m: m, x: x, c: c, failed: failed}
 	x.Carrying(k.note)
 	k.note(m.Clock().Now())
 }
@@ -27,11 +29,15 @@ type keeper struct {
 	x      topology.Explainer
 	c      *reports.Carried
 	failed func(error)
+
+	mu     sync.Mutex    // a push of the mesh's own may come with the first note
 	placed *istio.Config // the latest whose places have been noted
 	reg    *translate.Registry
 }
 
 func (k *keeper) note(from clock.Instant) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	m := reports.Moment{At: k.m.Clock().Now(), From: from, Localities: map[string][3]string{}}
 	snaps := map[string]*xds.Snapshot{}
 	for _, p := range k.m.Registry().Pods {

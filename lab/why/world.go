@@ -155,13 +155,11 @@ func (w *World) engine(node string) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := engine.Options{Node: node, Again: func(f string) bool {
-		if f == engine.RetriesFull {
+	o := engine.Options{Node: node, Again: func(f string) bool { return w.passes[f] },
+		RetryFull: func() bool {
 			w.retried++
 			return w.retried == w.full
-		}
-		return w.passes[f]
-	}}
+		}}
 	if w.Locality != nil {
 		o.Locality = w.Locality(node)
 	}

@@ -46,16 +46,15 @@ type Options struct {
 	Wake func(at clock.Instant)
 	// Again, when set, says that exchanges are decided again that have been decided before: what
 	// becomes of hosts teaches outlier detection nothing, and a filter for which it says so lets
-	// the request pass, since what that rested on is not known any more. Asked for RetriesFull, it
-	// says whether there was no room for the retry that is about to be.
+	// the request pass, since what that rested on is not known any more.
 	Again func(filter string) (passes bool)
+	// RetryFull, when set, says whether there was no room for the retry that is about to be: of an
+	// exchange that is decided again, which can not know how many others were under way.
+	RetryFull func() bool
 	// Wall turns an instant into wall time, for the date header and START_TIME. Nil: the run's
 	// beginning is 1970.
 	Wall func(clock.Instant) time.Time
 }
-
-// RetriesFull is what Options.Again is asked before each retry.
-const RetriesFull = "retries full"
 
 // Engine is the policy core of one proxy. Update, Check and Tick are serialised; everything
 // else is safe for concurrent use, beside them too.

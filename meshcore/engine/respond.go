@@ -30,7 +30,7 @@ func (x *Exchange) response(ev Event, now clock.Instant) Directive {
 		a.GRPC = x.intern(v)
 	}
 	if x.retry.policy != nil {
-		again := x.retry.should(x.retry.response(h), x.cluster, x.e.opt.Again)
+		again := x.retry.should(x.retry.response(h), x.cluster, x.e.opt.RetryFull)
 		if x.tr != nil && (again != noRetry || h.Status >= 400) {
 			x.traceRetry(again, strconv.Itoa(h.Status))
 		}

@@ -168,8 +168,8 @@ func (r *retryState) drop() {
 	r.policy = nil
 }
 
-// should decides about another attempt; again is Options.Again.
-func (r *retryState) should(would bool, c *Cluster, again func(string) bool) verdict {
+// should decides about another attempt; full is Options.RetryFull.
+func (r *retryState) should(would bool, c *Cluster, full func() bool) verdict {
 	r.end()
 	switch {
 	case !would:
@@ -178,7 +178,7 @@ func (r *retryState) should(would bool, c *Cluster, again func(string) bool) ver
 		return retryLimit
 	}
 	r.remaining--
-	if again != nil && again(RetriesFull) || !c.Breaker.Retry() {
+	if full != nil && full() || !c.Breaker.Retry() {
 		return retryOverflow
 	}
 	r.counted = c

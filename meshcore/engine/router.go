@@ -325,7 +325,7 @@ func (x *Exchange) broken(why resetReason, ev Event, now clock.Instant) Directiv
 // (maybeRetryReset).
 func (x *Exchange) retryReset(why resetReason, ev Event, now clock.Instant) bool {
 	again := x.retry.should(x.retry.reset(why, ev.HeadSent || x.headSent), x.cluster,
-		x.e.opt.Again)
+		x.e.opt.RetryFull)
 	if x.tr != nil {
 		x.traceRetry(again, resets[why].text)
 	}

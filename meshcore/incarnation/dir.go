@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,19 @@ func MkdirTemp(dir, prefix string) (string, error) {
 		return "", errors.New("the system does not say when this process started")
 	}
 	return os.MkdirTemp(dir, fmt.Sprintf("%s%d-%s-", prefix, i.PID, i.digest()))
+}
+
+// ListenUnix opens a socket that is a file, in a directory of its own, which remove removes: the
+// socket's end does not.
+func ListenUnix() (l net.Listener, remove func(), err error) {
+	dir, err := MkdirTemp("", Sockets)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l, err = net.Listen("unix", filepath.Join(dir, "s")); err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return l, func() { os.RemoveAll(dir) }, nil
 }
 
 // digest is of the start, as part of a name.

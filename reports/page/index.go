@@ -118,14 +118,22 @@ func (x *index) charts(at span, step string, expects []assert.Expectation) []cha
 	return out
 }
 
-// broken names what was broken in a time, which stands above its figures; empty: nothing.
-func (x *index) broken(at span) string {
-	var what []string
+// faults are those that were in effect in a time.
+func (x *index) faults(at span) (out []*observe.Fault) {
 	for i := range x.run.History.Faults {
 		f := &x.run.History.Faults[i]
 		if f.Skipped == "" && f.From <= at.until && max(f.Until, f.From) >= at.from {
-			what = append(what, f.Kind+" "+f.Target)
+			out = append(out, f)
 		}
+	}
+	return out
+}
+
+// broken names what was broken in a time, which stands above its figures; empty: nothing.
+func (x *index) broken(at span) string {
+	var what []string
+	for _, f := range x.faults(at) {
+		what = append(what, f.Kind+" "+f.Target)
 	}
 	if len(what) > 2 {
 		what = append(what[:1], fmt.Sprintf("%d more", len(what)-1))

@@ -49,12 +49,8 @@ func newPlot(label string, at span, ymax float64, unit func(float64) string) *pl
 // plot begins a figure over a time of the run; above it stands what was broken meanwhile.
 func (x *index) plot(label string, at span, ymax float64, unit func(float64) string) *plot {
 	p := newPlot(label, at, ymax, unit)
-	for i := range x.run.History.Faults {
-		f := &x.run.History.Faults[i]
+	for _, f := range x.faults(at) {
 		from, until := max(f.From, at.from), min(max(f.Until, f.From), at.until)
-		if f.Skipped != "" || from > at.until || until < at.from {
-			continue
-		}
 		fmt.Fprintf(&p.b, `<rect class="o2" x="%.1f" y="%g" width="%.1f" height="5" rx="2">`+
 			`<title>%s %s</title></rect>`, p.x(float64(from)), top-9,
 			max(p.x(float64(until))-p.x(float64(from)), 5), template.HTMLEscapeString(f.Kind),

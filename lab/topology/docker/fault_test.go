@@ -77,9 +77,8 @@ func ask(ctx context.Context, m topology.Mesh, from, to string, patience time.Du
 	return fmt.Sprint(r.StatusCode)
 }
 
-// TestFaults breaks a pod and what is around it, one thing after the other: each takes effect, has a
-// receipt from where it acts, and is gone without a trace when it is healed.
-func TestFaults(t *testing.T) {
+// onBoth runs a test with our own sidecars and with real Envoys.
+func onBoth(t *testing.T, test func(ctx context.Context, t *testing.T, proxy string)) {
 	needed.Needed(t)
 	for _, proxy := range []string{"meshcore", "envoy"} {
 		t.Run(proxy, func(t *testing.T) {
@@ -88,11 +87,19 @@ func TestFaults(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
-			m := up(ctx, t, proxy, "echo")
-			testFaults(ctx, t, m)
-			testLinks(ctx, t, m)
+			test(ctx, t, proxy)
 		})
 	}
+}
+
+// TestFaults breaks a pod and what is around it, one thing after the other: each takes effect, has a
+// receipt from where it acts, and is gone without a trace when it is healed.
+func TestFaults(t *testing.T) {
+	onBoth(t, func(ctx context.Context, t *testing.T, proxy string) {
+		m := up(ctx, t, proxy, "echo")
+		testFaults(ctx, t, m)
+		testLinks(ctx, t, m)
+	})
 }
 
 // clean is what nothing broken answers.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -18,8 +17,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/docker/engine"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
-	needed "github.com/mesh-lab/mesh-lab/testdata/docker"
-	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // serve is what a user's own image runs: it tells what it was started with.
@@ -91,33 +88,25 @@ func manifests(t *testing.T, files ...istio.File) *istio.Config {
 // mesh, and nobody gets past its sidecar; an image that can not be had is an error that says which,
 // where, and what to do.
 func TestOwnImage(t *testing.T) {
-	needed.Needed(t)
-	for _, proxy := range []string{"meshcore", "envoy"} {
-		t.Run(proxy, func(t *testing.T) {
-			if proxy == "envoy" {
-				envoy.Binary(t)
+	onBoth(t, func(ctx context.Context, t *testing.T, proxy string) {
+		mine := istio.File{Name: "own.yaml",
+			Data: []byte(strings.Replace(own, "IMAGE", image(ctx, t), 1) + caller)}
+		m, err := docker.Driver{Proxy: proxy}.Up(ctx,
+			topology.Spec{Config: manifests(t, mine), Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := m.Close(context.WithoutCancel(ctx)); err != nil {
+				t.Error(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-			defer cancel()
-			mine := istio.File{Name: "own.yaml",
-				Data: []byte(strings.Replace(own, "IMAGE", image(ctx, t), 1) + caller)}
-			m, err := docker.Driver{Proxy: proxy}.Up(ctx,
-				topology.Spec{Config: manifests(t, mine), Seed: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := m.Close(context.WithoutCancel(ctx)); err != nil {
-					t.Error(err)
-				}
-			}()
-			asStarted(ctx, t, m)
-			captured(ctx, t, m)
-			_, err = m.Apply(ctx,
-				manifests(t, mine, istio.File{Name: "lost.yaml", Data: []byte(missing)}))
-			lost(t, err)
-		})
-	}
+		}()
+		asStarted(ctx, t, m)
+		captured(ctx, t, m)
+		_, err = m.Apply(ctx,
+			manifests(t, mine, istio.File{Name: "lost.yaml", Data: []byte(missing)}))
+		lost(t, err)
+	})
 }
 
 // image is one of a user's own, as far as the lab knows.

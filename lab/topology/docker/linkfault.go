@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 
 	"github.com/mesh-lab/mesh-lab/lab/link"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
@@ -33,16 +33,12 @@ func (w *world) breakLink(ctx context.Context, f topology.Fault) (topology.Broke
 		return nil, err
 	}
 	toxic := link.ToxicOf(f)
-	var ports []uint16
-	for _, p := range f.Ports {
-		ports = append(ports, uint16(p))
-	}
 	x := &linkFault{w: w, unit: toxic.Unit()}
 	x.forth = &netFault{w: w, id: w.id(f.Name), at: w.named(f.To), unit: x.unit,
-		held: &hold.Fault{Peers: callers, Ports: ports, Toxic: toxic}}
+		held: &hold.Fault{Peers: callers, Ports: ports(f.Ports), Toxic: toxic}}
 	if f.Both || f.Link.HalfOpen {
 		x.back = &netFault{w: w, id: w.id(f.Name), unit: x.unit, at: w.named(f.From),
-			held: &hold.Fault{Peers: called, Ports: ports, Toxic: toxic, Back: true}}
+			held: &hold.Fault{Peers: called, Ports: ports(f.Ports), Toxic: toxic, Back: true}}
 		if len(f.From) == 0 {
 			x.back.at = append(x.back.at, topology.Outside)
 		}
@@ -61,18 +57,6 @@ func (w *world) breakLink(ctx context.Context, f topology.Fault) (topology.Broke
 		}
 	}
 	return &effect{receipt: x.receipt, change: x.change, heal: x.end}, nil
-}
-
-// addressesOf are the addresses of pods.
-func (w *world) addressesOf(ids []string) (out []netip.Addr, err error) {
-	for _, id := range ids {
-		at, err := w.addressOf(id)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, at)
-	}
-	return out, nil
 }
 
 // named are the pods of a list; all where it is empty.
@@ -112,15 +96,13 @@ func (x *linkFault) receipt(ctx context.Context) (topology.Receipt, error) {
 			for _, f := range c.Flows {
 				flows[f] = true
 			}
-			r.Bytes += c.Bytes
-			if c.First != 0 && (r.First == 0 || x.w.instant(c.First) < r.First) {
-				r.First = x.w.instant(c.First)
-			}
-			r.Last = max(r.Last, x.w.instant(c.Last))
+			one := topology.Receipt{Bytes: c.Bytes,
+				First: x.w.instant(c.First), Last: x.w.instant(c.Last)}
 			if len(c.Flows) > 0 {
-				r.Evidence = append(r.Evidence, fmt.Sprintf("the agent of %s: %d connections",
-					p.id, len(c.Flows)))
+				one.Evidence = []string{
+					fmt.Sprintf("the agent of %s: %d connections", p.id, len(c.Flows))}
 			}
+			r = r.Plus(one)
 		}
 	}
 	r.Fired = int64(len(flows))
@@ -156,7 +138,7 @@ func (x *linkFault) change(ctx context.Context, f topology.Fault) error {
 
 // changed are rules that lose another share.
 func changed(rules []capture.FaultRule, share float64) []capture.FaultRule {
-	out := append([]capture.FaultRule(nil), rules...)
+	out := slices.Clone(rules)
 	for i := range out {
 		out[i].Share = share
 	}

@@ -6,40 +6,30 @@ import (
 	"time"
 
 	"github.com/mesh-lab/mesh-lab/lab/topology"
-	needed "github.com/mesh-lab/mesh-lab/testdata/docker"
-	"github.com/mesh-lab/mesh-lab/testdata/envoy"
 )
 
 // TestMeshFaults breaks, by the mesh's own Breaker, what is more than one pod's: a whole pod, and
 // the control plane, which traffic does not need and which knows nothing when it is back.
 func TestMeshFaults(t *testing.T) {
-	needed.Needed(t)
-	for _, proxy := range []string{"meshcore", "envoy"} {
-		t.Run(proxy, func(t *testing.T) {
-			if proxy == "envoy" {
-				envoy.Binary(t)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-			defer cancel()
-			m := up(ctx, t, proxy, "echo")
-			b := m.(topology.Breaker)
-			for _, c := range []struct {
-				fault topology.Fault
-				want  string
-			}{
-				{topology.Fault{Kind: topology.FaultKill, Pods: []string{"echo-0.default"}}, "503"},
-				{topology.Fault{Kind: topology.FaultControl,
-					Control: topology.ControlFault{Down: true}}, clean},
-				{topology.Fault{Kind: topology.FaultUnready,
-					Pods: []string{"echo-0.default"}}, "503"},
-				{topology.Fault{Kind: topology.FaultStarve, CPU: 0.02,
-					Pods: []string{"echo-0.default"}}, ""},
-			} {
-				c.fault.Name = string(c.fault.Kind)
-				suffers(ctx, t, m, b, c.fault, c.want)
-			}
-		})
-	}
+	onBoth(t, func(ctx context.Context, t *testing.T, proxy string) {
+		m := up(ctx, t, proxy, "echo")
+		b := m.(topology.Breaker)
+		for _, c := range []struct {
+			fault topology.Fault
+			want  string
+		}{
+			{topology.Fault{Kind: topology.FaultKill, Pods: []string{"echo-0.default"}}, "503"},
+			{topology.Fault{Kind: topology.FaultControl,
+				Control: topology.ControlFault{Down: true}}, clean},
+			{topology.Fault{Kind: topology.FaultUnready,
+				Pods: []string{"echo-0.default"}}, "503"},
+			{topology.Fault{Kind: topology.FaultStarve, CPU: 0.02,
+				Pods: []string{"echo-0.default"}}, ""},
+		} {
+			c.fault.Name = string(c.fault.Kind)
+			suffers(ctx, t, m, b, c.fault, c.want)
+		}
+	})
 }
 
 // suffers has a fault begin, looks what is answered, and heals it.

@@ -36,18 +36,11 @@ func (w *world) id(name string) string {
 
 // rules are what the kernel of a pod does that From sends to.
 func (w *world) rules(f topology.Fault) ([]capture.FaultRule, error) {
-	var peers []netip.Addr
-	for _, id := range f.From {
-		at, err := w.addressOf(id)
-		if err != nil {
-			return nil, err
-		}
-		peers = append(peers, at)
+	peers, err := w.addressesOf(f.From)
+	if err != nil {
+		return nil, err
 	}
-	r := capture.FaultRule{Peers: peers, Action: capture.Drop}
-	for _, p := range f.Ports {
-		r.Ports = append(r.Ports, uint16(p))
-	}
+	r := capture.FaultRule{Peers: peers, Ports: ports(f.Ports), Action: capture.Drop}
 	if f.Kind == topology.FaultLink {
 		r.Action, r.Share = capture.Lose, f.Link.Loss
 	}
@@ -57,6 +50,26 @@ func (w *world) rules(f topology.Fault) ([]capture.FaultRule, error) {
 	back := r
 	back.Out = true
 	return []capture.FaultRule{r, back}, nil
+}
+
+// ports are ports as packets have them.
+func ports(list []int) (out []uint16) {
+	for _, p := range list {
+		out = append(out, uint16(p))
+	}
+	return out
+}
+
+// addressesOf are the addresses of pods.
+func (w *world) addressesOf(ids []string) (out []netip.Addr, err error) {
+	for _, id := range ids {
+		at, err := w.addressOf(id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, at)
+	}
+	return out, nil
 }
 
 // addressOf is the address of a pod, or of who is outside.
@@ -107,11 +120,8 @@ func (w *world) Break(ctx context.Context, f topology.Fault) (topology.Broken, e
 func onlyLoss(f topology.Fault) bool { return f.Link == topology.Link{Loss: f.Link.Loss} }
 
 // Refuse has new connections to the app's ports refused.
-func (p *pod) Refuse(ctx context.Context, ports []int) (topology.Broken, error) {
-	r := capture.FaultRule{Action: capture.Refuse}
-	for _, port := range ports {
-		r.Ports = append(r.Ports, uint16(port))
-	}
+func (p *pod) Refuse(ctx context.Context, of []int) (topology.Broken, error) {
+	r := capture.FaultRule{Action: capture.Refuse, Ports: ports(of)}
 	n := &netFault{w: p.w, id: p.w.id("refuse"), at: []string{p.Spec().ID()},
 		rules: []capture.FaultRule{r}, unit: "connections refused"}
 	if err := n.begin(ctx); err != nil {
@@ -211,16 +221,13 @@ func (n *netFault) effect() *effect {
 				if err := n.w.door.Call(ctx, p.agent, "count", n.id, &h); err != nil {
 					return r, err
 				}
-				r.Fired += int64(h.Packets)
-				r.Bytes += int64(h.Bytes)
-				if h.First != 0 && (r.First == 0 || n.w.instant(h.First) < r.First) {
-					r.First = n.w.instant(h.First)
-				}
-				r.Last = max(r.Last, n.w.instant(h.Last))
+				one := topology.Receipt{Fired: int64(h.Packets), Bytes: int64(h.Bytes),
+					First: n.w.instant(h.First), Last: n.w.instant(h.Last)}
 				if h.Packets > 0 {
-					r.Evidence = append(r.Evidence, fmt.Sprintf("nftables of %s: %d packets",
-						p.id, h.Packets))
+					one.Evidence = []string{
+						fmt.Sprintf("nftables of %s: %d packets", p.id, h.Packets)}
 				}
+				r = r.Plus(one)
 			}
 			return r, nil
 		},

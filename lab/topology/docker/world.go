@@ -2,11 +2,13 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -22,6 +24,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/meshcore/clock"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy"
 	"github.com/mesh-lab/mesh-lab/meshcore/envoy/als"
+	"github.com/mesh-lab/mesh-lab/meshcore/incarnation"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/meshcore/observe/sent"
@@ -161,14 +164,23 @@ func (w *world) Lookup(
 func (w *world) Capture(
 	from live.Client, to netip.AddrPort,
 ) (network, addr string, release func(), err error) {
-	l, err := listen()
+	l, remove, err := listen()
 	if err != nil {
 		return "", "", nil, err
 	}
 	r := link.Pass(l, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
 		return w.Dial(ctx, from, to)
 	})
-	return l.Addr().Network(), l.Addr().String(), r.Close, nil
+	return l.Addr().Network(), l.Addr().String(), func() { r.Close(); remove() }, nil
+}
+
+// listen opens a unix socket for connections that are passed on: on Linux one without a file.
+func listen() (l net.Listener, remove func(), err error) {
+	if runtime.GOOS != "linux" {
+		return incarnation.ListenUnix()
+	}
+	l, err = net.Listen("unix", "@mesh-lab-"+rand.Text())
+	return l, func() {}, err
 }
 
 // Prepare tells DNS and the pods without a sidecar what there is, before proxies are told.

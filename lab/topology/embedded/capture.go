@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -74,9 +73,6 @@ func (p *pod) capture(l net.Listener, to netip.AddrPort) (stop func(), err error
 	served := &p.w.captures
 	served.mu.Lock()
 	defer served.mu.Unlock()
-	if served.all == nil {
-		served.all = map[*capture]struct{}{}
-	}
 	served.all[c] = struct{}{}
 	return func() {
 		served.mu.Lock()
@@ -128,13 +124,5 @@ func (n *network) unixSocket() (net.Listener, func(), error) {
 		l, err := net.Listen("unix", n.socketName(fmt.Sprint("capture", sockets.Add(1))))
 		return l, func() {}, err
 	}
-	dir, err := incarnation.MkdirTemp("", incarnation.Sockets)
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := net.Listen("unix", filepath.Join(dir, "s"))
-	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return l, func() { os.RemoveAll(dir) }, nil
+	return incarnation.ListenUnix()
 }

@@ -50,23 +50,6 @@ func TestCut(t *testing.T) {
 	})
 }
 
-// silent has requests hang while a partition lasts, and be answered when it is over.
-func silent(t *testing.T, m topology.Mesh, b topology.Broken, s request.Spec) {
-	t.Helper()
-	done := make(chan []request.Result, 1)
-	go func() { done <- ask(t, m, s) }()
-	fired(t, b)
-	select {
-	case r := <-done:
-		t.Errorf("answered through a partition: %+v", r)
-	default:
-	}
-	heal(t, b)
-	if r := <-done; len(r) != 1 || r[0].Status != 200 {
-		t.Errorf("after the partition: %+v", r)
-	}
-}
-
 // partitionKilled: a partition may name a pod that is killed, and is in effect when it is back.
 func partitionKilled(t *testing.T, m topology.Mesh) {
 	killed := breakIt(t, m, topology.Fault{Kind: topology.FaultKill, Pods: []string{victim}})
@@ -79,7 +62,7 @@ func partitionKilled(t *testing.T, m topology.Mesh) {
 		t.Errorf("a partition from nobody has fired: %+v", r)
 	}
 	heal(t, killed)
-	silent(t, m, b, toCustomer)
+	silent(t, m, b, toCustomer, func() {})
 }
 
 // partitionOutside has a gateway hear nothing from outside; within the mesh nobody notices.
@@ -92,7 +75,8 @@ func partitionOutside(t *testing.T, m topology.Mesh) {
 	if r := receipt(t, b); r.Fired != 0 {
 		t.Errorf("nobody came from outside: %+v", r)
 	}
-	silent(t, m, b, request.Spec{From: topology.Outside, URL: "http://any/customer"})
+	s := request.Spec{From: topology.Outside, URL: "http://any/customer"}
+	silent(t, m, b, s, func() {})
 }
 
 // misleadProxy has a proxy find another server than its ServiceEntry (STRICT_DNS) means, and keep

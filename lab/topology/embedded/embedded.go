@@ -75,6 +75,7 @@ func (d Driver) Up(ctx context.Context, s topology.Spec) (topology.Mesh, error) 
 	w := &world{
 		spec: s, tamper: d.Tamper, clock: clock.NewReal(), rec: observe.NewRecorder(), net: n,
 		pool: &subscribe.Pool{}, log: s.Log, runDir: d.Dir,
+		captures: captures{all: map[*capture]struct{}{}},
 	}
 	w.links = link.New(w.clock)
 	w.local = control.Local(w.clock, w.rec)

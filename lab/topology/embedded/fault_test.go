@@ -19,7 +19,6 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/topology/live"
 	"github.com/mesh-lab/mesh-lab/meshcore/istio"
 	"github.com/mesh-lab/mesh-lab/sampleapps"
-	testenvoy "github.com/mesh-lab/mesh-lab/testdata/envoy"
 	"github.com/mesh-lab/mesh-lab/testdata/wait"
 )
 
@@ -150,13 +149,7 @@ func TestKillPod(t *testing.T) {
 
 // TestKillClient has a socket whose connections are a pod's serve its clients again when the pod is
 // back, though it is another.
-func TestKillClient(t *testing.T) { testKillClient(t, embedded.Driver{}) }
-
-// TestKillClientEnvoy does the same with real Envoys.
-func TestKillClientEnvoy(t *testing.T) {
-	testenvoy.Binary(t)
-	testKillClient(t, embedded.Driver{Proxy: "envoy", Dir: t.TempDir()})
-}
+func TestKillClient(t *testing.T) { onBoth(t, testKillClient) }
 
 func testKillClient(t *testing.T, d embedded.Driver) {
 	m := upOn(t, d, customer(t))

@@ -63,10 +63,30 @@ func heal(t *testing.T, b topology.Broken) {
 var toCustomer = request.Spec{From: "curl", URL: "http://customer:8080/"}
 
 // answered sends a request whose answer comes in its own time.
-func answered(t *testing.T, m topology.Mesh) <-chan []request.Result {
+func answered(t *testing.T, m topology.Mesh, s request.Spec) <-chan []request.Result {
 	out := make(chan []request.Result, 1)
-	go func() { out <- ask(t, m, toCustomer) }()
+	go func() { out <- ask(t, m, s) }()
 	return out
+}
+
+// silent has a request hang while a partition lasts, whatever meanwhile does, and be answered when
+// it is over.
+func silent(
+	t *testing.T, m topology.Mesh, b topology.Broken, s request.Spec, meanwhile func(),
+) {
+	t.Helper()
+	done := answered(t, m, s)
+	fired(t, b)
+	meanwhile()
+	select {
+	case r := <-done:
+		t.Errorf("answered through a partition: %+v", r)
+	default:
+	}
+	heal(t, b)
+	if r := <-done; len(r) != 1 || r[0].Status != 200 {
+		t.Errorf("after the partition: %+v", r)
+	}
 }
 
 // TestPartition has a request hang while what customer sends to preference is dropped, and be
@@ -81,22 +101,12 @@ func testPartition(t *testing.T, d embedded.Driver) {
 	f := topology.Fault{Kind: topology.FaultPartition, From: []string{podOf(t, m, "customer")},
 		To: []string{podOf(t, m, "preference")}}
 	for range 2 {
-		b := breakIt(t, m, f)
-		done := answered(t, m)
-		fired(t, b)
-		other := request.Spec{From: "curl", URL: "http://recommendation:8080/"}
-		if r := ask(t, m, other); r[0].Status != 200 {
-			t.Errorf("who has nothing to do with it: %+v", r)
-		}
-		select {
-		case r := <-done:
-			t.Errorf("answered through a partition: %+v", r)
-		default:
-		}
-		heal(t, b)
-		if r := <-done; len(r) != 1 || r[0].Status != 200 {
-			t.Errorf("after the partition: %+v", r)
-		}
+		silent(t, m, breakIt(t, m, f), toCustomer, func() {
+			other := request.Spec{From: "curl", URL: "http://recommendation:8080/"}
+			if r := ask(t, m, other); r[0].Status != 200 {
+				t.Errorf("who has nothing to do with it: %+v", r)
+			}
+		})
 		if err := m.(topology.Breaker).Whole(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -186,7 +196,7 @@ func TestDNS(t *testing.T) {
 	if err := b.Change(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
-	done := answered(t, m)
+	done := answered(t, m, toCustomer)
 	wait.Until(t, func() string { return "a look-up waits" },
 		func() bool { return receipt(t, b).Fired == 2 })
 	heal(t, b)

@@ -207,26 +207,15 @@ func (b *fault) book(ctx context.Context, id string, e topology.Broken) {
 	defer b.mu.Unlock()
 	if b.acts[id] == e {
 		delete(b.acts, id)
-		b.past = sum(b.past, r)
+		b.past = b.past.Plus(r)
 	}
-}
-
-// sum adds two receipts up.
-func sum(a, b topology.Receipt) topology.Receipt {
-	a.Fired, a.Bytes = a.Fired+b.Fired, a.Bytes+b.Bytes
-	if b.First != 0 && (a.First == 0 || b.First < a.First) {
-		a.First = b.First
-	}
-	a.Last = max(a.Last, b.Last)
-	a.Evidence = slices.Concat(a.Evidence, b.Evidence)
-	return a
 }
 
 // fire counts one effect of the Mesh's own.
 func (b *fault) fire(at clock.Instant, evidence string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.past = sum(b.past, topology.Receipt{
+	b.past = b.past.Plus(topology.Receipt{
 		Fired: 1, First: at, Last: at, Evidence: []string{evidence},
 	})
 }
@@ -240,7 +229,7 @@ func (b *fault) Receipt(ctx context.Context) (topology.Receipt, error) {
 	for _, id := range slices.Sorted(maps.Keys(acts)) {
 		one, err := acts[id].Receipt(ctx)
 		errs = append(errs, err)
-		r = sum(r, one)
+		r = r.Plus(one)
 	}
 	return r, errors.Join(errs...)
 }

@@ -35,25 +35,20 @@ func tcp() rule {
 // port16 is a port as packets have it.
 func port16(p uint16) []byte { return binary.BigEndian.AppendUint16(nil, p) }
 
-func loadPort() expr.Any {
+// loadPort loads the port that is so far into TCP's header: 0, the one it is from, or 2, the one it
+// is to.
+func loadPort(offset uint32) expr.Any {
 	return &expr.Payload{
-		DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2,
+		DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2,
 	}
 }
 
 // toPort matches TCP packets to a port; notToPort the others.
-func toPort(p uint16) rule    { return tcp().and(rule{loadPort(), equal(port16(p))}) }
-func notToPort(p uint16) rule { return tcp().and(rule{loadPort(), other(port16(p))}) }
+func toPort(p uint16) rule    { return tcp().and(rule{loadPort(2), equal(port16(p))}) }
+func notToPort(p uint16) rule { return tcp().and(rule{loadPort(2), other(port16(p))}) }
 
 // fromPort matches TCP packets from a port.
-func fromPort(p uint16) rule {
-	return tcp().and(rule{
-		&expr.Payload{
-			DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2,
-		},
-		equal(port16(p)),
-	})
-}
+func fromPort(p uint16) rule { return tcp().and(rule{loadPort(0), equal(port16(p))}) }
 
 // openedTo matches packets, either way, of connections that were opened to a port, whatever they
 // were redirected to.
