@@ -192,6 +192,7 @@ var imports = map[string][]string{
 		"sampleapps", "sampleapps/app", "sampleapps/model", "scenarios", "scenarios/assert", "meshcore/xds",
 	},
 	"testdata/truth":    {},
+	"testdata/agree":    {"lab/why"},
 	"testdata/envoy":    {"meshcore/envoy"},
 	"testdata/docker":   {},
 	"testdata/page":     {},

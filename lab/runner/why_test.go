@@ -2,12 +2,11 @@ package runner_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/mesh-lab/mesh-lab/lab/why"
-	"github.com/mesh-lab/mesh-lab/meshcore/observe"
 	"github.com/mesh-lab/mesh-lab/reports"
+	"github.com/mesh-lab/mesh-lab/testdata/agree"
 )
 
 // ofAKind is how many records of a kind are explained in each step: of the same proxy, route,
@@ -35,30 +34,11 @@ func explained(run *reports.Run) (wrong []string, n int) {
 			kinds[kind]++
 			inStep++
 			n++
-			for _, d := range disagrees(past.Hop(r)) {
+			h := past.Hop(r)
+			for _, d := range agree.Disagreements(&h) {
 				wrong = append(wrong, fmt.Sprintf("%s: %s: %s", step.Name, kind, d))
 			}
 		}
 	}
 	return wrong, n
-}
-
-func disagrees(h why.Hop) []string {
-	if h.Trace == nil {
-		return h.Unknown
-	}
-	flags := func(r *observe.Request) string {
-		list := strings.Split(r.Flags, ",")
-		slices.Sort(list)
-		return strings.Join(list, ",")
-	}
-	var out []string
-	now, then := &h.Trace.Record, &h.Record
-	for _, x := range [][3]string{{"route", now.Route, then.Route},
-		{"cluster", now.Cluster, then.Cluster}, {"flags", flags(now), flags(then)}} {
-		if x[1] != x[2] {
-			out = append(out, fmt.Sprintf("%s: explained %q, recorded %q", x[0], x[1], x[2]))
-		}
-	}
-	return out
 }

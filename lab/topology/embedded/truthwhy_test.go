@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/mesh-lab/mesh-lab/lab/request"
 	"github.com/mesh-lab/mesh-lab/lab/topology"
 	"github.com/mesh-lab/mesh-lab/lab/why"
+	"github.com/mesh-lab/mesh-lab/testdata/agree"
 )
 
 // sampled is how many of a request's repetitions are explained.
@@ -24,25 +26,12 @@ func explained(t *testing.T, m topology.Mesh, results []request.Result) (wrong [
 	for _, r := range results[:min(len(results), sampled)] {
 		for _, hop := range r.Hops {
 			h := w.Hop(hop.Record)
-			if h.Trace == nil {
-				wrong = append(wrong, h.Proxy+": "+strings.Join(h.Unknown, "; "))
-				continue
+			if h.Trace != nil {
+				n++
 			}
-			n++
-			now, then := &h.Trace.Record, hop.Record
-			flags := func(s string) string {
-				list := strings.Split(s, ",")
-				slices.Sort(list)
-				return strings.Join(list, ",")
-			}
-			for _, x := range [][3]string{
-				{"route", now.Route, then.Route}, {"cluster", now.Cluster, then.Cluster},
-				{"flags", flags(now.Flags), flags(then.Flags)},
-			} {
-				if x[1] != x[2] {
-					wrong = append(wrong, h.Proxy+" "+string(then.Reporter)+" "+x[0]+": explained "+
-						x[1]+", recorded "+x[2]+" ("+then.Details+")")
-				}
+			for _, d := range agree.Disagreements(&h) {
+				wrong = append(wrong, fmt.Sprintf("%s %s %s (%s)", h.Proxy, hop.Record.Reporter, d,
+					hop.Record.Details))
 			}
 		}
 	}
